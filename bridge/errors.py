@@ -1,0 +1,126 @@
+"""Every way the bridge can fail, and what the program does about each.
+
+Adapters translate foreign exceptions into these, once, with ``raise ... from``; the loops look only at ``reaction``.
+An expected "no" (a rejected row, a refused command) is a value and has no class here.
+"""
+
+from typing import ClassVar, Literal
+
+Reaction = Literal["wait", "park", "close", "stop"]
+
+
+class BridgeError(Exception):
+    """A failure with a stable code and a next step for the operator.
+
+    Args:
+        detail: what happened, with names and positions, never row values or secrets.
+        hint: what to do next, where the class's own hint can be bettered.
+    """
+
+    code: ClassVar[str] = "bridge"
+    reaction: ClassVar[Reaction] = "stop"
+    default_hint: ClassVar[str] = "Report this with the output of `legacy-bridge doctor`."
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, detail: str, *, hint: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint or self.default_hint
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+
+class ConfigError(BridgeError):
+    """The configuration, a contract or a connector file is wrong; nothing was started."""
+
+    code = "config.invalid"
+    default_hint = "Mend the file and run `legacy-bridge check`."
+    exit_code = 78
+
+
+class SourceUnavailable(BridgeError):
+    """The legacy system cannot be reached now; it will be tried again."""
+
+    code = "source.unavailable"
+    reaction = "wait"
+    default_hint = "Check that the legacy system is up and that host, login and network are right."
+    exit_code = 69
+
+
+class SourceRefused(BridgeError):
+    """The legacy system is reachable, but what it would allow or is set up for breaks one of our promises."""
+
+    code = "source.refused"
+    default_hint = "Run `legacy-bridge dba-script SYSTEM` and have a DBA apply it."
+    exit_code = 77
+
+
+class PositionLost(BridgeError):
+    """The source's history is not where we left it: slot lost or recreated, server restored or replaced.
+
+    The source starts a new epoch: a gap is declared on each of its streams and a re-read is planned.
+    """
+
+    code = "source.position_lost"
+    default_hint = "A gap is declared and a re-read planned; see `legacy-bridge status`."
+    exit_code = 65
+
+
+class MalformedRecord(BridgeError):
+    """Bytes that do not follow their format; kept aside whole."""
+
+    code = "record.malformed"
+    reaction = "park"
+    default_hint = "See `legacy-bridge dead list`."
+    exit_code = 65
+
+
+class JournalUnavailable(BridgeError):
+    """The journal cannot be written now (disk full, locked, I/O error); nothing was confirmed to any source."""
+
+    code = "journal.unavailable"
+    reaction = "wait"
+    default_hint = "Free disk space and check the disk below the journal's folder."
+    exit_code = 74
+
+
+class JournalLocked(JournalUnavailable):
+    """Another process owns the journal."""
+
+    code = "journal.locked"
+    reaction = "stop"
+    default_hint = "Stop the other daemon first, or use another journal."
+    exit_code = 75
+
+
+class JournalCorrupt(BridgeError):
+    """Stored bytes are not what was written."""
+
+    code = "journal.corrupt"
+    default_hint = "Run `legacy-bridge journal verify`, then restore a backup; the source re-reads what is missing."
+    exit_code = 65
+
+
+class SinkUnavailable(BridgeError):
+    """A receiver cannot be reached now."""
+
+    code = "sink.unavailable"
+    reaction = "wait"
+    default_hint = "The cursor stands still; delivery resumes by itself."
+    exit_code = 69
+
+
+class SinkRefused(BridgeError):
+    """A receiver said no to an event for good."""
+
+    code = "sink.refused"
+    reaction = "park"
+    default_hint = "See `legacy-bridge dead list`."
+    exit_code = 65
+
+
+class InternalError(BridgeError):
+    """One of our own invariants broke."""
+
+    code = "internal"

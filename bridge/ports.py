@@ -1,0 +1,162 @@
+"""What the loops ask of an adapter: the two ports of the event path.
+
+Conformance suites in tests/conformance hold every adapter, the in-memory twins of `bridge.testing` included, to what is
+written here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from bridge.model import AuditEntry, Block, Commit, Letter, LetterState, Parked, Position, StreamState, Window
+
+
+class Source(Protocol):
+    """One way of reading one legacy system.
+
+    Called by one thread. Order: windows come in the source's commit order. Duplicates: none within a process; after a
+    crash the source starts again at the position the journal holds. Nothing may be confirmed before `confirm` (I1).
+    """
+
+    name: str
+
+    def open(self, position: Position | None, state: Mapping[str, Any]) -> None:
+        """Connect and resume at the journal's position, or start anew when there is none.
+
+        Raises: SourceUnavailable, SourceRefused, PositionLost.
+        """
+
+    def read(self, timeout_s: float) -> Window | None:
+        """The next window, or None when nothing came within `timeout_s`.
+
+        Keeps its session alive meanwhile. A window with no batches only moves the position.
+        Raises: SourceUnavailable, PositionLost, SourceRefused.
+        """
+
+    def confirm(self, position: Position) -> None:
+        """The journal holds everything up to `position`; callable from any thread, never blocks."""
+
+    def close(self) -> None:
+        """Release every session; callable twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamExtent:
+    """How much of a stream the journal holds."""
+
+    stream: str
+    first: int  # first sequence number still kept; last + 1 when nothing is kept
+    last: int  # 0 when nothing was ever appended
+    bytes: int
+    blocks: int
+    last_commit_at: datetime | None  # commit time at the source of the newest event
+    last_journalled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something an operator asked of the daemon through the journal."""
+
+    id: int
+    kind: str  # "stream.resume", "snapshot.start", "dead.replay" ...
+    args: Mapping[str, Any]
+    actor: str
+    made_at: datetime
+    settled_at: datetime | None = None
+    ok: bool | None = None
+    result: Mapping[str, Any] | None = None
+
+
+class Journal(Protocol):
+    """The durable, ordered event log, with everything that must commit together with it.
+
+    Durability: when `append` returns, its commit survives power loss. Order: sequence numbers of a stream are
+    contiguous from 1 in append order. One process writes; any number read.
+    """
+
+    # -- the event path
+    def append(self, commit: Commit) -> dict[str, tuple[int, int]]:
+        """Store a commit whole or not at all; returns stream -> (first, last) sequence number given.
+
+        Raises: JournalUnavailable (nothing stored), JournalCorrupt, InternalError when a position would move back
+        within its epoch (I2) or a settled letter is not open.
+        """
+
+    def position(self, source: str) -> tuple[Position | None, dict[str, Any]]:
+        """The position and state that the last commit of this source stored; (None, {}) before the first."""
+
+    def read(self, stream: str, *, after: int = 0, limit: int | None = None) -> Iterator[Block]:
+        """Blocks of a stream with sequence numbers above `after`, in order, cut to at most `limit` rows in all.
+
+        The first block is cut at `after`. Holds no transaction between blocks. Raises: JournalCorrupt naming the block.
+        """
+
+    def extents(self) -> dict[str, StreamExtent]:
+        """What is held, per stream that was ever appended to."""
+
+    def version(self) -> int:
+        """A number that changes whenever another connection may have committed: cheap to poll."""
+
+    # -- subscribers
+    def cursor(self, subscriber: str, stream: str) -> int:
+        """The last sequence number the subscriber acknowledged; 0 before the first."""
+
+    def advance(self, subscriber: str, cursors: Mapping[str, int]) -> None:
+        """Move cursors forward, all or none. Raises: InternalError when one would move back (I2)."""
+
+    # -- dead letters, parked rows, streams
+    def letters(self, *, stream: str | None = None, state: LetterState | None = LetterState.OPEN, limit: int = 100,
+                after: int = 0) -> list[Letter]:
+        """Dead letters with ids above `after` in order of id, without their raw row; state None means any."""
+
+    def letter_counts(self) -> dict[str, int]:
+        """Open letters per stream."""
+
+    def letter(self, letter_id: int) -> Letter | None:
+        """One letter with its raw row."""
+
+    def parked(self, stream: str, *, limit: int = 16) -> list[Parked]:
+        """The oldest parked batches of a stream, in order."""
+
+    def parked_counts(self) -> dict[str, int]:
+        """Parked rows per stream."""
+
+    def stream_states(self) -> dict[str, StreamState]:
+        """The state of every stream that has one."""
+
+    def validity(self, stream: str, *, since: datetime) -> tuple[int, int]:
+        """Rows judged valid and rejected since then, at the resolution of one minute."""
+
+    # -- contracts, requests, audit
+    def pin(self, contract_id: str, version: str, digest: str) -> str:
+        """Remember the digest of a published contract version; returns the one on record (given on first sight)."""
+
+    def request(self, kind: str, args: Mapping[str, Any], actor: str) -> int:
+        """Leave a request for the daemon; returns its id."""
+
+    def requests(self, *, open_only: bool = True, limit: int = 100) -> list[Request]:
+        """Requests in order of id; the newest `limit` when settled ones are included."""
+
+    def settle(self, request_id: int, *, ok: bool, result: Mapping[str, Any]) -> None:
+        """Close a request with its outcome."""
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Append to the audit trail."""
+
+    def audit_trail(self, *, limit: int = 100) -> Sequence[tuple[int, datetime, AuditEntry]]:
+        """The newest entries, oldest first, with number and time."""
+
+    # -- care
+    def tend(self, now: datetime) -> bool:
+        """One bounded pass of upkeep: merge small blocks, apply retention, give back space. True when more waits."""
+
+    def verify(self) -> list[str]:
+        """Read everything; returns one sentence per damage found, each naming what is hit. Empty means sound."""
+
+    def backup(self, target: Path) -> None:
+        """Write a consistent copy while running. Raises: JournalUnavailable."""
+
+    def close(self) -> None:
+        """Release files and the owner's lock; callable twice."""
