@@ -80,7 +80,7 @@ class JournalUnavailable(BridgeError):
     """The journal cannot be written now (disk full, locked, I/O error); nothing was confirmed to any source."""
 
     code = "journal.unavailable"
-    reaction = "wait"
+    reaction: ClassVar[Reaction] = "wait"
     default_hint = "Free disk space and check the disk below the journal's folder."
     exit_code = 74
 
