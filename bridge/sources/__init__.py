@@ -1,0 +1,1 @@
+"""Adapters that read legacy systems, one folder or module a kind."""

@@ -1,0 +1,24 @@
+"""What a look at a legacy system finds: one sentence each, with what to do about it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARN = "warn"  # runs, but somebody should know
+    REFUSE = "refuse"  # the bridge does not start
+    FAIL = "fail"  # the bridge runs and a person must act now
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found; never holds a row's value."""
+
+    level: Level
+    code: str  # stable, dotted: "right.table_write"
+    subject: str  # what it is about: a table, a role, a setting
+    detail: str
+    fix: str = ""  # what to do; empty when all is well
