@@ -39,6 +39,15 @@ class ConfigError(BridgeError):
     exit_code = 78
 
 
+class SecretUnavailable(BridgeError):
+    """A reference to a secret leads nowhere now; it will be read again (a file may be between two rotations)."""
+
+    code = "secret.unavailable"
+    reaction = "wait"
+    default_hint = "Put the secret where its reference in bridge.yaml points; it is read again at the next attempt."
+    exit_code = 78
+
+
 class SourceUnavailable(BridgeError):
     """The legacy system cannot be reached now; it will be tried again."""
 

@@ -1,0 +1,192 @@
+"""Read bridge.yaml into a `Config`, whole or not at all, with every mistake reported at once."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bridge import yamlfile
+from bridge.config import environment, keys
+from bridge.config.mistakes import InvalidConfig, KeyPath, Mistake, did_you_mean, explain, shown
+from bridge.config.models import Config, File
+from bridge.config.secrets import Secret, has_reference, resolve
+from bridge.errors import SecretUnavailable
+
+_FILES = ("sslrootcert", "sslcert", "sslkey", "passfile")
+
+
+def load(path: Path, *, environ: Mapping[str, str] | None = None, require_references: bool = True) -> Config:
+    """Read, override, resolve and check a configuration file.
+
+    Args:
+        path: the YAML file; relative paths in it are relative to its folder.
+        environ: overrides and ``${env:...}``; the process's own when None.
+        require_references: False for commands that only read the journal: a reference that leads nowhere is then
+            left out instead of being a mistake.
+    Raises: ConfigError listing every mistake, each with file and line; nothing has been started or changed.
+    """
+    return _Reading(path, os.environ if environ is None else environ, require_references=require_references).result()
+
+
+class _Reading:
+    """One pass over one file: the data as written, and the mistakes found so far by key."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str], *, require_references: bool) -> None:
+        self.path = path.absolute()
+        self.environ = environ
+        self.require_references = require_references
+        self.document = yamlfile.read(path)
+        if not isinstance(self.document.data, dict):
+            raise InvalidConfig(
+                str(path), [Mistake(f"{path}:1", "the file", "is not a mapping", "bridge, systems, streams")]
+            )
+        self.data: dict[str, Any] = self.document.data
+        self.variables = environment.override(self.data, environ)
+        self.mistakes: dict[KeyPath, Mistake] = {}
+        self.warnings: list[str] = []
+
+    def result(self) -> Config:
+        resolved = self._resolved(self.data, ())
+        file = None
+        try:
+            file = File.model_validate(resolved, context={"folder": self.path.parent, "environ": self.environ})
+        except ValidationError as error:
+            for finding in error.errors(include_url=False):
+                self._explain(finding)
+        self._check_streams()
+        if self.require_references:
+            self._check_files()
+        if file is None or self.mistakes:
+            raise InvalidConfig(str(self.document.file), sorted(self.mistakes.values(), key=self._order)) from None
+        return Config(
+            path=self.path,
+            bridge=file.bridge,
+            systems=file.systems,
+            streams=file.streams,
+            digest=_digest(file),
+            warnings=tuple(self.warnings),
+        )
+
+    def _resolved(self, node: object, path: KeyPath) -> object:
+        """The data with references replaced, except in secrets, which stay references."""
+        if isinstance(node, dict):
+            pairs = ((key, self._resolved(value, (*path, str(key)))) for key, value in node.items())
+            return {key: value for key, value in pairs if value is not _ABSENT}
+        if isinstance(node, list):
+            return [self._resolved(value, (*path, str(index))) for index, value in enumerate(node)]
+        if not isinstance(node, str):
+            return node
+        key = keys.at(path)
+        return self._checked_secret(node, path) if key is not None and key.secret else self._plain(node, path)
+
+    def _plain(self, text: str, path: KeyPath) -> object:
+        if not has_reference(text):
+            return text
+        try:
+            return resolve(text, folder=self.path.parent, environ=self.environ, kinds=frozenset({"env"}))
+        except SecretUnavailable as error:
+            if self.require_references:
+                self._add(path, f"cannot be resolved: {error.detail}", "a reference to something that is there")
+            return _ABSENT
+
+    def _checked_secret(self, text: str, path: KeyPath) -> str:
+        if self.require_references:
+            secret = Secret(text, folder=self.path.parent, environ=self.environ)
+            try:
+                secret.reveal()
+                self.warnings += [f"{self._place(path)}: {'.'.join(path)} {warning}" for warning in secret.warnings()]
+            except SecretUnavailable as error:
+                self._add(path, f"cannot be resolved: {error.detail}", "a reference to something that is there")
+        return text
+
+    def _check_streams(self) -> None:
+        """What no single key can say: systems and contracts that exist, one stream a table."""
+        systems = self.data.get("systems")
+        readers: dict[tuple[str, str], str] = {}
+        for name, stream in _sections(self.data.get("streams")):
+            path = ("streams", name)
+            system, table = stream.get("system"), stream.get("log")
+            if isinstance(system, str) and isinstance(systems, dict) and system not in systems:
+                names = [str(key) for key in systems]
+                self._add(
+                    (*path, "system"),
+                    shown((*path, "system"), system),
+                    f"one of {', '.join(names)}",
+                    did_you_mean(system, names),
+                )
+            if isinstance(system, str) and isinstance(table, str):
+                other = readers.setdefault((system, table), name)
+                if other != name:
+                    self._add(
+                        (*path, "log"),
+                        shown((*path, "log"), table),
+                        f"a table that no other stream of {system} reads, unlike {other}",
+                    )
+            contract = stream.get("contract")
+            if (
+                isinstance(contract, str)
+                and not has_reference(contract)
+                and not (self.path.parent / contract).is_file()
+            ):
+                self._add((*path, "contract"), shown((*path, "contract"), contract), "a file that exists")
+
+    def _check_files(self) -> None:
+        """Files that libpq will read."""
+        for name, system in _sections(self.data.get("systems")):
+            for _, postgres in _sections({"postgres": system.get("postgres")}):
+                for key in _FILES:
+                    path, value = ("systems", name, "postgres", key), postgres.get(key)
+                    if isinstance(value, str) and value != "system" and not self._exists(value):
+                        self._add(path, shown(path, value), "a file that exists")
+
+    def _exists(self, text: str) -> bool:
+        return has_reference(text) or (self.path.parent / text).is_file()
+
+    def _explain(self, finding: Mapping[str, Any]) -> None:
+        path = tuple(str(part) for part in finding["loc"])
+        if path[-1] == "[key]":
+            self._add(path[:-1], "is not a good name", str(finding["ctx"]["error"]))
+        elif not any(path[:length] in self.mistakes for length in range(1, len(path) + 1)):
+            mistake = explain(finding, place=self._place(path), path=path, value=self._written(path))
+            self.mistakes[path] = mistake
+
+    def _add(self, path: KeyPath, problem: str, expected: str, hint: str = "") -> None:
+        self.mistakes.setdefault(path, Mistake(self._place(path), ".".join(path), problem, expected, hint))
+
+    def _written(self, path: KeyPath) -> object:
+        node: Any = self.data
+        for part in path:
+            node = node[int(part)] if isinstance(node, list) else node.get(part) if isinstance(node, dict) else None
+        return node
+
+    def _place(self, path: KeyPath) -> str:
+        variable = self.variables.get(path)
+        return f"${variable}" if variable else f"{self.document.file}:{self._line(path)}"
+
+    def _line(self, path: KeyPath) -> int:
+        """The line of a key, or of the nearest section around one that is missing."""
+        return self.document.line_of(tuple(int(part) if part.isdigit() else part for part in path))
+
+    def _order(self, mistake: Mistake) -> tuple[int, str]:
+        return self._line(tuple(mistake.key.split("."))), mistake.key
+
+
+_ABSENT = object()
+
+
+def _sections(node: object) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, section in node.items() if isinstance(node, dict) else ():
+        if isinstance(section, dict):
+            yield str(name), section
+
+
+def _digest(file: File) -> str:
+    def text(value: object) -> str:
+        return value.reference if isinstance(value, Secret) else str(value)
+
+    canonical = json.dumps(file.model_dump(), default=text, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
