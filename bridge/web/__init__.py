@@ -1,0 +1,1 @@
+"""HTTP: what the daemon answers, and the thread that answers it."""
