@@ -1,6 +1,11 @@
 -- What the DBA runs once, in the ERP's database, so that the bridge may read: a login, SELECT, two publications.
 
-CREATE ROLE bridge_ro LOGIN REPLICATION;
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'bridge_ro') THEN
+        CREATE ROLE bridge_ro LOGIN REPLICATION;
+    END IF;
+END $$;
+
 GRANT USAGE ON SCHEMA sales TO bridge_ro;
 GRANT SELECT ON sales.arcust, sales.oeordh, sales.oeordd, sales.icitem, sales.aptrx, sales.gltrx TO bridge_ro;
 

@@ -8,7 +8,6 @@ from psycopg import sql
 from demo.server import Database, PostgresServer
 
 HERE = Path(__file__).parent
-READER = "bridge_ro"  # the login that demo/dba.sql makes
 SLOT_LIMIT = "4GB"
 # Settings a careless legacy database has; a reader that does not pin its own session gets German dates.
 HOSTILE = {
@@ -44,11 +43,8 @@ def allow_reading(erp: Database) -> None:
     """The DBA's part: login, grants, publications, and a limit to what a forgotten slot may retain."""
     erp.server.sql(f"ALTER SYSTEM SET max_slot_wal_keep_size = '{SLOT_LIMIT}'")
     erp.server.sql("SELECT pg_reload_conf()")
-    script = _script("dba.sql")
-    if erp.server.sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{READER}'"):  # roles are the server's, not the database's
-        script = script.replace(b"CREATE ROLE bridge_ro LOGIN REPLICATION;", b"")
     with psycopg.connect(erp.dsn) as connection:
-        connection.execute(script)
+        connection.execute(_script("dba.sql"))
 
 
 def _script(name: str) -> bytes:
