@@ -14,7 +14,7 @@ from bridge.sources.postgres.tuples import NULL, TEXT, Cells
 
 _ELEMENT = re.compile(rb'(?:"((?:[^"\\]|\\.)*)"|([^",{}\\]+))(,|\Z)', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
-_OPEN, _CLOSE, _COMMA, _QUOTE, _BACKSLASH = b"{},\"\\"
+_OPEN, _CLOSE, _COMMA, _QUOTE, _BACKSLASH = b'{},"\\'
 _NULL_WORD = int.from_bytes(b"NULL", "big")
 
 

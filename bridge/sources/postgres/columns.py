@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bridge.model import Mark, Marks
 from bridge.sources.postgres.arrays import split_plain
 from bridge.sources.postgres.tuples import FEW_ROWS, NULL, TEXT, UNCHANGED, Cells, walk_copy, walk_tuples
-from bridge.sources.postgres.types import Kind, PgType
+from bridge.sources.postgres.types import PgType
 from bridge.sources.postgres.values import Value, read_value
 from bridge.sources.postgres.vectors import PADDING, Decoded, Text, decode_text, gather
 
@@ -53,7 +53,7 @@ def _decode_column(cells: Cells, type_: PgType, buffer: NDArray[np.uint8]) -> tu
         return pa.array(values, type_.arrow), marks
     is_text = cells.kinds == TEXT
     text = Text(*gather(buffer, cells.starts, cells.lengths), is_text)
-    array, is_odd = _decode_lists(text, type_) if type_.kind is Kind.LIST else decode_text(text, type_)
+    array, is_odd = decode_text(text, type_) if type_.element is None else _decode_lists(text, type_.element)
     is_open = None if is_text.all() else cells.kinds == UNCHANGED
     if is_odd is not None:
         is_open = is_odd if is_open is None else is_open | is_odd
@@ -72,7 +72,7 @@ def _read(
     cells: Cells, rows: Iterable[int], type_: PgType, buffer: NDArray[np.uint8]
 ) -> tuple[list[Value | None], Marks | None]:
     """Read the cells of some rows one by one; a marked cell's value is None."""
-    view = memoryview(buffer)
+    view = buffer.data
     kinds, starts, lengths = cells.kinds, cells.starts, cells.lengths
     values: list[Value | None] = []
     marked: list[tuple[int, Mark, bytes | None]] = []
@@ -95,17 +95,14 @@ def _read(
     return values, Marks(np.array(marked_rows, np.int64), np.array(marks, np.uint8), raws)
 
 
-def _decode_lists(text: Text, type_: PgType) -> Decoded:
+def _decode_lists(text: Text, element: PgType) -> Decoded:
     """Decode plain arrays through their elements' column; a row with a marked element is left over."""
-    assert type_.element is not None  # LIST always has one
     elements = split_plain(text.data, text.offsets, text.is_text)
     padded = np.concatenate((elements.data, np.zeros(PADDING, np.uint8)))
-    values, marks = _decode_column(elements.cells, type_.element, padded)
+    values, marks = _decode_column(elements.cells, element, padded)
     is_odd = elements.is_odd
     if marks is not None:
         is_odd[np.repeat(np.arange(len(is_odd)), elements.counts)[marks.rows]] = True
     offsets = np.concatenate(([0], np.cumsum(elements.counts)))
-    lists = pa.ListArray.from_arrays(
-        pa.array(offsets).cast(pa.int32()), values, mask=pa.array(~text.is_text | is_odd)
-    )
+    lists = pa.ListArray.from_arrays(pa.array(offsets).cast(pa.int32()), values, mask=pa.array(~text.is_text | is_odd))
     return lists, is_odd if is_odd.any() else None

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from bridge.errors import MalformedRecord
 
 TEXT, NULL, UNCHANGED = ord("t"), ord("n"), ord("u")
+_KINDS = (TEXT, NULL, UNCHANGED)
+_WORD = 4  # bytes of a length
 FEW_ROWS = 12  # below this, one row at a time costs less than starting a vector instruction per step
 
 
@@ -78,51 +80,58 @@ def _walk(
     _refuse(starts + 2 > limits, "is cut short")
     counts = buffer[starts].astype(np.int64) << 8 | buffer[starts + 1]
     _refuse(counts != column_count, f"does not have {column_count} columns")
-    # Three planes, columns by rows: the walks fill them, each column's Cells are views of them.
-    kinds = np.empty((column_count, row_count), np.uint8)
-    cells = np.empty((2, column_count, row_count), np.int64)
+    shape = column_count, row_count
+    planes = _Planes(np.empty(shape, np.uint8), np.empty(shape, np.int64), np.empty(shape, np.int64))
     walk = _walk_few if row_count < FEW_ROWS else _walk_many
-    ends = walk(buffer, starts + 2, limits, kinds, cells, is_tagged)
-    return [Cells(*planes) for planes in zip(kinds, cells[0], cells[1], strict=True)], ends
+    ends = walk(buffer, starts + 2, limits, planes=planes, is_tagged=is_tagged)
+    return [Cells(*column) for column in zip(planes.kinds, planes.starts, planes.lengths, strict=True)], ends
+
+
+@dataclass(frozen=True, slots=True)
+class _Planes:
+    """What the walks fill, columns by rows; each column's Cells are views of it."""
+
+    kinds: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
 
 
 def _walk_many(
     buffer: NDArray[np.uint8],
     cursor: NDArray[np.int64],
     limits: NDArray[np.int64],
-    kinds: NDArray[np.uint8],
-    cells: NDArray[np.int64],
+    *,
+    planes: _Planes,
     is_tagged: bool,
 ) -> NDArray[np.int64]:
     """Fill the planes; returns the offset after each tuple.
 
     Reads are clipped to the buffer instead of checked first: a row that needed the clip fails its limit right after.
     """
-    if len(buffer) < 4:
-        buffer = np.concatenate((buffer, np.zeros(4, np.uint8)))
+    if len(buffer) < _WORD:
+        buffer = np.concatenate((buffer, np.zeros(_WORD, np.uint8)))
     last = len(buffer) - 1
     # Every offset seen as the start of a big-endian Int32: one gather reads a length.
-    words = np.ndarray(last - 2, ">i4", buffer, strides=(1,))
-    for kind, start, length in zip(kinds, cells[0], cells[1], strict=True):
+    words = np.ndarray(len(buffer) - _WORD + 1, ">i4", buffer, strides=(1,))
+    for column in range(len(planes.kinds)):
         if is_tagged:
-            kind[:] = buffer[np.minimum(cursor, last)]
-            cursor = cursor + 1
-        length[:] = words[np.minimum(cursor, last - 3)]
-        start[:] = cursor
-        if not is_tagged:
-            kind[:] = np.where(length == -1, NULL, TEXT)
-        is_text = kind == TEXT
-        if is_text.all():
-            start += 4
-            _refuse(length < 0, "has a negative length")
+            kind = buffer[np.minimum(cursor, last)]
+            length = words[np.minimum(cursor + 1, len(words) - 1)].astype(np.int64)
         else:
-            _refuse(~(is_text | (kind == NULL) | (kind == UNCHANGED)), "has a value that is not text")
-            _refuse(is_text & (length < 0), "has a negative length")
-            length *= is_text
-            start += 4 if not is_tagged else is_text * np.int64(4)
+            length = words[np.minimum(cursor, len(words) - 1)].astype(np.int64)
+            kind = np.where(length == -1, np.uint8(NULL), np.uint8(TEXT))
+        is_text = kind == TEXT
+        start = cursor + (1 + _WORD if is_tagged else _WORD)
+        if not is_text.all():
+            _refuse(~is_text & (kind != NULL) & (kind != UNCHANGED), "has a value that is not text")
+            length[~is_text] = 0
+            if is_tagged:
+                start[~is_text] -= _WORD
+        _refuse(length < 0, "has a negative length")
         cursor = start + length
         _refuse(cursor > limits, "is cut short")
-        np.minimum(start, last, out=start)
+        planes.kinds[column], planes.lengths[column] = kind, length
+        np.minimum(start, last, out=planes.starts[column])
     return cursor
 
 
@@ -130,36 +139,37 @@ def _walk_few(
     buffer: NDArray[np.uint8],
     cursors: NDArray[np.int64],
     limits: NDArray[np.int64],
-    kinds: NDArray[np.uint8],
-    cells: NDArray[np.int64],
+    *,
+    planes: _Planes,
     is_tagged: bool,
 ) -> NDArray[np.int64]:
     """`_walk_many`, a row at a time."""
-    view = memoryview(buffer)
-    ends = []
+    view = buffer.data
     last = len(buffer) - 1
-    for row, (cursor, limit) in enumerate(zip(cursors.tolist(), limits.tolist(), strict=True)):
-        for column in range(len(kinds)):
+    ends = []
+    for row, (begin, limit) in enumerate(zip(cursors.tolist(), limits.tolist(), strict=True)):
+        at = begin
+        for column in range(len(planes.kinds)):
             kind, length = TEXT, 0
             if is_tagged:
-                kind = view[cursor] if cursor < limit else TEXT
-                cursor += 1
+                kind = view[min(at, last)]
+                at += 1
             if kind == TEXT:
-                length = int.from_bytes(view[cursor : cursor + 4], "big", signed=True)
-                cursor += 4
+                length = int.from_bytes(view[at : at + _WORD], "big", signed=True)
+                at += _WORD
                 if length == -1 and not is_tagged:
                     kind, length = NULL, 0
-            if kind not in (TEXT, NULL, UNCHANGED):
+            if kind not in _KINDS:
                 raise _malformed(row, "has a value that is not text")
             if length < 0:
                 raise _malformed(row, "has a negative length")
-            kinds[column, row] = kind
-            cells[0, column, row] = min(cursor, last)
-            cells[1, column, row] = length
-            cursor += length
-            if cursor > limit:
+            planes.kinds[column, row] = kind
+            planes.starts[column, row] = min(at, last)
+            planes.lengths[column, row] = length
+            at += length
+            if at > limit:
                 raise _malformed(row, "is cut short")
-        ends.append(cursor)
+        ends.append(at)
     return np.array(ends, np.int64)
 
 

@@ -1,7 +1,7 @@
 """PostgreSQL's types and the exact Arrow type each is decoded to.
 
 Built-in types need no server; enums, domains, composites and the like are described by one query. Nothing here looks at
-values. A type without an exact Arrow counterpart stays the text that the server prints: docs/postgres-types.md has the table.
+values. A type without an exact Arrow counterpart stays the server's text: docs/postgres-types.md has the table.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 import pyarrow as pa
 
-from bridge.sources.postgres.catalog import LISTABLE, UNLISTED
+from bridge.sources.postgres.oids import LISTABLE, UNLISTED
 
 PINNED_SETTINGS = {
     "datestyle": "ISO, YMD",
@@ -105,26 +105,22 @@ _SIMPLE = {
 _NAMES = {oid: name for oid, _, name in LISTABLE + UNLISTED}
 _LISTABLE = frozenset(oid for oid, _, _ in LISTABLE)
 _ELEMENTS = {array: oid for oid, array, _ in LISTABLE + UNLISTED if array is not None}
-_BPCHAR, _VARCHAR, _INTERVAL, _BIT, _VARBIT, _NUMERIC = 1042, 1043, 1186, 1560, 1562, 1700
+_INTERVAL, _NUMERIC = 1186, 1700
+_SIZED = {1042: ("character", 4), 1043: ("character varying", 4), 1560: ("bit", 0), 1562: ("bit varying", 0)}
 _PRECISE = {1083: "time", 1114: "timestamp", 1184: "timestamp", 1266: "time"}
-_INTERVAL_FIELDS = {"year": 1 << 2, "month": 1 << 1, "day": 1 << 3, "hour": 1 << 10, "minute": 1 << 11, "second": 1 << 12}
+_INTERVAL_FIELDS = {"year": 2, "month": 1, "day": 3, "hour": 10, "minute": 11, "second": 12}  # bit numbers
+_ANY_FIELDS, _ANY_PRECISION = 0x7FFF, 0xFFFF
 _MAX_DECIMAL_DIGITS = 38  # Polars has no 256-bit decimal
 
 
 def builtin(oid: int, modifier: int) -> PgType | None:
     """The built-in type with this oid and modifier (-1 for none); None when the oid is not a built-in type's."""
-    element_oid = _ELEMENTS.get(oid)
-    if element_oid is not None:
-        element = builtin(element_oid, modifier)
-        assert element is not None  # both come from the same row
-        return _array(f"{element.name}[]", element, listable=element_oid in _LISTABLE)
-    if oid not in _NAMES:
-        return None
-    name = _modified_name(oid, modifier)
-    if oid == _NUMERIC:
-        return _numeric(name, modifier)
-    kind, arrow = _SIMPLE.get(oid, (Kind.TEXT, _TEXT))
-    return PgType(name, arrow, kind)
+    if oid in _NAMES:
+        return _scalar(oid, modifier)
+    if oid in _ELEMENTS:
+        element = _scalar(_ELEMENTS[oid], modifier)
+        return _array(f"{element.name}[]", element, is_listable=_ELEMENTS[oid] in _LISTABLE)
+    return None
 
 
 def described(rows: Iterable[tuple[int, int, str, str, bool, int, int, str]]) -> dict[tuple[int, int], PgType]:
@@ -144,16 +140,24 @@ def _resolve(row: TypeRow, by_key: dict[tuple[int, int], TypeRow]) -> tuple[PgTy
         return known, row.oid in _LISTABLE
     target = by_key.get((row.target, row.target_modifier))
     if target is not None and row.variety == "d":
-        base, listable = _resolve(target, by_key)
-        return replace(base, name=row.name), listable
+        base, is_listable = _resolve(target, by_key)
+        return replace(base, name=row.name), is_listable
     if target is not None and row.is_array:
-        element, listable = _resolve(target, by_key)
-        return _array(row.name, element, listable=listable and target.delimiter == ","), False
+        element, is_listable = _resolve(target, by_key)
+        return _array(row.name, element, is_listable=is_listable and target.delimiter == ","), False
     return PgType(row.name, _TEXT, Kind.TEXT), row.variety in "be"
 
 
-def _array(name: str, element: PgType, *, listable: bool) -> PgType:
-    if listable and element.kind is not Kind.LIST:
+def _scalar(oid: int, modifier: int) -> PgType:
+    name = _modified_name(oid, modifier)
+    if oid == _NUMERIC:
+        return _numeric(name, modifier)
+    kind, arrow = _SIMPLE.get(oid, (Kind.TEXT, _TEXT))
+    return PgType(name, arrow, kind)
+
+
+def _array(name: str, element: PgType, *, is_listable: bool) -> PgType:
+    if is_listable and element.kind is not Kind.LIST:
         return PgType(name, pa.list_(element.arrow), Kind.LIST, element)
     return PgType(name, _TEXT, Kind.TEXT)
 
@@ -182,20 +186,19 @@ def _modified_name(oid: int, modifier: int) -> str:
     if oid == _NUMERIC:
         precision, scale = _precision_and_scale(modifier)
         return f"numeric({precision},{scale})"
-    if oid in _PRECISE:
-        return name.replace(_PRECISE[oid], f"{_PRECISE[oid]}({modifier})", 1)
     if oid == _INTERVAL:
         return name + _interval_suffix(modifier)
-    if oid in (_BPCHAR, _VARCHAR):
-        return f"{'character' if oid == _BPCHAR else name}({modifier - 4})"
-    if oid in (_BIT, _VARBIT):
-        return f"{name.strip(chr(34))}({modifier})"
+    if oid in _PRECISE:
+        return name.replace(_PRECISE[oid], f"{_PRECISE[oid]}({modifier})", 1)
+    if oid in _SIZED:
+        sized, header = _SIZED[oid]
+        return f"{sized}({modifier - header})"
     return name
 
 
 def _interval_suffix(modifier: int) -> str:
-    """Source: timestamp.c, intervaltypmodout: a mask of fields above 16 bits of precision, both all ones when not given."""
-    mask, precision = modifier >> 16 & 0x7FFF, modifier & 0xFFFF
-    fields = [] if mask == 0x7FFF else [field for field, bit in _INTERVAL_FIELDS.items() if mask & bit]  # noqa: PLR2004
-    span = "" if not fields else f" {fields[0]}" if len(fields) == 1 else f" {fields[0]} to {fields[-1]}"
-    return span + ("" if precision == 0xFFFF else f"({precision})")  # noqa: PLR2004
+    """Source: timestamp.c, intervaltypmodout: fields above 16 bits of precision, either all ones when not given."""
+    mask, precision = modifier >> 16 & _ANY_FIELDS, modifier & _ANY_PRECISION
+    fields = [] if mask == _ANY_FIELDS else [field for field, bit in _INTERVAL_FIELDS.items() if mask >> bit & 1]
+    span = f" {' to '.join(dict.fromkeys((fields[0], fields[-1])))}" if fields else ""
+    return span + ("" if precision == _ANY_PRECISION else f"({precision})")

@@ -77,7 +77,8 @@ def _decimal(raw: bytes, type_: PgType) -> Value | None:
     if not _NUMBER.fullmatch(raw):
         return _TOKENS.get(raw)
     whole, _, fraction = raw.lstrip(b"-").partition(b".")
-    is_held = len(fraction) <= type_.arrow.scale and len(whole.lstrip(b"0")) <= type_.arrow.precision - type_.arrow.scale
+    arrow = type_.arrow
+    is_held = len(fraction) <= arrow.scale and len(whole.lstrip(b"0")) <= arrow.precision - arrow.scale
     return Decimal(raw.decode()) if is_held else None
 
 
@@ -114,7 +115,7 @@ def _time(raw: bytes, _: PgType) -> Value | None:
 
 
 def _list(raw: bytes, type_: PgType) -> Value | None:
-    """An array with an element that cannot be held is unreadable as a whole: a list has no place for an element's mark."""
+    """An array with a marked element is unreadable as a whole: a list has no place for an element's mark."""
     elements = parse_array(raw)
     if elements is None or type_.element is None:
         return None

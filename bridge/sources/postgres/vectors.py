@@ -61,7 +61,8 @@ def gather(
 
     Args:
         padded: contiguous, with at least PADDING bytes behind the last slice.
-        starts, lengths: n each.
+        starts: n offsets.
+        lengths: n, 0 for nothing.
     Returns: the bytes, and n + 1 offsets.
     """
     row_count = len(starts)
@@ -76,7 +77,7 @@ def gather(
         wide = _windows(padded, widest)[starts].view(np.uint8).reshape(row_count, widest)
         return wide[np.arange(widest) < lengths[:, None]], offsets
     # Long or very uneven values: one slice a row is cheaper than an index a byte.
-    view = memoryview(padded)
+    view = padded.data
     ends = (starts + lengths).tolist()
     pieces = [view[start:end] for start, end in zip(starts.tolist(), ends, strict=True)]
     return np.frombuffer(b"".join(pieces), np.uint8), offsets
