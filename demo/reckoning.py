@@ -1,0 +1,124 @@
+"""Count what was lost and what was doubled, as somebody who trusts neither side.
+
+`python -m demo.reckoning --oracle FILE --dsn DSN --config bridge.yaml` reads the oracle file, the source's tables (its
+own session, as whoever may read them) and the bridge's public commands (`events --json`, `dead list --json`), never
+the daemon's counters, and shares no code with the bridge. The last lines are `lost: N` and `doubled: N`; it exits
+with 1 unless every promise held. Run it when the business day is over and the bridge has caught up.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from demo import expectation, oracle
+from demo.comparison import Event, Letter, Reckoning, Stream, reckon
+from demo.expectation import Expectation
+from demo.oracle import TABLES, Oracle, Row
+from demo.session import ErpSession
+
+TOLD = 20  # findings printed
+WORDS = {"created": "create", "updated": "update", "deleted": "delete", "truncated": "truncate"}
+UNSETTLED = frozenset({"open", "discarded", "superseded"})  # a replayed letter has become an event
+
+
+class Bridge:
+    """The bridge's public commands."""
+
+    def __init__(self, config: Path) -> None:
+        self._command = [sys.executable, "-m", "bridge", "--config", str(config)]
+
+    def lines(self, *arguments: str) -> Iterator[dict[str, Any]]:
+        """The JSON lines that a command prints. Raises: RuntimeError when it fails."""
+        with subprocess.Popen([*self._command, *arguments], stdout=subprocess.PIPE) as process:
+            for line in process.stdout or ():
+                yield json.loads(line)
+        if process.returncode:
+            raise RuntimeError(f"legacy-bridge {' '.join(arguments)} ended with {process.returncode}")
+
+
+def event_of(shown: Mapping[str, Any], expected: Expectation) -> Event:
+    """An event from its CloudEvents form."""
+    word = shown["type"].split(".")[-2]
+    op = WORDS.get(word, word)
+    facts = {} if op in {"truncate", "gap"} else expected.shown(shown.get("data", {}))
+    unchanged = frozenset(filter(None, shown.get("unchanged", "").split(",")))
+    return Event(shown["id"], op, shown.get("subject", ""), facts, unchanged)
+
+
+def letter_of(shown: Mapping[str, Any]) -> Letter:
+    """A letter from `dead list --json`; the second part of a re-read row's event id is `s` and a number."""
+    is_read = shown["event_id"].split(":")[1].startswith("s")
+    return Letter(shown["event_id"], shown["key"], is_read)
+
+
+def streams(config: Path, noted: Oracle, present: Mapping[str, list[Row]], bridge: Bridge) -> Iterator[Stream]:
+    """Every captured table: what the oracle says, what the bridge shows, and the table as it is."""
+    letters = [each for each in bridge.lines("dead", "list", "--all", "--json") if each["state"] in UNSETTLED]
+    for name, declared in yaml.safe_load(config.read_text(encoding="utf-8"))["streams"].items():
+        table = TABLES[declared["log"]]
+        expected = expectation.load(config.parent / declared["contract"], table)
+        yield Stream(
+            table=table.name,
+            initial=[(table.key_of(row), expected.facts(row)) for row in noted.initial[table.name]],
+            changes=[
+                (change, None if change.row is None else expected.facts(change.row))
+                for change in noted.changes()
+                if change.table == table.name
+            ],
+            events=[event_of(each, expected) for each in bridge.lines("events", name, "--json")],
+            letters=[letter_of(each) for each in letters if each["stream"] == name],
+            present=[(table.key_of(row), expected.facts(row)) for row in present[table.name]],
+            long=expected.long,
+        )
+
+
+def report(sums: Reckoning, noted: Oracle) -> str:
+    """The sums in lines, `lost` and `doubled` last."""
+    lines = [*sums.findings[:TOLD]]
+    if len(sums.findings) > TOLD:
+        lines.append(f"and {len(sums.findings) - TOLD} findings more")
+    if not noted.complete:
+        lines.append(
+            "the oracle's writer was killed: events it could not note any more are not held against the bridge"
+        )
+    lines += [
+        f"transactions: {len(noted.transactions)}",
+        f"committed: {sums.committed}",
+        f"journalled: {sums.journalled}",
+        f"dead-lettered: {sums.dead_lettered}",
+        f"read: {sums.read}",
+        f"not read (no key): {sums.unread}",
+        f"gaps: {sums.gaps}",
+        f"unaccounted: {sums.unaccounted}",
+        f"inverted: {sums.inverted}",
+        f"differing: {sums.differing}",
+        f"lost: {sums.lost}",
+        f"doubled: {sums.doubled}",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run from the command line; 0 when every promise held, else 1."""
+    arguments = argparse.ArgumentParser(prog="demo.reckoning", description="Count what was lost and what was doubled.")
+    arguments.add_argument("--oracle", type=Path, required=True, help="what the business day noted")
+    arguments.add_argument("--dsn", required=True, help="the ERP's database")
+    arguments.add_argument("--config", type=Path, required=True, help="the bridge's configuration")
+    given = arguments.parse_args()
+    noted = oracle.read(given.oracle)
+    source = ErpSession(given.dsn)
+    present = source.rows()
+    source.close()
+    sums = reckon(streams(given.config, noted, present, Bridge(given.config)))
+    print(report(sums, noted))
+    return 0 if sums.is_clean(complete=noted.complete) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
