@@ -1,0 +1,38 @@
+"""``python -m bench [--only CLAIM] [--rounds N] [--json FILE]``: measure the claims and print a table.
+
+Ends with 0 when every measured claim is met, else 1. BENCH_SCALE=0.01 makes all sizes a hundredth, to try the claims
+out: such figures prove nothing.
+"""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from bench import machine, report, runner
+from bench.claim import Claim
+
+CLAIMS = ("pg_bulk", "pg_small", "pg_latency", "pg_snapshot", "contract_check", "backlog", "cold_start")
+
+
+def main() -> int:
+    """Measure what was asked for."""
+    arguments = argparse.ArgumentParser(prog="python -m bench", description="Measure the claims.")
+    arguments.add_argument("--only", action="append", choices=CLAIMS, help="this claim only; may be repeated")
+    arguments.add_argument("--rounds", type=int, help="alternating rounds (default: 3)")
+    arguments.add_argument("--json", type=Path, help="also write the results to this file")
+    asked = arguments.parse_args()
+    results = []
+    for name in asked.only or CLAIMS:
+        claim: Claim = importlib.import_module(f"bench.{name}").CLAIM
+        print(f"{claim.name}: {claim.about}", flush=True)
+        results += runner.run(claim, asked.rounds or claim.rounds, lambda line: print(line, flush=True))
+    found = machine.describe()
+    report.print_table(results, found)
+    if asked.json:
+        report.write_json(results, found, asked.json)
+    return 0 if all(result.met for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

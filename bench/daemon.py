@@ -1,0 +1,109 @@
+"""Ours: the real daemon as a process, watched from outside through its journal.
+
+A claim sees of the daemon what any consumer sees: the journal, opened for reading by another process.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
+
+from bench.memory import Peak, watched
+from bridge.errors import JournalUnavailable
+from bridge.journal.sqlite import SqliteJournal
+
+STREAM = "orders"
+TIMEOUT_S = 1800.0
+EVERY_S = 0.005  # between looks at the journal
+HERE = Path(__file__).parent
+COMMAND = Path(sys.executable).parent / "legacy-bridge"
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A running daemon and its journal."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    peak: Peak
+    started_at: float  # perf_counter, just before its command
+
+    def journal(self) -> SqliteJournal:
+        """Its journal, for reading, as soon as it exists."""
+        for _ in self.looks():
+            with contextlib.suppress(JournalUnavailable):
+                return SqliteJournal.open(self.folder / "journal.db", owner=False)
+        raise AssertionError
+
+    def looks(self) -> Iterator[None]:
+        """Repeat at short intervals. Raises: RuntimeError when the daemon ended or nothing came in time."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            yield
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                log = (self.folder / "log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the daemon ended ({self.process.returncode}) or stands still:\n{log}")
+            time.sleep(EVERY_S)
+
+
+@contextlib.contextmanager
+def running(dsn: str, slot: str, *, snapshot: str = "never") -> Iterator[Daemon]:
+    """A daemon with an empty journal that reads the order table; killed and removed at the end."""
+    server = conninfo_to_dict(dsn)
+    overrides = {
+        "BRIDGE_SYSTEMS__ERP__POSTGRES__HOST": str(server["host"]),
+        "BRIDGE_SYSTEMS__ERP__POSTGRES__PORT": str(server["port"]),
+        "BRIDGE_SYSTEMS__ERP__POSTGRES__SLOT": slot,
+        "BRIDGE_STREAMS__ORDERS__SNAPSHOT": snapshot,
+    }
+    with tempfile.TemporaryDirectory(prefix="legacy-bridge-bench-") as name:
+        folder = Path(name)
+        for file in ("bridge.yaml", "orders.odcs.yaml"):
+            shutil.copy(HERE / file, folder)
+        with (folder / "log").open("wb") as log:
+            started_at = time.perf_counter()
+            command = [str(COMMAND), "run", "--config", str(folder / "bridge.yaml")]
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | overrides)
+        try:
+            with watched(process.pid) as peak:
+                yield Daemon(process, folder, peak, started_at)
+        finally:
+            process.kill()
+            process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How many events were journalled when."""
+
+    events: int
+    at: float  # perf_counter
+    rss_mb: float  # peak so far
+
+
+def follow(daemon: Daemon, events: int) -> list[Look]:
+    """Watch the journal grow to so many events; one look each time it has grown."""
+    journal = daemon.journal()
+    looks: list[Look] = []
+    for _ in daemon.looks():
+        extent = journal.extents().get(STREAM)
+        if extent is not None and extent.last > (looks[-1].events if looks else 0):
+            looks.append(Look(extent.last, time.perf_counter(), daemon.peak.rss_mb))
+        if looks and looks[-1].events >= events:
+            break
+    journal.close()
+    return looks
+
+
+def rate(looks: list[Look]) -> float:
+    """Events per second after the first look, which found a whole window at once."""
+    first, last = looks[0], looks[-1]
+    return (last.events - first.events) / max(last.at - first.at, 1e-9)
