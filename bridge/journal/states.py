@@ -1,0 +1,99 @@
+"""Positions, source states, stream states and cursors: what is resumed from.
+
+Every statement here runs inside a transaction the caller opened; every row is checked when it is read.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import apsw
+import msgspec
+
+from bridge.errors import InternalError, JournalCorrupt
+from bridge.journal.block import pack_shape, unpack_shape
+from bridge.journal.rows import checksum, is_sound, micros, moment, to_json
+from bridge.model import Position, StreamPhase, StreamState
+
+_GET_SOURCE = "SELECT epoch, at, state, crc FROM source WHERE name = ?"
+_PUT_SOURCE = "INSERT OR REPLACE INTO source VALUES (?, ?, ?, ?, ?)"
+_STREAM_STATES = "SELECT stream, phase, since, why, shape, crc FROM stream_state"
+_PUT_STREAM_STATE = "INSERT OR REPLACE INTO stream_state VALUES (?, ?, ?, ?, ?, ?)"
+_GET_CURSOR = "SELECT cursor, crc FROM subscriber WHERE name = ? AND stream = ?"
+_PUT_CURSOR = "INSERT OR REPLACE INTO subscriber VALUES (?, ?, ?, ?)"
+_CURSORS_OF_STREAM = "SELECT name FROM subscriber WHERE stream = ?"
+
+
+def position(connection: apsw.Connection, source: str) -> tuple[Position | None, dict[str, Any]]:
+    """Position and state of a source; (None, {}) before the first. Raises: JournalCorrupt."""
+    row = connection.execute(_GET_SOURCE, (source,)).fetchone()
+    if row is None:
+        return None, {}
+    epoch, at, state, crc = row
+    if not is_sound(crc, source, epoch, at, state):
+        raise JournalCorrupt(f"table source: the checksum of source {source} is wrong")
+    stored = None if epoch is None else Position(epoch, tuple(msgspec.json.decode(at)))
+    return stored, msgspec.json.decode(state)
+
+
+def move(connection: apsw.Connection, source: str, position_: Position | None, state: Mapping[str, Any] | None) -> None:
+    """Store where a source stands; what is None stays as it is. Raises: InternalError when it would move back."""
+    held, held_state = position(connection, source)
+    new = position_ or held
+    if held is not None and new is not None and new < held:  # I2
+        raise InternalError(f"the position of source {source} would move back, in or from epoch {held.epoch}")
+    epoch, at = (None, None) if new is None else (new.epoch, to_json(new.at))
+    text = to_json(held_state if state is None else dict(state))
+    connection.execute(_PUT_SOURCE, (source, epoch, at, text, checksum(source, epoch, at, text)))
+
+
+def stream_states(connection: apsw.Connection) -> dict[str, StreamState]:
+    """The state of every stream that has one. Raises: JournalCorrupt."""
+    return {row[0]: _stream_state(row) for row in connection.execute(_STREAM_STATES)}
+
+
+def stream_state(connection: apsw.Connection, stream: str) -> StreamState | None:
+    """The state of one stream. Raises: JournalCorrupt."""
+    row = connection.execute(_STREAM_STATES + " WHERE stream = ?", (stream,)).fetchone()
+    return None if row is None else _stream_state(row)
+
+
+def put_stream_state(connection: apsw.Connection, state: StreamState) -> None:
+    """Store the state of a stream, replacing the last one."""
+    shape = None if state.shape is None else pack_shape(state.shape)
+    values = (state.stream, str(state.phase), micros(state.since), state.why)
+    crc = checksum(*values, data=shape or b"")
+    connection.execute(_PUT_STREAM_STATE, (*values, shape, crc))
+
+
+def cursor(connection: apsw.Connection, subscriber: str, stream: str) -> int | None:
+    """The last number a subscriber acknowledged; None before its first `advance`. Raises: JournalCorrupt."""
+    row = connection.execute(_GET_CURSOR, (subscriber, stream)).fetchone()
+    if row is None:
+        return None
+    held, crc = row
+    if not is_sound(crc, subscriber, stream, held):
+        raise JournalCorrupt(f"table subscriber: the checksum of {subscriber} on stream {stream} is wrong")
+    return int(held)
+
+
+def advance(connection: apsw.Connection, subscriber: str, cursors: Mapping[str, int]) -> None:
+    """Move cursors forward. Raises: InternalError when one would move back."""
+    for stream, new in cursors.items():
+        held = cursor(connection, subscriber, stream) or 0
+        if new < held:  # I2
+            raise InternalError(f"the cursor of {subscriber} on stream {stream} would move back, {held} to {new}")
+        connection.execute(_PUT_CURSOR, (subscriber, stream, new, checksum(subscriber, stream, new)))
+
+
+def cursors(connection: apsw.Connection, stream: str) -> dict[str, int]:
+    """Every subscriber's cursor on a stream. Raises: JournalCorrupt."""
+    names = [name for (name,) in connection.execute(_CURSORS_OF_STREAM, (stream,))]
+    return {name: cursor(connection, name, stream) or 0 for name in names}
+
+
+def _stream_state(row: tuple[Any, ...]) -> StreamState:
+    stream, phase, since, why, shape, crc = row
+    if not is_sound(crc, stream, phase, since, why, data=shape or b""):
+        raise JournalCorrupt(f"table stream_state: the checksum of stream {stream} is wrong")
+    accepted = None if shape is None else unpack_shape(shape)
+    return StreamState(stream, StreamPhase(phase), moment(since), why, accepted)

@@ -1,0 +1,98 @@
+"""One commit into one transaction (I4).
+
+`prepare` does the costly part, encoding, before the transaction begins; `store` writes what was prepared.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import apsw
+
+from bridge.journal import blocks, desk, letters, states
+from bridge.journal.block import Packed, pack, pack_raw, pack_schema
+from bridge.journal.rows import micros
+from bridge.model import Commit, EventBatch
+
+
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """An event batch, encoded."""
+
+    events: EventBatch
+    schema: bytes
+    packed: Packed
+    commit_span: tuple[int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A commit with its batches encoded."""
+
+    commit: Commit
+    events: tuple[_Events, ...]
+    letters: tuple[Packed, ...]
+    parked: tuple[Packed, ...]
+
+
+def prepare(commit: Commit) -> Prepared:
+    """Encode the batches of a commit. Raises: InternalError for what Arrow IPC messages cannot hold."""
+    return Prepared(
+        commit,
+        tuple(_encode(events) for events in commit.events if events.row_count),
+        tuple(pack_raw(new.rejected.raw) for new in commit.letters),
+        tuple(pack_raw(new.raw) for new in commit.parked),
+    )
+
+
+def store(connection: apsw.Connection, prepared: Prepared, now: datetime) -> dict[str, tuple[int, int]]:
+    """Write a commit; returns stream -> (first, last) sequence number given.
+
+    Raises: InternalError when a position would move back (I2), a letter is not open or a parked batch is not there.
+    """
+    commit, at = prepared.commit, micros(now)
+    if commit.source is not None:
+        states.move(connection, commit.source, commit.position, commit.state)
+    given = _append(connection, prepared.events, at)
+    for new_letters, raw in zip(commit.letters, prepared.letters, strict=True):
+        letters.insert(connection, new_letters, raw, at)
+    for new_parked, raw in zip(commit.parked, prepared.parked, strict=True):
+        letters.park(connection, new_parked, raw)
+    letters.release(connection, commit.unparked)
+    letters.settle(connection, commit.settled, at)
+    for state in commit.streams:
+        states.put_stream_state(connection, state)
+    for entry in commit.audit:
+        desk.audit(connection, entry, now)
+    desk.judge(connection, commit.judged, now)
+    return given
+
+
+def _encode(events: EventBatch) -> _Events:
+    batch = events.batch
+    return _Events(events, pack_schema(batch.schema), pack(batch), blocks.commit_span(batch))
+
+
+def _append(connection: apsw.Connection, encoded: tuple[_Events, ...], at: int) -> dict[str, tuple[int, int]]:
+    rows: dict[str, blocks.Catalogue] = {}
+    given: dict[str, tuple[int, int]] = {}
+    for one in encoded:
+        stream = one.events.stream
+        row = rows.get(stream) or blocks.find(connection, stream) or blocks.Catalogue(stream)
+        block = blocks.StoredBlock(
+            stream=stream,
+            first=row.last + 1,
+            last=row.last + one.events.row_count,
+            epoch=one.events.epoch,
+            contract=one.events.contract,
+            schema=blocks.schema_id(connection, one.schema),
+            journalled_at=at,
+            min_commit_at=one.commit_span[0],
+            max_commit_at=one.commit_span[1],
+            packed=one.packed,
+        )
+        blocks.insert(connection, block)
+        rows[stream] = blocks.appended(row, block)
+        given[stream] = (given.get(stream, (block.first, 0))[0], block.last)
+    for row in rows.values():
+        blocks.put(connection, row)
+    return given
