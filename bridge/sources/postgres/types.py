@@ -13,7 +13,7 @@ import pyarrow as pa
 from bridge.sources.postgres.oids import LISTABLE, UNLISTED
 
 PINNED_SETTINGS = {
-    "datestyle": "ISO, YMD",
+    "datestyle": "ISO,YMD",
     "intervalstyle": "iso_8601",
     "timezone": "UTC",
     "extra_float_digits": "1",  # the shortest text that reads back as the same number

@@ -1,7 +1,7 @@
 """Turn the text of a whole column into an Arrow array with a few vector instructions.
 
-Each decoder does the ordinary values and says which rows it left over; `values` reads those one by one. What a decoder
-accepts means the same to `values`: a property test says so.
+Each decoder does the ordinary values and says which rows it left over; `values` reads those one by one. On what a server
+prints the two agree: a property test says so.
 """
 
 from collections.abc import Callable
