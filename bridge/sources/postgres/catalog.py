@@ -28,7 +28,7 @@ WHERE name IN ('wal_level', 'server_version_num', 'server_version', 'max_replica
 """
 
 # PostgreSQL checks the replica identity of the relation that holds the row: of a partitioned table, its leaves.
-_IDENTITY: LiteralString = """
+IDENTITY: LiteralString = """
 WITH RECURSIVE part(root, oid) AS (
     SELECT oid, oid FROM pg_class WHERE relkind IN ('r', 'p')
     UNION ALL
@@ -143,7 +143,7 @@ def read_tables(connection: Connection, setup: Setup) -> dict[str, Table]:
     """The captured tables that exist, by name. Raises: what `translated` says."""
     names = [capture.table for capture in setup.captures]
     with translated("looking at the captured tables"):
-        rows = connection.execute(sql.SQL(_IDENTITY + _TABLES), (names,)).fetchall()
+        rows = connection.execute(sql.SQL(IDENTITY + _TABLES), (names,)).fetchall()
     return {name: Table(name, *facts) for name, *facts in rows}
 
 
@@ -152,7 +152,7 @@ def read_publications(connection: Connection, setup: Setup) -> dict[str, Publica
     names = ([setup.publication, setup.insert_publication],)
     with translated("looking at the publications"):
         rows = connection.execute(sql.SQL(_PUBLICATIONS), names).fetchall()
-        members = connection.execute(sql.SQL(_IDENTITY + _MEMBERS), names).fetchall()
+        members = connection.execute(sql.SQL(IDENTITY + _MEMBERS), names).fetchall()
         has_schemas = connection.info.server_version >= _SCHEMA_PUBLICATIONS_SINCE
         schemas: dict[str, list[str]] = (
             dict(connection.execute(sql.SQL(_SCHEMAS), names).fetchall()) if has_schemas else {}
