@@ -1,0 +1,194 @@
+"""Put the tuples of one table's messages together as one raw batch in wire order.
+
+New and old tuples are decoded separately, column by column, and interleaved only where old ones are needed: deletes,
+and updates that change the key, which become a delete of the old key and a create of the new one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from bridge.errors import MalformedRecord
+from bridge.model import CHANGE_COLUMNS, Marks, Op, RawBatch
+from bridge.sources.postgres.columns import Cells, decode, walk_tuples
+from bridge.sources.postgres.framing import DELETE, INSERT, TRUNCATE, UPDATE, Frames
+from bridge.sources.postgres.relation import Captured
+
+_TUPLE_AT = 5  # type byte, relation oid; then 'N', 'K' or 'O' and the tuple
+_NEW, _KEY, _OLD = (ord(c) for c in "NKO")
+_UNCHANGED, _TEXT = ord("u"), ord("t")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Decoded rows of one table and the change (index into Frames.changes) each belongs to."""
+
+    change: NDArray[np.int64]
+    op: NDArray[np.uint8]
+    moved: NDArray[np.bool_]
+    columns: pa.RecordBatch
+    marks: Mapping[str, Marks]
+
+
+def assemble(frames: Frames, captured: Captured, which: NDArray[np.int64]) -> RawBatch:
+    """The raw batch of the changes `which` (indices into `frames.changes`, rising), all of `captured`'s relation.
+
+    Raises: MalformedRecord naming the first message that does not follow the format.
+    Source: PostgreSQL manual, "Logical Replication Message Formats", Insert, Update, Delete, Truncate.
+    """
+    at = frames.starts[frames.changes[which]]
+    kinds = frames.buffer[at]
+    is_row = kinds != TRUNCATE
+    tags = np.where(is_row, frames.buffer[np.minimum(at + _TUPLE_AT, frames.buffer.size - 1)], 0)
+    has_old = is_row & (tags != _NEW)
+    has_new = is_row & (kinds != DELETE)
+    if not (has_old == (is_row & ((tags == _KEY) | (tags == _OLD)))).all() or (has_old & (kinds == INSERT)).any():
+        raise MalformedRecord(f"a change of {captured.shape.table} has no new, old or key tuple where it must")
+    new_at = at + _TUPLE_AT + 1
+    old: Sequence[Cells] = ()
+    if has_old.any():
+        old, ends = walk_tuples(frames.buffer, new_at[has_old], len(captured.types))
+        new_at = new_at.copy()
+        new_at[has_old] = ends + 1  # an update's new tuple follows the old one and its own 'N'
+    new, _ = walk_tuples(frames.buffer, new_at[has_new], len(captured.types))
+    if has_old.any():
+        _fill_unchanged(new, old, has_new, has_old)
+    names = captured.shape.names()
+    columns, marks = decode(new, captured.types, names, frames.buffer)
+    created = _Rows(
+        which[has_new],
+        np.where(kinds[has_new] == INSERT, Op.CREATE, Op.UPDATE).astype(np.uint8),
+        np.zeros(int(has_new.sum()), np.bool_),
+        columns,
+        marks,
+    )
+    if created.change.size == which.size and not has_old.any():
+        return _batch(frames, captured, created)
+    parts = [created]
+    if has_old.any():
+        parts = _split_key_changes(created, kinds, has_new, has_old, which, captured,
+                                   decode(old, captured.types, names, frames.buffer))
+    if not is_row.all():
+        truncated = which[~is_row]
+        parts.append(_Rows(truncated, np.full(truncated.size, Op.TRUNCATE, np.uint8),
+                           np.zeros(truncated.size, np.bool_), _nulls(columns.schema, truncated.size), {}))
+    return _batch(frames, captured, _interleave(parts))
+
+
+def _fill_unchanged(new: Sequence[Cells], old: Sequence[Cells], has_new: NDArray[np.bool_],
+                    has_old: NDArray[np.bool_]) -> None:
+    """Take a value the source did not send again (TOAST) from the old tuple where that has it (replica identity full)."""
+    both = has_new & has_old
+    if not both.any():
+        return
+    in_new = (np.cumsum(has_new) - 1)[both]
+    in_old = (np.cumsum(has_old) - 1)[both]
+    for new_cells, old_cells in zip(new, old, strict=True):
+        fillable = (new_cells.kinds[in_new] == _UNCHANGED) & (old_cells.kinds[in_old] == _TEXT)
+        if fillable.any():
+            target, source = in_new[fillable], in_old[fillable]
+            new_cells.kinds[target] = _TEXT
+            new_cells.starts[target] = old_cells.starts[source]
+            new_cells.lengths[target] = old_cells.lengths[source]
+
+
+def _split_key_changes(created: _Rows, kinds: NDArray[np.uint8], has_new: NDArray[np.bool_], has_old: NDArray[np.bool_],
+                       which: NDArray[np.int64], captured: Captured,
+                       old: tuple[pa.RecordBatch, Mapping[str, Marks]]) -> list[_Rows]:
+    """The new rows and the old rows worth keeping: of deletes, and of updates that changed the key."""
+    old_columns, old_marks = old
+    both = has_new & has_old
+    in_new = (np.cumsum(has_new) - 1)[both]
+    in_old = (np.cumsum(has_old) - 1)[both]
+    moved = np.zeros(in_new.size, np.bool_)
+    for column in captured.key:
+        before = old_columns.column(column).take(pa.array(in_old))
+        after = created.columns.column(column).take(pa.array(in_new))
+        same = pc.fill_null(pc.equal(before, after), False).to_numpy(zero_copy_only=False)  # noqa: FBT003
+        moved |= ~same & before.is_valid().to_numpy(zero_copy_only=False)
+    op, is_moved = created.op.copy(), created.moved.copy()
+    op[in_new[moved]] = Op.CREATE
+    is_moved[in_new[moved]] = True
+    keep = kinds[has_old] == DELETE
+    keep[in_old[moved]] = True
+    kept = np.flatnonzero(keep)
+    deleted = _Rows(
+        which[has_old][kept],
+        np.full(kept.size, Op.DELETE, np.uint8),
+        (kinds[has_old] == UPDATE)[kept],
+        old_columns.take(pa.array(kept)),
+        take_marks(old_marks, kept, old_columns.num_rows),
+    )
+    return [replace(created, op=op, moved=is_moved), deleted]
+
+
+def _interleave(parts: list[_Rows]) -> _Rows:
+    """All parts in wire order; of two rows of one change the delete comes first."""
+    change = np.concatenate([part.change for part in parts])
+    op = np.concatenate([part.op for part in parts])
+    order = np.lexsort((op != Op.DELETE, change))
+    table = pa.Table.from_batches([part.columns for part in parts]).combine_chunks()
+    total = change.size
+    marks: dict[str, Marks] = {}
+    offset = 0
+    for part in parts:
+        for name, found in part.marks.items():
+            shifted = replace(found, rows=found.rows + offset)
+            marks[name] = shifted if name not in marks else _concat_marks(marks[name], shifted)
+        offset += part.change.size
+    return _Rows(
+        change[order],
+        op[order],
+        np.concatenate([part.moved for part in parts])[order],
+        table.take(pa.array(order)).to_batches()[0] if total else parts[0].columns,
+        take_marks(marks, order, total),
+    )
+
+
+def take_marks(marks: Mapping[str, Marks], rows: NDArray[np.int64], row_count: int) -> dict[str, Marks]:
+    """The marks of the rows taken from a batch of `row_count` rows, numbered anew; columns left without any are dropped."""
+    if not marks:
+        return {}
+    place = np.full(row_count, -1, np.int64)
+    place[rows] = np.arange(rows.size)
+    taken = {}
+    for name, found in marks.items():
+        target = place[found.rows]
+        kept = np.flatnonzero(target >= 0)
+        kept = kept[np.argsort(target[kept], kind="stable")]
+        if kept.size:
+            taken[name] = Marks(target[kept], found.kinds[kept], tuple(found.raw[i] for i in kept))
+    return taken
+
+
+def _concat_marks(first: Marks, second: Marks) -> Marks:
+    return Marks(
+        np.concatenate((first.rows, second.rows)), np.concatenate((first.kinds, second.kinds)), first.raw + second.raw
+    )
+
+
+def _nulls(schema: pa.Schema, row_count: int) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.nulls(row_count, field.type) for field in schema], schema=schema)
+
+
+def _batch(frames: Frames, captured: Captured, rows: _Rows) -> RawBatch:
+    """The rows with what their messages say of them."""
+    count = rows.change.size
+    changes = pa.RecordBatch.from_arrays(
+        [
+            pa.array(rows.op),
+            pa.array(frames.commit_us[rows.change]).view(CHANGE_COLUMNS.field("_commit_at").type),
+            pa.array(frames.position[rows.change]),
+            pa.array(frames.xid[rows.change]),
+            pa.array(frames.tx_index[rows.change]),
+            pa.array(rows.moved),
+            pa.nulls(count, pa.uint32()),
+            pa.nulls(count, pa.large_string()),
+        ],
+        schema=CHANGE_COLUMNS,
+    )
+    return RawBatch(captured.stream, captured.shape, changes, rows.columns, rows.marks)

@@ -1,0 +1,74 @@
+"""Whether the server still is where we left it, and what to do when it is not.
+
+# I2: a history that does not hold our position is a new epoch with a declared gap, never a quiet jump.
+"""
+
+from dataclasses import replace
+
+from bridge.errors import PositionLost
+from bridge.model import Position, Window
+from bridge.sources.postgres import lsn
+from bridge.sources.postgres import slot as slots
+from bridge.sources.postgres.gap import gap_batch
+from bridge.sources.postgres.plan import State
+from bridge.sources.postgres.rereads import is_readable
+from bridge.sources.postgres.session import Connection, translated
+from bridge.sources.postgres.tables import Capture
+
+
+def find_start(position: Position | None, state: State, history: slots.History, slot: slots.SlotState | None,
+               *, name: str) -> int | None:
+    """The LSN to stream from; None when the slot is still to be created.
+
+    Args:
+        position: what the journal holds; None before the first start.
+        slot: the slot as observed; None when there is none called `name`.
+    Raises: PositionLost when the server was replaced or restored, or the slot is gone, invalidated, or ahead of the
+        journal. Idle positions are stored before they are confirmed, so only a recreated slot or a restored journal
+        explains a slot that is ahead.
+    """
+    if position is None:
+        if slot is not None and (slot.is_lost or slot.confirmed_flush_lsn is None):
+            raise PositionLost(f"slot {name} was invalidated before its first use")
+        return slot.confirmed_flush_lsn if slot else None
+    at = position.at[0]
+    if state.system_id != history.system_id:
+        raise PositionLost(f"the server was replaced: system {state.system_id} is now {history.system_id}")
+    if not history.holds(at, timeline=state.timeline):
+        raise PositionLost(f"the server's history does not hold {lsn.text(at)} of timeline {state.timeline}: restored?")
+    if slot is None:
+        raise PositionLost(f"slot {name} is gone")
+    if slot.is_lost:
+        raise PositionLost(f"slot {name} was invalidated: {slot.invalidation_reason or slot.wal_status}")
+    if slot.confirmed_flush_lsn is not None and slot.confirmed_flush_lsn > at:
+        raise PositionLost(
+            f"slot {name} is at {lsn.text(slot.confirmed_flush_lsn)}, ahead of the journal at {lsn.text(at)}: the slot"
+            " was recreated or the journal restored"
+        )
+    return at
+
+
+def sound_slot(sql: Connection, replication: Connection, *, name: str, failover: bool) -> int:
+    """Make sure of a slot that can be read, dropping a lost one; returns where it starts."""
+    slot = slots.observe(sql, name)
+    if slot is not None and not slot.is_lost and slot.confirmed_flush_lsn is not None:
+        return slot.confirmed_flush_lsn
+    if slot is not None:
+        with translated(f"dropping the lost slot {name}"):
+            sql.execute("SELECT pg_drop_replication_slot(%s)", (name,))
+    return slots.create(replication, name, failover=failover)
+
+
+def declare_gap(captures: tuple[Capture, ...], *, position: Position | None, start: int, state: State, cause: str,
+                history: slots.History) -> Window:
+    """The first window of a new epoch: a gap on every stream, and the re-reads that mend it planned."""
+    renewed = replace(state, system_id=history.system_id, timeline=history.timeline, partial_lsn=0)
+    for capture in captures:
+        if is_readable(capture):
+            renewed = renewed.plan(capture.stream, heals=True)
+    left = position.at[0] if position else 0
+    batches = tuple(
+        gap_batch(capture, left=left, position=start, cause=cause, reread=renewed.rereads.get(capture.stream))
+        for capture in captures
+    )
+    return Window(batches, Position(position.epoch + 1 if position else 1, (start, 0)), renewed.dump())

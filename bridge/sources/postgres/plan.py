@@ -1,0 +1,66 @@
+"""What the source remembers with its position: which server it reads, and how far each re-read has come.
+
+Plain values with a JSON form; the journal stores them in the same transaction as the rows they speak of (I4).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+
+class Phase(StrEnum):
+    """Where a re-read stands."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """One re-read of a table: the first load, a new table's, one after a gap, or one an operator asked for."""
+
+    number: int  # unique within the source, part of the ids of its events
+    phase: Phase = Phase.RUNNING
+    last: tuple[str, ...] | None = None  # key of the last row journalled; None before the first chunk
+    rows: int = 0  # rows journalled
+    of: int = 0  # about how many there are; 0: not known
+    heals: bool = False  # follows a gap: keys it does not find were deleted in the gap
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The source's own state."""
+
+    system_id: str = ""  # of the server; a different one is a replaced server
+    timeline: int = 0
+    partial_lsn: int = 0  # commit LSN of the transaction journalled in part; 0: none
+    next_number: int = 1  # of the next re-read
+    rereads: Mapping[str, Reread] = field(default_factory=dict)  # by stream
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any]) -> "State":
+        """From its JSON form; {} is the state before the first start."""
+        rereads = {
+            stream: Reread(**{**kept, "phase": Phase(kept["phase"]), "last": kept["last"] and tuple(kept["last"])})
+            for stream, kept in stored.get("snapshots", {}).items()
+        }
+        rest = {name: value for name, value in stored.items() if name != "snapshots"}
+        return cls(**rest, rereads=rereads)
+
+    def dump(self) -> dict[str, Any]:
+        """The JSON form; re-reads under the name operators know them by."""
+        stored = asdict(self)
+        stored["snapshots"] = stored.pop("rereads")
+        return stored
+
+    def plan(self, stream: str, *, heals: bool = False) -> "State":
+        """With a new re-read of the stream, in place of any former one."""
+        planned = Reread(self.next_number, heals=heals)
+        return replace(self, next_number=self.next_number + 1, rereads={**self.rereads, stream: planned})
+
+    def move(self, stream: str, **changes: Any) -> "State":  # noqa: ANN401  fields of Reread
+        """With one re-read's fields changed."""
+        return replace(self, rereads={**self.rereads, stream: replace(self.rereads[stream], **changes)})

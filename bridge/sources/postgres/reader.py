@@ -1,0 +1,284 @@
+"""The source `postgres`: the change log of one slot, and re-reads of its tables, as windows.
+
+This module owns the sessions, the timers and the flush position (I1: one owner). What a message says is `changelog`'s,
+how a re-read is woven in is `rereads`', whether the server is still the one we left is `history`'s.
+"""
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bridge.errors import InternalError
+from bridge.model import Position, Window
+from bridge.resilience.failpoint import reach
+from bridge.sources.postgres import slot as slots
+from bridge.sources.postgres.assistant import Assistant, Observation
+from bridge.sources.postgres.changelog import ChangeLog
+from bridge.sources.postgres.findings import Finding
+from bridge.sources.postgres.history import declare_gap, find_start, sound_slot
+from bridge.sources.postgres.plan import State
+from bridge.sources.postgres.rereads import Rereads, require_readable
+from bridge.sources.postgres.session import ConnectSettings, Connection, connect, translated
+from bridge.sources.postgres.snapshot import Touched
+from bridge.sources.postgres.tables import Capture, Tables
+from bridge.sources.postgres.wire import Wire
+
+WINDOW_BYTES = 8 << 20
+IDLE_INTERVAL_S = 10.0
+IDLE_BYTES = 16 << 20
+_DEFAULT_SENDER_TIMEOUT_S = 60.0
+_SENDER_TIMEOUT = "SELECT setting::int FROM pg_settings WHERE name = 'wal_sender_timeout'"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one source needs to know."""
+
+    name: str  # of the system
+    connect: ConnectSettings
+    captures: tuple[Capture, ...]
+    slot: str = "legacy_bridge"
+    publications: tuple[str, ...] = ("legacy_bridge",)
+    failover: bool = False
+    heartbeat_s: float = 10.0  # 0: none
+    chunk_rows: int = 20_000
+    rows_per_second: int = 0  # of re-reads; 0: no limit
+    limits: slots.SlotLimits = slots.SlotLimits()
+
+
+@dataclass(slots=True)
+class _Open:
+    """What exists while the source is open."""
+
+    wire: Wire
+    log: ChangeLog
+    rereads: Rereads
+    touched: Touched
+    assistant: Assistant
+    epoch: int
+    status_interval_s: float
+    sessions: ExitStack
+    pending: list[memoryview]  # received, behind a change of a table's shape
+    status_at: float = 0.0
+    idle_at: float = 0.0
+
+
+class PostgresSource:
+    """See `bridge.ports.Source`. `read` and `keep_alive` are for one thread; `confirm` and `control` for any."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._open: _Open | None = None
+        self._lock = threading.Lock()
+        self._flushed = Position(0, (0, 0))  # what the journal holds
+        self._reported = 0  # what the server was told of it
+        self._controls: deque[tuple[str, str]] = deque()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def open(self, position: Position | None, state: Mapping[str, Any]) -> None:
+        """See `bridge.ports.Source.open`.
+
+        Raises: PositionLost when the server is not the one we left, or the slot is gone, invalidated or ahead.
+        """
+        self.close()
+        settings, kept = self._settings, State.load(state)
+        with ExitStack() as sessions:
+            replication = self._session(sessions, "stream", replication=True)
+            sql = self._session(sessions, "lookup")
+            history = slots.history(replication)
+            slot = slots.observe(sql, settings.slot)
+            start = find_start(position, kept, history, slot, name=settings.slot)
+            if start is None:
+                start = slots.create(replication, settings.slot, failover=settings.failover)
+            tables = Tables(sql, settings.captures)
+            touched = Touched()
+            assistant = Assistant(
+                lambda: connect(settings.connect, purpose="assist"),
+                slot=settings.slot,
+                limits=settings.limits,
+                touched=touched,
+                heartbeat_s=settings.heartbeat_s,
+                chunk_rows=settings.chunk_rows,
+                rows_per_second=settings.rows_per_second,
+                wake=self._wake,
+            )
+            known = replace(kept, system_id=history.system_id, timeline=history.timeline)
+            rereads = Rereads(known, tables, touched, assistant)
+            rereads.plan_first()
+            rereads.hand_over()
+            with translated("reading wal_sender_timeout"):
+                row = sql.execute(_SENDER_TIMEOUT).fetchone()
+            wire = Wire(replication)
+            wire.replicate(settings.slot, start, settings.publications)
+            assistant.start()
+            sessions.callback(assistant.stop)
+            with self._lock:
+                self._flushed = position or Position(1, (0, 0))
+            self._open = _Open(
+                wire=wire,
+                log=ChangeLog(tables, lsn=start, skip=position.at[1] if position else 0, partial_lsn=kept.partial_lsn),
+                rereads=rereads,
+                touched=touched,
+                assistant=assistant,
+                epoch=position.epoch if position else 1,
+                status_interval_s=((row[0] if row else 0) / 1000 or _DEFAULT_SENDER_TIMEOUT_S) / 3,
+                sessions=sessions.pop_all(),
+                pending=[],
+                idle_at=time.monotonic() + IDLE_INTERVAL_S,
+            )
+
+    def renew(self, position: Position | None, state: Mapping[str, Any], cause: str) -> Window:
+        """Begin a new epoch after PositionLost: a sound slot, a gap declared on every stream, re-reads planned.
+
+        Returns: the window to journal before `open` is called with its position.
+        Raises: SourceUnavailable, SourceRefused.
+        """
+        self.close()
+        with ExitStack() as sessions:
+            replication = self._session(sessions, "stream", replication=True)
+            sql = self._session(sessions, "lookup")
+            history = slots.history(replication)
+            start = sound_slot(sql, replication, name=self._settings.slot, failover=self._settings.failover)
+        return declare_gap(self._settings.captures, position=position, start=start, state=State.load(state),
+                           cause=cause, history=history)
+
+    def read(self, timeout_s: float) -> Window | None:
+        """See `bridge.ports.Source.read`. A window ends where the server has no more to send now, or at a size."""
+        at = self._opened()
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self.keep_alive()
+            window = self._controlled(at) or self._merged(at) or self._streamed(at) or self._idle(at)
+            if window is not None:
+                reach("source.after_read")
+                return window
+            now = time.monotonic()
+            if now >= deadline:
+                return None
+            idle_at = at.idle_at if at.log.streamed > at.log.lsn else deadline
+            wait_s = max(0.0, min(deadline, at.status_at, idle_at) - now)
+            ready, _, _ = select.select([at.wire.fileno(), self._wake_fd], [], [], wait_s)
+            if self._wake_fd in ready:
+                os.eventfd_read(self._wake_fd)
+
+    def keep_alive(self) -> None:
+        """Send a status message where one is due: on a timer, when asked for, or when the journal has moved on.
+
+        For the thread that reads, also while it waits for the journal to take a window.
+        """
+        at = self._opened()
+        with self._lock:
+            flushed = self._flushed.at[0] if self._flushed.epoch == at.epoch else 0
+        now = time.monotonic()
+        if now < at.status_at and not at.log.reply_wanted and flushed <= self._reported:
+            return
+        reach("source.before_status")
+        at.wire.send_status(received=max(at.log.streamed, flushed), flushed=flushed)  # I1: never past the journal
+        reach("source.after_status")
+        self._reported = flushed
+        at.log.reply_wanted = at.log.reply_wanted and at.log.streamed > at.log.lsn  # answered by an idle position
+        at.status_at = now + at.status_interval_s
+
+    def confirm(self, position: Position) -> None:
+        """See `bridge.ports.Source.confirm`. # I1: the only place that moves the flush position."""
+        with self._lock:
+            self._flushed = max(self._flushed, position)
+        self._wake()
+
+    def control(self, action: str, stream: str) -> None:
+        """Start a re-read of a stream's table, or pause, resume or cancel the one under way.
+
+        Args:
+            action: start, pause, resume or cancel.
+            stream: whose.
+        Raises: SourceRefused when the stream is not read here, or has no key to read it by.
+        """
+        require_readable(self._settings.captures, stream, system=self.name)
+        self._controls.append((action, stream))
+        self._wake()
+
+    def findings(self) -> list[Finding]:
+        """What is wrong with the slot or the re-reads now; empty when all is well."""
+        at = self._open
+        return at.assistant.ailments() if at else []
+
+    def observation(self) -> Observation | None:
+        """The last look at the slot; None before the first."""
+        at = self._open
+        return at.assistant.observation if at else None
+
+    def close(self) -> None:
+        """See `bridge.ports.Source.close`."""
+        at, self._open = self._open, None
+        self._reported = 0
+        if at is not None:
+            at.sessions.close()
+
+    def _session(self, sessions: ExitStack, purpose: str, *, replication: bool = False) -> Connection:
+        connection = connect(self._settings.connect, purpose=purpose, replication=replication)
+        sessions.callback(connection.close)
+        return connection
+
+    def _opened(self) -> _Open:
+        if self._open is None:
+            raise InternalError(f"source {self.name} is read before it is open")
+        return self._open
+
+    def _wake(self) -> None:
+        os.eventfd_write(self._wake_fd, 1)
+
+    def _window(self, at: _Open, **rest: Any) -> Window:  # noqa: ANN401  fields of Window
+        state = replace(at.rereads.state, partial_lsn=at.log.partial_lsn)
+        return Window(position=Position(at.epoch, at.log.at), state=state.dump(), **rest)
+
+    def _controlled(self, at: _Open) -> Window | None:
+        """What operators asked for, as new state."""
+        if not self._controls:
+            return None
+        while self._controls:
+            at.rereads.control(*self._controls.popleft())
+        return self._window(at, batches=())
+
+    def _merged(self, at: _Open) -> Window | None:
+        """The next chunk of a re-read, where it belongs in the stream."""
+        merged = None if at.pending else at.rereads.merge(streamed=at.log.streamed)
+        if merged is None:
+            return None
+        batches = (merged.batch,) if merged.batch.row_count else ()
+        healed = (merged.healed,) if merged.healed else ()
+        return self._window(at, batches=batches, size_bytes=merged.batch.columns.nbytes, reread=healed)
+
+    def _streamed(self, at: _Open) -> Window | None:
+        """What the change log has sent."""
+        messages, at.pending = at.pending, []
+        if not messages:
+            at.wire.drain(messages, WINDOW_BYTES)
+            if not messages:
+                return None
+        decoded = at.log.decode(messages)
+        at.pending = decoded.rest
+        for batch in decoded.batches:
+            at.touched.record(batch, at.log.key_names(batch.stream))
+        for stream in decoded.reshaped:
+            at.rereads.restart(stream)
+        if not decoded.moved:
+            return None
+        return self._window(at, batches=decoded.batches, size_bytes=sum(map(len, messages)))
+
+    def _idle(self, at: _Open) -> Window | None:
+        """A position from time to time while nothing of ours changes, so that the server can free its WAL."""
+        ahead = at.log.streamed - at.log.lsn
+        if ahead <= 0 or not at.log.is_between_transactions:
+            return None
+        if time.monotonic() < at.idle_at and ahead < IDLE_BYTES and not at.log.reply_wanted:
+            return None
+        at.idle_at = time.monotonic() + IDLE_INTERVAL_S
+        at.log.rest_here()
+        return self._window(at, batches=())

@@ -1,0 +1,109 @@
+"""The replication session itself: COPY messages in, status messages out, never blocking.
+
+Reading is one libpq call a message and nothing else; what the messages say is found out later, all at once.
+Source: PostgreSQL manual, "Streaming Replication Protocol", START_REPLICATION.
+"""
+
+import select
+import struct
+import time
+from collections.abc import Sequence
+
+import psycopg
+from psycopg import pq, sql
+
+from bridge.errors import SourceUnavailable
+from bridge.sources.postgres import lsn
+from bridge.sources.postgres.framing import EPOCH_2000_US
+from bridge.sources.postgres.session import Connection, translated
+
+_STATUS = struct.Struct(">cQQQqB")
+
+
+class Wire:
+    """A session in COPY mode, replicating from a slot or reading a query's rows."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._pgconn = connection.pgconn
+        self._poll = select.poll()
+        self._poll.register(self._pgconn.socket, select.POLLIN)
+
+    def replicate(self, slot: str, start: int, publications: Sequence[str]) -> None:
+        """Have the server send all transactions that commit at or after the LSN `start`.
+
+        Raises: SourceUnavailable, SourceRefused, PositionLost when the slot cannot be read any more.
+        """
+        names = ",".join(sql.Identifier(name).as_string(self._connection) for name in publications)
+        command = sql.SQL("START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {})").format(
+            sql.Identifier(slot), sql.SQL(lsn.text(start)), sql.Literal(names)
+        )
+        self._begin(command, pq.ExecStatus.COPY_BOTH, f"reading slot {slot}")
+
+    def copy_out(self, query: sql.Composable, doing: str) -> None:
+        """Start a COPY ... TO STDOUT."""
+        self._begin(query, pq.ExecStatus.COPY_OUT, doing)
+
+    def drain(self, messages: list[memoryview], limit_bytes: int) -> tuple[int, bool]:
+        """Append what has arrived, up to about `limit_bytes`; returns the bytes taken and whether COPY goes on.
+
+        Raises: SourceUnavailable or PositionLost when the server ended the session.
+        """
+        size = 0
+        get, append = self._pgconn.get_copy_data, messages.append
+        with translated("receiving"):
+            while size < limit_bytes:
+                count, data = get(1)
+                if count > 0:
+                    append(data)
+                    size += count
+                elif count == 0:
+                    self._pgconn.consume_input()
+                    count, data = get(1)
+                    if count <= 0:
+                        if count < 0:
+                            self._end()
+                        return size, count == 0
+                    append(data)
+                    size += count
+                else:
+                    self._end()
+                    return size, False
+        return size, True
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when bytes have arrived or the time is over."""
+        self._poll.poll(max(0.0, timeout_s) * 1000)
+
+    def fileno(self) -> int:
+        """The socket, to wait on together with others."""
+        return int(self._pgconn.socket)
+
+    def send_status(self, *, received: int, flushed: int) -> None:
+        """Tell the server how far we have received, and how far the journal holds everything (I1)."""
+        clock = time.time_ns() // 1000 - EPOCH_2000_US
+        with translated("sending status"):
+            self._pgconn.put_copy_data(_STATUS.pack(b"r", received, flushed, flushed, clock, 0))
+            while self._pgconn.flush():
+                select.select([], [self._pgconn.socket], [], 1.0)
+
+    def close(self) -> None:
+        """End the session without further talk: the server keeps the slot where we last confirmed."""
+        self._connection.close()
+
+    def _begin(self, command: sql.Composable, expected: pq.ExecStatus, doing: str) -> None:
+        with translated(doing):
+            result = self._pgconn.exec_(command.as_bytes(self._connection))
+            if result.status != expected:
+                raise psycopg.errors.error_from_result(result, encoding="utf-8")
+
+    def _end(self) -> None:
+        """COPY is over: raise the server's reason, if it gave one."""
+        failed = None
+        while (result := self._pgconn.get_result()) is not None:
+            if result.status == pq.ExecStatus.FATAL_ERROR and failed is None:
+                failed = result
+            elif result.status in (pq.ExecStatus.COPY_BOTH, pq.ExecStatus.COPY_IN):
+                raise SourceUnavailable("receiving: the server ended the stream")
+        if failed is not None:
+            raise psycopg.errors.error_from_result(failed, encoding="utf-8")
