@@ -6,7 +6,7 @@ written here.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,6 +67,29 @@ class Request:
     settled_at: datetime | None = None
     ok: bool | None = None
     result: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long and how much a journal keeps; None keeps all.
+
+    Age never passes a subscriber's cursor. Size does, since the disk is finite, and then each subscriber that had not
+    read the events has a gap declared.
+    """
+
+    age: timedelta | None = None  # of events, settled letters and requests, counts of judged rows
+    size_bytes: int | None = None  # of all events as stored
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberGap:
+    """Events that were forgotten before a subscriber acknowledged them."""
+
+    subscriber: str
+    stream: str
+    first: int  # sequence numbers, both inclusive
+    last: int
+    declared_at: datetime
 
 
 class Journal(Protocol):

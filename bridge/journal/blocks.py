@@ -145,26 +145,24 @@ def insert(connection: apsw.Connection, block: StoredBlock) -> None:
     connection.execute(_PUT_BLOCK, (*columns, checksum(*columns, data=data), data))
 
 
-def fetch(connection: apsw.Connection, row: Catalogue, *, after: int, budget_bytes: int) -> list[StoredBlock]:
+def fetch(connection: apsw.Connection, catalogued: Catalogue, *, after: int, budget_bytes: int) -> list[StoredBlock]:
     """The blocks from the one that holds number `after` + 1 on, at least one, until `budget_bytes` are reached.
 
     Raises: JournalCorrupt when a block is damaged or one that the catalogue promises is not there.
     """
-    wanted = max(after + 1, row.first)
+    wanted = max(after + 1, catalogued.first)
     found: list[StoredBlock] = []
-    for *columns, size, crc, data in connection.execute(_FROM, (row.stream, wanted)):
-        block = StoredBlock(*columns, Packed(data, size))
-        if not is_sound(crc, *block.columns(), data=data):
-            raise JournalCorrupt(f"table block: the checksum of {block} is wrong")
+    for row in connection.execute(_FROM, (catalogued.stream, wanted)):
+        block = _stored(row)
         if not block.first <= wanted <= block.last:
             break
         found.append(block)
         wanted = block.last + 1
-        budget_bytes -= len(data)
+        budget_bytes -= len(block.packed.data)
         if budget_bytes <= 0:
             return found
-    if wanted <= row.last:
-        raise JournalCorrupt(f"table block: number {wanted} of stream {row.stream} is missing")
+    if wanted <= catalogued.last:
+        raise JournalCorrupt(f"table block: number {wanted} of stream {catalogued.stream} is missing")
     return found
 
 
@@ -205,6 +203,15 @@ def appended(row: Catalogue, block: StoredBlock) -> Catalogue:
         last_commit_at=row.last_commit_at if block.max_commit_at is None else block.max_commit_at,
         last_journalled_at=block.journalled_at,
     )
+
+
+def _stored(row: tuple[Any, ...]) -> StoredBlock:
+    *columns, size, crc, data = row
+    values: list[Any] = [*columns, Packed(data, size)]
+    block = StoredBlock(*values)
+    if not is_sound(crc, *block.columns(), data=data):
+        raise JournalCorrupt(f"table block: the checksum of {block} is wrong")
+    return block
 
 
 def _checked(row: tuple[Any, ...]) -> Catalogue:

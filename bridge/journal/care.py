@@ -15,8 +15,8 @@ import pyarrow as pa
 from bridge.journal import blocks, merging, states
 from bridge.journal.block import pack
 from bridge.journal.database import Database
-from bridge.journal.retention import Retention, SubscriberGap
 from bridge.journal.rows import micros, moment
+from bridge.ports import Retention, SubscriberGap
 
 _PASS_S = 0.05  # how long one pass may take before it says that more waits
 _HEADS = 1_024

@@ -14,9 +14,8 @@ from typing import Any
 from bridge.errors import InternalError
 from bridge.journal import backup, care, desk, letters, reading, states, store, verifying
 from bridge.journal.database import Database
-from bridge.journal.retention import Retention, SubscriberGap
 from bridge.model import AuditEntry, Block, Commit, Letter, LetterState, Parked, Position, StreamState
-from bridge.ports import Request, StreamExtent
+from bridge.ports import Request, Retention, StreamExtent, SubscriberGap
 
 _KEEP_ALL = Retention()
 
