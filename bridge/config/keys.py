@@ -36,19 +36,19 @@ class Key:
 
 
 @functools.cache
-def keys() -> tuple[Key, ...]:
+def every() -> tuple[Key, ...]:
     """Every key that takes a value, in the order of the models."""
     return tuple(_walk(File, ()))
 
 
 def at(path: tuple[str, ...]) -> Key | None:
     """The key a path of the file leads to (names of the operator's choice included), None when there is none."""
-    return next((key for key in keys() if len(key.path) == len(path) and _matches(key.path, path)), None)
+    return next((key for key in every() if len(key.path) == len(path) and _matches(key.path, path)), None)
 
 
 def below(path: tuple[str, ...]) -> list[str]:
     """The keys a section takes; empty for values, free names and paths that lead nowhere."""
-    children = (key.path[len(path)] for key in keys() if len(key.path) > len(path) and _matches(key.path, path))
+    children = (key.path[len(path)] for key in every() if len(key.path) > len(path) and _matches(key.path, path))
     return [child for child in dict.fromkeys(children) if child != EACH]
 
 

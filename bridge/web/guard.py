@@ -1,4 +1,4 @@
-"""What every answer has in common: security headers, and no request bodies where none are expected."""
+"""What every answer has in common: security headers, bounded request headers, no request bodies."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -11,6 +11,7 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+_REQUEST_HEADERS_LIMIT_BYTES = 16 * 1024
 
 
 class Guard:
@@ -30,7 +31,14 @@ class Guard:
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        headers = Headers(scope=scope)
-        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        app = PlainTextResponse("no request body expected\n", 413, {"connection": "close"}) if has_body else self.app
-        await app(scope, receive, send_guarded)
+        refusal = _refusal(Headers(scope=scope))
+        await (refusal or self.app)(scope, receive, send_guarded)
+
+
+def _refusal(headers: Headers) -> PlainTextResponse | None:
+    """The answer to a request that no honest client of these pages sends."""
+    if sum(len(name) + len(value) for name, value in headers.raw) > _REQUEST_HEADERS_LIMIT_BYTES:
+        return PlainTextResponse("headers too large\n", 431, {"connection": "close"})
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        return PlainTextResponse("no request body expected\n", 413, {"connection": "close"})
+    return None

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from bridge.errors import ConfigError
 
-_HEADER_LIMIT_BYTES = 16 * 1024
+_UNREAD_LIMIT_BYTES = 64 * 1024  # of a request whose headers have not ended
 _CONNECTION_LIMIT = 64
 _DRAIN_S = 3
 
@@ -55,7 +55,7 @@ def serve(app: ASGIApp, listener: socket.socket, *, stop: threading.Event) -> No
         server_header=False,
         proxy_headers=False,
         limit_concurrency=_CONNECTION_LIMIT,
-        h11_max_incomplete_event_size=_HEADER_LIMIT_BYTES,
+        h11_max_incomplete_event_size=_UNREAD_LIMIT_BYTES,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=_DRAIN_S,
     )

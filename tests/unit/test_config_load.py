@@ -1,0 +1,270 @@
+"""A configuration file becomes a Config whole, or one error that names every mistake."""
+
+import os
+import resource
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bridge.config.load import load
+from bridge.config.mistakes import InvalidConfig
+from bridge.config.models import Config
+from bridge.errors import ConfigError
+
+GOOD = """\
+bridge:
+  name: acme
+  type_prefix: com.acme.erp
+systems:
+  erp:
+    postgres: {host: db.acme.example, user: bridge_ro}
+streams:
+  orders: {system: erp, log: sales.oeordh, contract: orders.odcs.yaml}
+"""
+
+
+def read(
+    folder: Path, text: str = GOOD, environ: Mapping[str, str] | None = None, *, require_references: bool = True
+) -> Config:
+    """Write a file and load it, with a contract beside it."""
+    (folder / "orders.odcs.yaml").touch()
+    (folder / "bridge.yaml").write_text(text)
+    return load(folder / "bridge.yaml", environ=environ or {}, require_references=require_references)
+
+
+def mistakes(folder: Path, text: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The mistakes found, by key."""
+    with pytest.raises(InvalidConfig) as caught:
+        read(folder, text, environ)
+    return {mistake.key: str(mistake) for mistake in caught.value.mistakes}
+
+
+def test_a_short_file_gets_every_default(tmp_path: Path) -> None:
+    config = read(tmp_path)
+    assert config.bridge.http.port == 8079
+    assert config.systems["erp"].budget.connections == 3
+    assert config.streams["orders"].on_reject == "pass"
+    assert config.systems["erp"].postgres.port is None, "libpq's PGPORT acts where nothing is said"
+
+
+def test_paths_are_relative_to_the_file_not_to_the_working_folder(tmp_path: Path) -> None:
+    config = read(tmp_path)
+    assert config.bridge.journal.sqlite == tmp_path / "var/journal.db"
+    assert config.streams["orders"].contract == tmp_path / "orders.odcs.yaml"
+
+
+def test_the_reference_deployment_is_valid() -> None:
+    root = Path(__file__).parents[2]
+    config = load(root / "bridge.yaml", environ={})
+    assert config.streams_of("erp") == config.streams
+    assert {stream.log for stream in config.streams.values()} >= {"sales.oeordh", "sales.aptrx"}
+
+
+def test_every_mistake_is_reported_at_once_with_file_line_value_and_hint(tmp_path: Path) -> None:
+    found = mistakes(
+        tmp_path,
+        """\
+bridge:
+  name: acme
+  type_prefix: com.acme.erp
+  http: {port: 99999}
+systems:
+  erp:
+    postgres: {}
+    time_zone: America/Chicgo
+streams:
+  orders: {system: ero, log: oeordh, contract: nowhere.yaml, on_reject: hodl}
+sinks: {}
+""",
+    )
+    file = tmp_path / "bridge.yaml"
+    assert found["bridge.http.port"].startswith(f"{file}:4: bridge.http.port is 99999; expected")
+    assert found["systems.erp.time_zone"].startswith(f'{file}:8: systems.erp.time_zone is "America/Chicgo"; expected')
+    assert "did you mean erp?" in found["streams.orders.system"]
+    assert "schema.table" in found["streams.orders.log"]
+    assert "a file that exists" in found["streams.orders.contract"]
+    assert found["streams.orders.on_reject"].endswith("expected 'pass' or 'hold' (did you mean hold?)")
+    assert found["sinks"].startswith(f"{file}:11: sinks is not a known key")
+    assert len(found) == 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("name: acme", "nam: acme", "bridge.nam"),
+        ("name: acme", "nam: acme", "bridge.name"),
+        ("name: acme", "name: Acme", "bridge.name"),
+        ("name: acme", "name:", "bridge.name"),
+        ("com.acme.erp", "com..erp", "bridge.type_prefix"),
+        ("name: acme", "name: acme\n  http: {port: true}", "bridge.http.port"),
+        ("name: acme", "name: acme\n  http: {host: 0.0.0.0}", "bridge.http"),
+        ("name: acme", "name: acme\n  retain: {days: .inf}", "bridge.retain.days"),
+        ("name: acme", "name: acme\n  log: loud", "bridge.log"),
+        ("  erp:", "  ERP:", "systems.ERP"),
+        ("user: bridge_ro", "publication: x, insert_publication: x", "systems.erp.postgres"),
+        ("user: bridge_ro", "sslrootcert: nowhere.pem", "systems.erp.postgres.sslrootcert"),
+        ("user: bridge_ro", "slot: Legacy-Bridge", "systems.erp.postgres.slot"),
+        ("user: bridge_ro", "heartbeat_s: -1", "systems.erp.postgres.heartbeat_s"),
+        ("sales.oeordh", "erp.sales.oeordh", "streams.orders.log"),
+        ("sales.oeordh", "sales.oeordh, view: v.sql", "streams.orders.view"),
+        ("sales.oeordh", '"sales.o\\nx"', "streams.orders.log"),
+        ("  orders:", "  a:b:", "streams.a:b"),
+        ("system: erp", "system: [erp]", "streams.orders.system"),
+        (GOOD.partition("streams:")[2], " {}\n", "streams"),
+    ],
+)
+def test_a_wrong_key_or_value_is_a_mistake_under_its_own_name(tmp_path: Path, old: str, new: str, key: str) -> None:
+    assert key in mistakes(tmp_path, GOOD.replace(old, new))
+
+
+def test_two_streams_may_not_read_one_table_of_one_system(tmp_path: Path) -> None:
+    text = GOOD + "  again: {system: erp, log: sales.oeordh, contract: orders.odcs.yaml}\n"
+    assert "unlike orders" in mistakes(tmp_path, text)["streams.again.log"]
+    other = text.replace("streams:", "  wms:\n    postgres: {}\nstreams:").replace(
+        "again: {system: erp", "a: {system: wms"
+    )
+    assert set(read(tmp_path, other).streams) == {"orders", "a"}
+
+
+def test_pages_without_login_leave_the_machine_only_when_signed_for(tmp_path: Path) -> None:
+    exposed = GOOD.replace("name: acme", "name: acme\n  http: {host: 0.0.0.0, expose: true}")
+    assert read(tmp_path, exposed).bridge.http.host == "0.0.0.0"  # noqa: S104
+    for host in ("localhost", "::1", "127.0.0.7"):
+        loopback = GOOD.replace("name: acme", f'name: acme\n  http: {{host: "{host}"}}')
+        assert read(tmp_path, loopback).bridge.http.host == host
+
+
+def test_environment_variables_override_keys(tmp_path: Path) -> None:
+    environ = {
+        "BRIDGE_HTTP__PORT": "0",
+        "BRIDGE_SYSTEMS__ERP__POSTGRES__HOST": "other.example",
+        "BRIDGE_SYSTEMS__ERP__ALLOW": "public_temp, public_create",
+        "BRIDGE_STREAMS__ORDER_LINES__ON_REJECT": "hold",
+    }
+    text = GOOD + "  order-lines: {system: erp, log: sales.oeordd, contract: orders.odcs.yaml}\n"
+    config = read(tmp_path, text, environ)
+    assert config.bridge.http.port == 0
+    assert config.systems["erp"].postgres.host == "other.example"
+    assert config.systems["erp"].allow == ("public_temp", "public_create")
+    assert config.streams["order-lines"].on_reject == "hold"
+
+
+def test_a_wrong_variable_is_named_and_a_foreign_one_is_left_alone(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, GOOD, {"BRIDGE_HTTP__PORTT": "1", "BRIDGE_LOG__LEVEL": "loud"})
+    assert found["bridge.http.portt"].startswith("$BRIDGE_HTTP__PORTT: ")
+    assert found["bridge.log.level"].startswith('$BRIDGE_LOG__LEVEL: bridge.log.level is "loud"')
+    kubernetes = {"BRIDGE_SERVICE_HOST": "10.0.0.1", "BRIDGE_PORT_8079_TCP": "tcp://10.0.0.1:8079", "BRIDGE_": ""}
+    assert read(tmp_path, GOOD, kubernetes).digest == read(tmp_path).digest
+
+
+def test_plain_values_take_environment_references_only(tmp_path: Path) -> None:
+    text = GOOD.replace("db.acme.example", '"${env:ERP}.example", port: "${env:PORT}"')
+    postgres = read(tmp_path, text, {"ERP": "db", "PORT": "5433"}).systems["erp"].postgres
+    assert (postgres.host, postgres.port) == ("db.example", 5433)
+    assert "the environment variable is not set" in mistakes(tmp_path, text)["systems.erp.postgres.host"]
+    (tmp_path / "pw").write_text("canary-in-a-file")
+    found = mistakes(tmp_path, GOOD.replace("db.acme.example", "${file:pw}"))["systems.erp.postgres.host"]
+    assert "for secrets only" in found
+    assert "canary" not in found
+
+
+def test_a_reference_needs_no_quotes_inside_braces(tmp_path: Path) -> None:
+    text = GOOD.replace("host: db.acme.example", "host: ${env:ERP}, passfile: system, password: ${file:pw}")
+    (tmp_path / "pw").write_text("a")
+    postgres = read(tmp_path, text, {"ERP": "db"}).systems["erp"].postgres
+    assert (postgres.host, postgres.password and postgres.password.reveal()) == ("db", "a")
+
+
+def test_a_reference_that_leads_nowhere_stops_the_daemon_but_not_a_reader_of_the_journal(tmp_path: Path) -> None:
+    text = GOOD.replace("db.acme.example", '"${env:ERP}", password: "${file:/nowhere/pw}"')
+    found = mistakes(tmp_path, text)
+    assert f"{tmp_path}/bridge.yaml:6" in found["systems.erp.postgres.password"]
+    assert "No such file" in found["systems.erp.postgres.password"]
+    assert read(tmp_path, text, require_references=False).systems["erp"].postgres.host is None
+
+
+def test_careless_secrets_are_warned_of_without_being_told(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("canary-1")
+    (tmp_path / "pw").chmod(0o644)
+    config = read(tmp_path, GOOD.replace("user: bridge_ro", "password: '${file:pw}'"))
+    assert "can be read by every user" in config.warnings[0]
+    assert f"{tmp_path}/bridge.yaml:6" in config.warnings[0]
+    (tmp_path / "pw").chmod(0o600)
+    assert read(tmp_path, GOOD.replace("user: bridge_ro", "password: '${file:pw}'")).warnings == ()
+    written_out = read(tmp_path, GOOD.replace("user: bridge_ro", "password: canary-2"))
+    assert "written out" in written_out.warnings[0]
+    assert "canary" not in repr((config, written_out, config.warnings, written_out.warnings))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("user: bridge_ro", "pasword: canary"),  # unknown keys may be misspelt secrets
+        ("user: bridge_ro", "password: [canary]"),
+        ("user: bridge_ro", "password: {a: canary}"),
+        ("{host: db.acme.example, user: bridge_ro}", "postgres://bridge:canary@db/erp"),
+        ("user: bridge_ro", "sslmode: 'password=canary'"),
+        ("user: bridge_ro", "slot: 'postgres://bridge:canary@db/erp'"),
+        ("streams:", "secrets: canary\nstreams:"),
+        ("streams:", "streams: canary\nstreams:"),
+        ("user: bridge_ro", "password: canary: canary"),
+        ("user: bridge_ro", 'password: "canary\\q"'),
+    ],
+)
+def test_an_error_never_repeats_what_may_be_a_secret(tmp_path: Path, old: str, new: str) -> None:
+    """S2."""
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, GOOD.replace(old, new))
+    chain = [caught.value, caught.value.__context__ if not caught.value.__suppress_context__ else None]
+    assert "canary" not in " ".join(f"{error!s} {error!r}" for error in chain)
+
+
+def test_a_value_of_a_variable_stays_out_of_errors(tmp_path: Path) -> None:
+    """S2: a misplaced ``${env:...}`` is shown as written, not resolved."""
+    text = GOOD.replace("user: bridge_ro", "port: '${env:PGPASSWORD}'")
+    found = mistakes(tmp_path, text, {"PGPASSWORD": "canary"})["systems.erp.postgres.port"]
+    assert "canary" not in found
+    assert "${env:PGPASSWORD}" in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "- a\n",
+        "bridge: {name: acme",
+        "bridge: !!python/object/apply:os.system ['true']\n",
+        "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+        f"{'k' * 10_000_000}: 1\n",
+        "bridge:\n  name: a\n  name: b\n",
+    ],
+    ids=["empty", "list", "broken", "python-tag", "billion-laughs", "10-MB-key", "twice"],
+)
+def test_a_hostile_or_broken_file_is_refused_quickly_and_cheaply(tmp_path: Path, text: str) -> None:
+    """S7, H4: 1 s and 50 MB; the error names the file."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(text)
+    before_kb, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    with pytest.raises(ConfigError, match=str(path)):
+        load(path, environ={})
+    assert time.monotonic() - started < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 50 * 1024
+
+
+def test_the_digest_changes_with_any_value_and_with_nothing_else(tmp_path: Path) -> None:
+    first = read(tmp_path)
+    data: dict[str, Any] = yaml.safe_load(GOOD)
+    spelt_out = yaml.safe_dump(data | {"bridge": data["bridge"] | {"http": {"port": 8079}}})
+    assert read(tmp_path, spelt_out).digest == first.digest
+    assert read(tmp_path, GOOD.replace("bridge_ro", "bridge_rw")).digest != first.digest
+
+
+def test_the_process_environment_is_used_when_none_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_NAME", "from-the-environment")
+    read(tmp_path)
+    assert load(tmp_path / "bridge.yaml").bridge.name == os.environ["BRIDGE_NAME"]

@@ -1,0 +1,88 @@
+"""Metrics count batches, and every metric is documented."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from prometheus_client.metrics import MetricWrapperBase
+
+from bridge.metrics import Metrics
+from bridge.model import META, Breach, EventBatch, NewLetters, Op, RawBatch, Rejected, Shape
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def events(ops: list[Op], committed: list[datetime | None]) -> EventBatch:
+    count = len(ops)
+    columns = {
+        "_op": pa.array(np.array(ops, dtype=np.uint8)),
+        "_commit_at": pa.array(committed, META.field("_commit_at").type),
+    }
+    arrays = [columns.get(field.name, pa.nulls(count, field.type)) for field in META]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=pa.schema([pa.field(field.name, field.type) for field in META]))
+    return EventBatch("orders", 1, "1.0.0", batch)
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_a_batch_counts_once_per_kind_of_change_and_sets_lag_and_time() -> None:
+    metrics = Metrics()
+    batch = events([Op.CREATE, Op.UPDATE, Op.CREATE], [NOON, NOON - timedelta(seconds=9), None])
+    metrics.record_events(batch, now=NOON + timedelta(seconds=2))
+    assert value(metrics, "bridge_events_total", stream="orders", op="create") == 2
+    assert value(metrics, "bridge_events_total", stream="orders", op="update") == 1
+    assert value(metrics, "bridge_lag_seconds", stream="orders") == 2
+    assert value(metrics, "bridge_last_event_timestamp_seconds", stream="orders") == NOON.timestamp()
+
+
+def test_a_batch_without_commit_times_leaves_the_lag_alone() -> None:
+    metrics = Metrics()
+    metrics.record_events(events([Op.READ], [None]), now=NOON)
+    metrics.record_events(events([], []), now=NOON)
+    assert value(metrics, "bridge_events_total", stream="orders", op="read") == 1
+    assert value(metrics, "bridge_lag_seconds", stream="orders") is None
+
+
+def test_a_rejected_row_counts_once_for_each_rule_it_broke() -> None:
+    empty = pa.RecordBatch.from_arrays([], names=[])
+    raw = RawBatch("orders", Shape("sales.oeordh", ()), empty, empty)
+    breaches = ((Breach("required", "a", ""), Breach("required", "b", "")), (Breach("code", "a", ""),))
+    metrics = Metrics()
+    metrics.record_rejected(NewLetters("orders", 1, "1.0.0", Rejected(raw, (None, None), breaches)))
+    assert value(metrics, "bridge_events_rejected_total", stream="orders", rule="required") == 1
+    assert value(metrics, "bridge_events_rejected_total", stream="orders", rule="code") == 1
+
+
+def test_a_stream_without_open_letters_shows_zero_not_its_last_number() -> None:
+    metrics = Metrics()
+    metrics.set_dead_letters({"orders": 3})
+    metrics.set_dead_letters({"items": 1})
+    assert value(metrics, "bridge_dead_letters", stream="orders") == 0
+    assert value(metrics, "bridge_dead_letters", stream="items") == 1
+
+
+def test_two_daemons_in_one_process_do_not_share_metrics() -> None:
+    one, two = Metrics(), Metrics()
+    one.journal_bytes.set(5)
+    assert value(two, "bridge_journal_bytes") == 0
+
+
+def test_every_metric_is_documented_with_its_labels_and_none_else() -> None:
+    documented = set(re.findall(r"^\| `(bridge_\w+(?:\{[\w,]+\})?)` \|", PAGE.read_text(), re.MULTILINE))
+    names = set()
+    for collector in Metrics().registry._collector_to_names:
+        if isinstance(collector, MetricWrapperBase):
+            name = f"{collector._name}_total" if collector._type == "counter" else collector._name
+            names.add(name + (f"{{{','.join(collector._labelnames)}}}" if collector._labelnames else ""))
+    assert documented == names
+
+
+def test_the_page_is_in_the_text_format() -> None:
+    page = Metrics().page().decode()
+    assert re.search(r'^bridge_build_info\{version="[^"]+"\} 1\.0$', page, re.MULTILINE)
+    assert "_created" not in page
