@@ -21,6 +21,8 @@ MAX_DEPTH = 64
 MAX_VALUES = 50_000  # counted after aliases are expanded, so a billion laughs ends here
 
 _TEXT_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
+_REFERENCE = re.compile(r"\$\{([^{}\n]*)\}")
+_SHIELDED = re.compile("\\$\ue000([^{}\n]*)\ue001")
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"true", "True", "TRUE"})
 _FALSE = frozenset({"false", "False", "FALSE"})
@@ -79,9 +81,9 @@ def parse(text: str, *, file: str) -> Document:
         raise ConfigError(f"{file}: is larger than {MAX_BYTES} bytes", hint="Split the file.")
     builder = _Builder(file)
     try:
-        data = builder.document(yaml.parse(text, Loader=yaml.CSafeLoader))
+        data = builder.document(yaml.parse(_shield(text), Loader=yaml.CSafeLoader))
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{file}:{line}: is not YAML: {error.problem}") from error
     except (yaml.YAMLError, UnicodeError) as error:
         raise ConfigError(f"{file}: is not YAML: {getattr(error, 'reason', 'it cannot be parsed')}") from error
@@ -163,7 +165,7 @@ class _Builder:
     def _scalar(self, event: Any) -> Any:
         if event.tag is not None and event.tag not in _TEXT_TAGS:
             raise self._mistake(event, f"the tag `{event.tag}` is not allowed", hint="Write plain YAML without tags.")
-        plain, text = event.implicit[0], event.value
+        plain, text = event.implicit[0], _unshield(event.value)
         return _resolve(text) if plain else text
 
     def _expand(self, node: _Node, path: DataPath, depth: int) -> Any:
@@ -181,6 +183,15 @@ class _Builder:
             self.lines.update({(*path, key): line for key, line, _ in node.value})
             return {key: self._expand(item, (*path, key), depth + 1) for key, _, item in node.value}
         return node.value
+
+
+def _shield(text: str) -> str:
+    """Stand-ins for the braces of ``${...}``, which would end a plain value inside ``{password: ${file:a}}``."""
+    return _REFERENCE.sub("$\ue000\\1\ue001", text)
+
+
+def _unshield(text: str) -> str:
+    return _SHIELDED.sub(r"${\1}", text)
 
 
 def _resolve(text: str) -> Any:
