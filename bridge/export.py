@@ -89,14 +89,16 @@ def columns(block: Block, *, key: str | None = None) -> pa.Table:
     frame = frame.with_columns(
         _id=_event_id(block, swapped=False), _op=pl.col("_op").replace_strict(words, return_dtype=pl.String)
     )
-    return frame.select("_seq", "_id", "_op", pl.exclude("_seq", "_id", "_op")).to_arrow()
+    return frame.select("_seq", "_id", "_op", pl.exclude("_seq", "_id", "_op")).to_arrow(
+        compat_level=pl.CompatLevel.oldest()  # plain strings: not every reader knows string views
+    )
 
 
 def _numbered(block: Block, *, key: str | None) -> pl.DataFrame:
     """The block as a frame with its sequence numbers, cut to one key where asked."""
-    frame = pl.from_arrow(block.batch)
-    assert isinstance(frame, pl.DataFrame)  # a record batch always gives a frame
-    frame = frame.with_columns(_seq=pl.int_range(block.first, block.last + 1, dtype=pl.Int64))
+    frame = pl.DataFrame(pa.Table.from_batches([block.batch])).with_columns(
+        _seq=pl.int_range(block.first, block.last + 1, dtype=pl.Int64)
+    )
     return frame if key is None else frame.filter(pl.col("_key") == key)
 
 

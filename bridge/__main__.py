@@ -1,0 +1,31 @@
+"""The command `legacy-bridge`: arguments in, exit code out.
+
+Promises: a foreseen failure prints `error:` and `hint:` on stderr and ends with its class's exit code, never with a
+traceback; a reader that goes away (`| head`) and an interrupt end the program quietly. Imports nothing heavy.
+"""
+
+import os
+import signal
+import sys
+
+from bridge.cli import cli, hoisted
+from bridge.errors import BridgeError
+
+
+def main() -> None:
+    """Run the command line; does not return."""
+    try:
+        cli(hoisted(sys.argv[1:]), prog_name="legacy-bridge")
+    except BridgeError as error:
+        sys.stderr.write(f"error: {error.detail}\nhint: {error.hint}\n")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; there is nobody left to read it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""`legacy-bridge journal` and `audit`: prove the journal sound, copy it, put a copy back, and see who did what."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bridge.cli.session import session
+from bridge.cli.show import note, say, say_json, table
+from bridge.errors import JournalCorrupt
+
+journal = typer.Typer(help="The journal: verify, backup, restore.", no_args_is_help=True)
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@journal.command()
+def verify(context: typer.Context, *, as_json: Json = False) -> None:
+    """Read everything back and compare.
+
+    While the daemon runs or not; exit 65 when anything is not as it was written.
+    """
+    opened = session(context)
+    with opened.journal(opened.config()) as kept:
+        damages = kept.verify()
+    if as_json:
+        say_json({"sound": not damages, "damages": damages})
+    else:
+        say("sound" if not damages else "\n".join(damages))
+    raise typer.Exit(JournalCorrupt.exit_code if damages else 0)
+
+
+@journal.command()
+def backup(
+    context: typer.Context,
+    *,
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the copy.", show_default=False)],
+    dry_run: DryRun = False,
+) -> None:
+    """Write a consistent copy.
+
+    While the daemon runs or not; the file is complete or not there.
+    """
+    opened = session(context)
+    config = opened.config()
+    if dry_run:
+        note(f"would copy {config.bridge.journal.sqlite} to {target}")
+        return
+    with opened.journal(config) as kept:
+        kept.backup(target)
+    note(f"{target}: {target.stat().st_size} bytes")
+
+
+@journal.command()
+def restore(
+    context: typer.Context,
+    *,
+    copy: Annotated[Path, typer.Argument(metavar="FILE", help="A copy made by backup.", show_default=False)],
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Put a copy in the journal's place.
+
+    The daemon must be stopped; the present journal is set aside, not deleted.
+
+    What was journalled since the copy was made is declared as a gap and read again from the legacy system.
+    """
+    from bridge.journal.backup import restore as put_back
+
+    path = session(context).config().bridge.journal.sqlite
+    if dry_run:
+        note(f"would put {copy} in the place of {path}")
+        return
+    if path.exists() and not yes:
+        typer.confirm(f"Put {copy} in the place of {path}?", abort=True, err=True)
+    aside = put_back(copy, path)
+    note(f"restored {path}" + (f"; the former journal is {aside}" if aside else ""))
+
+
+def audit(
+    context: typer.Context,
+    *,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="The newest N entries.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """List who did what, oldest first."""
+    opened = session(context)
+    with opened.journal(opened.config()) as kept:
+        trail = kept.audit_trail(limit=limit)
+    headings = ["number", "at", "actor", "action", "subject", "reason"]
+    rows = [(number, at, entry.actor, entry.action, entry.subject, entry.reason) for number, at, entry in trail]
+    if as_json:
+        for row in rows:
+            say_json(dict(zip(headings, row, strict=True)))
+    else:
+        table(headings, rows)

@@ -1,0 +1,207 @@
+"""The demonstration: an ERP at work, the bridge beside it, a live view, and at the end a reckoning.
+
+Starts a PostgreSQL server with the demo ERP, `legacy-bridge run` on the repository's own bridge.yaml, and the generator
+that plays a business day; each is a process of its own and dies with this one. When the day is over and the journal has
+caught up, the daemon is stopped and `demo.reckoning`, again a process of its own, compares what was committed with what
+the public commands give. What is shown on the way comes from the journal and proves nothing; the reckoning does.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bridge.cli.status import overview
+from bridge.config.load import load
+from bridge.config.models import Config
+from bridge.journal.sqlite import SqliteJournal
+from bridge.ports import Journal
+from demo.erp import build
+from demo.server import Database, PostgresServer
+from demo.view import View
+
+REPOSITORY = Path(__file__).parent.parent
+SYSTEM = "erp"
+START_S = 30.0
+CATCH_UP_S = 120.0
+STOP_S = 60.0
+POLL_S = 0.1
+
+
+class DemoFailed(Exception):
+    """A part of the demonstration did not do its work; says where to look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where the demonstration happens."""
+
+    folder: Path  # configuration, contracts, journal, oracle file, logs
+    erp: Database
+    environment: Mapping[str, str]  # of every child: where the ERP is, and which port the daemon may use
+
+    @property
+    def config_file(self) -> Path:
+        """The repository's reference configuration, copied."""
+        return self.folder / "bridge.yaml"
+
+    @property
+    def oracle_file(self) -> Path:
+        """What the generator committed, by its own word."""
+        return self.folder / "oracle.jsonl"
+
+
+def run(*, seconds: float, rate: float, keep: Path | None = None) -> int:
+    """Play the demonstration; returns the reckoning's exit code.
+
+    Args:
+        seconds: how long the ERP works.
+        rate: its transactions per second.
+        keep: a new folder for configuration, journal, oracle file and logs; None throws them away.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        with _stage(keep) as stage:
+            _play(stage, seconds=seconds, rate=rate)
+            return _reckon(stage)
+    except DemoFailed as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+
+
+@contextmanager
+def _stage(keep: Path | None) -> Iterator[Stage]:
+    """Server, ERP and a folder with the reference configuration; all gone afterwards, but for `keep`."""
+    with ExitStack() as cleaning:
+        if keep is None:
+            keep = Path(cleaning.enter_context(tempfile.TemporaryDirectory(prefix="legacy-bridge-demo-")))
+        keep.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / "bridge.yaml", keep)
+        shutil.copytree(REPOSITORY / "contracts", keep / "contracts", dirs_exist_ok=True)
+        print("starting the ERP's PostgreSQL ...", flush=True)
+        server = cleaning.enter_context(PostgresServer.start())
+        erp = build(server)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "BRIDGE_"))}
+        own = {"PGHOST": server.host, "PGPORT": str(server.port), "BRIDGE_HTTP__PORT": str(_free_port())}
+        yield Stage(keep, erp, inherited | own)
+
+
+def _play(stage: Stage, *, seconds: float, rate: float) -> None:
+    """Run daemon and generator side by side until the journal holds the whole day."""
+    config = load(stage.config_file, environ=stage.environment)
+    with _child(stage, "daemon", ["bridge", "run", "--config", str(stage.config_file)]) as daemon:
+        # From here on nothing that commits can be missed: before it, the daemon had nothing to resume from.
+        _wait(lambda: _confirmed(stage) is not None, daemon, "create its slot", timeout_s=START_S)
+        journal = _opened(config, daemon)
+        try:
+            day = ["demo.business", "--dsn", stage.erp.dsn, "--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]
+            with View() as view, _child(stage, "generator", [*day, "--oracle", str(stage.oracle_file)]) as generator:
+                while generator.poll() is None:
+                    _require(daemon, "daemon", stage)
+                    view.show(_figures(journal, config))
+                    _rest(generator)
+                if generator.returncode:
+                    raise DemoFailed(_tail(stage, "generator"))
+                _catch_up(stage, journal, config, daemon=daemon, view=view)
+        finally:
+            journal.close()
+
+
+def _catch_up(stage: Stage, journal: Journal, config: Config, *, daemon: "subprocess.Popen[bytes]", view: View) -> None:
+    """Wait until the bridge has confirmed all that was committed and every first load is complete."""
+    end = int(stage.erp.sql("SELECT pg_current_wal_lsn() - '0/0'")[0][0])
+
+    def caught_up() -> bool:
+        view.show(_figures(journal, config))
+        loads = journal.position(SYSTEM)[1].get("snapshots", {}).values()
+        return (_confirmed(stage) or 0) >= end and all(load.get("phase") == "done" for load in loads)
+
+    _wait(caught_up, daemon, "catch up", timeout_s=CATCH_UP_S)
+
+
+def _reckon(stage: Stage) -> int:
+    """Let a process that shares nothing with the daemon count."""
+    arguments = ["--oracle", str(stage.oracle_file), "--dsn", stage.erp.dsn, "--config", str(stage.config_file)]
+    command = [sys.executable, "-m", "demo.reckoning", *arguments]
+    return subprocess.run(command, check=False, cwd=REPOSITORY, env=dict(stage.environment)).returncode
+
+
+@contextmanager
+def _child(stage: Stage, name: str, module: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A Python module as a process that is stopped at the end and dies with this one; its output goes to a file."""
+    with (stage.folder / f"{name}.log").open("wb") as log:
+        command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", *module]
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env=dict(stage.environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    if process.returncode not in (0, -signal.SIGTERM):
+        raise DemoFailed(_tail(stage, name))
+
+
+def _opened(config: Config, daemon: "subprocess.Popen[bytes]") -> SqliteJournal:
+    _wait(config.bridge.journal.sqlite.exists, daemon, "make its journal", timeout_s=START_S)
+    return SqliteJournal.open(config.bridge.journal.sqlite, owner=False)
+
+
+def _confirmed(stage: Stage) -> int | None:
+    """How far the bridge has confirmed to the server, by the server's word; None before the slot is usable."""
+    found = stage.erp.sql(
+        "SELECT confirmed_flush_lsn - '0/0' FROM pg_replication_slots "
+        "WHERE database = current_database() AND confirmed_flush_lsn IS NOT NULL AND NOT temporary"
+    )
+    return int(found[0][0]) if found else None
+
+
+def _figures(journal: Journal, config: Config) -> dict[str, Any]:
+    return overview(journal, config, now=datetime.now(UTC))
+
+
+def _wait(condition: Callable[[], bool], daemon: "subprocess.Popen[bytes]", what: str, *, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            raise DemoFailed(f"the daemon did not {what}; see its log")
+        time.sleep(POLL_S)
+
+
+def _require(process: "subprocess.Popen[bytes]", name: str, stage: Stage) -> None:
+    if process.poll() is not None:
+        raise DemoFailed(_tail(stage, name))
+
+
+def _rest(process: "subprocess.Popen[bytes]") -> None:
+    """Sleep a moment, or less when the process ends."""
+    try:
+        process.wait(POLL_S)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _tail(stage: Stage, name: str, lines: int = 15) -> str:
+    log = (stage.folder / f"{name}.log").read_text(errors="replace").splitlines()
+    return "\n  ".join([f"the {name} ended early:", *log[-lines:]])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
