@@ -5,6 +5,7 @@ memory of the whole run over the peak of its first part.
 """
 
 import contextlib
+import itertools
 import statistics
 from collections.abc import Iterator
 
@@ -19,7 +20,7 @@ def measure_parts(looks: list[daemon.Look], events: int) -> dict[str, float]:
     """Rate, slowest part over median part, and growth of memory after the first part."""
     edges = [next(look for look in looks if look.events >= events * part // PARTS) for part in range(1, PARTS + 1)]
     # The first part begins with the process, the others where the one before ends: leave it out of the comparison.
-    paces = [(b.at - a.at) / max(b.events - a.events, 1) for a, b in zip(edges, edges[1:], strict=False)]
+    paces = [(b.at - a.at) / max(b.events - a.events, 1) for a, b in itertools.pairwise(edges)]
     return {
         "rate": daemon.rate(looks),
         "linear": max(paces) / statistics.median(paces),

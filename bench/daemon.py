@@ -43,15 +43,15 @@ class Daemon:
                 return SqliteJournal.open(self.folder / "journal.db", owner=False)
         raise AssertionError
 
-    def looks(self) -> Iterator[None]:
-        """Repeat at short intervals. Raises: RuntimeError when the daemon ended or nothing came in time."""
+    def looks(self, every_s: float = EVERY_S) -> Iterator[None]:
+        """Repeat at intervals. Raises: RuntimeError when the daemon ended or nothing came in time."""
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             yield
             if self.process.poll() is not None or time.monotonic() > deadline:
                 log = (self.folder / "log").read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"the daemon ended ({self.process.returncode}) or stands still:\n{log}")
-            time.sleep(EVERY_S)
+            time.sleep(every_s)
 
 
 @contextlib.contextmanager

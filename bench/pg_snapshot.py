@@ -1,0 +1,90 @@
+"""First load of 1 M rows while the legacy application updates 500 of them a second."""
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from bench import daemon, program, source
+from bench.claim import Claim, Measure, Readers, Sample, Target
+from bridge.model import Op
+
+ROWS = 1_000_000
+RATE = 500
+LONGEST_S = 600
+
+
+@contextlib.contextmanager
+def updating(dsn: str) -> Iterator[None]:
+    """The legacy application at work while the block runs."""
+    with tempfile.TemporaryDirectory(prefix="legacy-bridge-bench-") as folder:
+        arguments = [dsn, "update", str(RATE), str(RATE * LONGEST_S), str(Path(folder) / "times")]
+        process = subprocess.Popen([sys.executable, "-m", "bench.writer", *arguments])
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def follow_reads(running: daemon.Daemon, rows: int) -> float:
+    """Rows re-read per second after the first batch of them, by the journal's own clock of its commits."""
+    journal = running.journal()
+    reads, after, first, first_at, last_at = 0, 0, 0, 0.0, 0.0
+    for _ in running.looks(every_s=0.25):
+        for block in journal.read(daemon.STREAM, after=after):
+            found = pc.sum(pc.equal(block.batch.column("_op"), int(Op.READ))).as_py() or 0
+            if found:
+                last_at = block.journalled_at.timestamp()
+                if not reads:
+                    first, first_at = found, last_at
+            reads += found
+            after = block.last
+        if reads >= rows:
+            break
+    journal.close()
+    return (reads - first) / max(last_at - first_at, 1e-9)
+
+
+@contextlib.contextmanager
+def prepare() -> Iterator[Readers]:
+    """A table of a million orders, at rest."""
+    rows = source.scaled(ROWS)
+    with source.serving() as erp:
+        erp.fill(rows, rows_per_transaction=10_000)
+        erp.database.sql("VACUUM ANALYZE sales.orders")
+
+        def ours() -> Sample:
+            name = f"snapshot_{time.monotonic_ns()}"
+            try:
+                with updating(erp.dsn), daemon.running(erp.dsn, name, snapshot="initial") as running:
+                    return Sample({"rate": follow_reads(running, rows)}, running.peak.rss_mb)
+            finally:
+                erp.drop_slot(name)
+
+        def limit() -> Sample:
+            with updating(erp.dsn):
+                return program.measure("bench.receive", "copy", erp.dsn, "-", str(rows))
+
+        def peer() -> Sample:
+            name = f"snapshot_{time.monotonic_ns()}"
+            try:
+                with updating(erp.dsn):
+                    return program.measure("bench.debezium", "snapshot", erp.dsn, name, str(rows))
+            finally:
+                erp.drop_slot(name)
+
+        yield Readers(ours, limit=limit, peer=peer, notes=(*source.notes(), f"{RATE} updates/s meanwhile"))
+
+
+CLAIM = Claim(
+    name="pg_snapshot",
+    about=f"1 M rows re-read while {RATE} updates/s go on",
+    measures=(Measure("rate", "rows/s", Target(of_limit=0.4)),),
+    open=prepare,
+)
