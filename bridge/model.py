@@ -59,6 +59,15 @@ class Marks:
     kinds: NDArray[np.uint8]  # a Mark each
     raw: tuple[bytes | None, ...]  # the source's own bytes of the cell; None for UNCHANGED
 
+    def take(self, rows: NDArray[np.int64], row_count: int) -> "Marks":
+        """The marks on the rows taken from a batch of `row_count` rows, numbered as they are taken."""
+        place = np.full(row_count, -1, np.int64)
+        place[rows] = np.arange(rows.size)
+        target = place[self.rows]
+        kept = np.flatnonzero(target >= 0)
+        kept = kept[np.argsort(target[kept], kind="stable")]
+        return Marks(target[kept], self.kinds[kept], tuple(self.raw[number] for number in kept))
+
 
 # What every change carries besides its fields, whatever the source.
 CHANGE_COLUMNS = pa.schema(
@@ -135,6 +144,18 @@ class RawBatch:
     def row_count(self) -> int:
         """Number of changes."""
         return int(self.changes.num_rows)
+
+    def take(self, rows: NDArray[np.int64]) -> "RawBatch":
+        """The batch of these rows, in this order, each at most once."""
+        index = pa.array(rows)
+        marks = {name: found.take(rows, self.row_count) for name, found in self.marks.items()}
+        return RawBatch(
+            self.stream,
+            self.shape,
+            self.changes.take(index),
+            self.columns.take(index) if self.shape.columns else self.columns,
+            {name: found for name, found in marks.items() if found.rows.size},
+        )
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -150,19 +150,9 @@ def _interleave(parts: list[_Rows]) -> _Rows:
 
 
 def take_marks(marks: Mapping[str, Marks], rows: NDArray[np.int64], row_count: int) -> dict[str, Marks]:
-    """The marks of the rows taken from a batch of `row_count` rows, numbered anew; columns left without any are dropped."""
-    if not marks:
-        return {}
-    place = np.full(row_count, -1, np.int64)
-    place[rows] = np.arange(rows.size)
-    taken = {}
-    for name, found in marks.items():
-        target = place[found.rows]
-        kept = np.flatnonzero(target >= 0)
-        kept = kept[np.argsort(target[kept], kind="stable")]
-        if kept.size:
-            taken[name] = Marks(target[kept], found.kinds[kept], tuple(found.raw[i] for i in kept))
-    return taken
+    """The marks of the rows taken from a batch of `row_count` rows; columns left without any are dropped."""
+    taken = {name: found.take(rows, row_count) for name, found in marks.items()}
+    return {name: found for name, found in taken.items() if found.rows.size}
 
 
 def _concat_marks(first: Marks, second: Marks) -> Marks:
