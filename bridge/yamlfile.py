@@ -154,7 +154,7 @@ class _Builder:
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
                 raise self._mistake(event, "a key must be plain text")
-            key, line = event.value, event.start_mark.line + 1
+            key, line = _unshield(event.value), event.start_mark.line + 1
             if key == "<<":
                 raise self._mistake(event, "merge keys (`<<`) are not part of YAML 1.2", hint="Write the keys out.")
             if key in entries:

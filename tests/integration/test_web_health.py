@@ -98,7 +98,7 @@ def test_writes_bodies_and_huge_headers_are_refused() -> None:
     with running() as port:
         assert ask(port, "/livez", "POST")[0] == 405
         assert ask(port, "/livez", "DELETE")[0] == 405
-        assert ask(port, "/livez", body=b"x" * 100_000)[0] == 413
+        assert ask(port, "/livez", body=b"x" * 100)[0] == 413
         assert (
             ask(port, "/livez", body=iter([b"x"]), encode_chunked=True, headers={"transfer-encoding": "chunked"})[0]
             == 413
