@@ -300,11 +300,9 @@ def play(dsn: str, oracle_file: Path, *, rate: float, seconds: float, seed: int,
         seed: of the random sequence.
         stop: asked before every transaction; True ends the day early.
     """
-    session = ErpSession(dsn)
-    rows = session.rows()
-    day = BusinessDay(session, Books.open(rows), seed)
     summary = Summary()
-    with OracleWriter(oracle_file, rows) as oracle:
+    with ErpSession(dsn) as session, OracleWriter(oracle_file, rows := session.rows()) as oracle:
+        day = BusinessDay(session, Books.open(rows), seed)
         begin = time.monotonic()
         for number in range(round(rate * seconds)):
             late_s = time.monotonic() - begin - number / rate
@@ -324,7 +322,6 @@ def play(dsn: str, oracle_file: Path, *, rate: float, seconds: float, seed: int,
                 summary.committed += is_committed
                 summary.rolled_back += not is_committed
         summary.seconds = time.monotonic() - begin
-    session.close()
     return summary
 
 

@@ -112,9 +112,8 @@ def main() -> int:
     arguments.add_argument("--config", type=Path, required=True, help="the bridge's configuration")
     given = arguments.parse_args()
     noted = oracle.read(given.oracle)
-    source = ErpSession(given.dsn)
-    present = source.rows()
-    source.close()
+    with ErpSession(given.dsn) as source:
+        present = source.rows()
     sums = reckon(streams(given.config, noted, present, Bridge(given.config)))
     print(report(sums, noted))
     return 0 if sums.is_clean(complete=noted.complete) else 1

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg import sql
@@ -72,6 +72,7 @@ class ErpSession:
                 yield
                 tx = str(self.ask(_XACT)[0])
         except psycopg.OperationalError:
+            self.close()
             self._connection = self._connect()
             if undo or not tx or not self._has_committed(tx):
                 raise
@@ -140,6 +141,12 @@ class ErpSession:
     def close(self) -> None:
         """End the session."""
         self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 _XACT = sql.SQL("SELECT pg_current_xact_id()::text").format()
