@@ -1,0 +1,107 @@
+"""The legacy functions of contract expressions, as Polars expressions over whole columns.
+
+Each returns null where its input is null, and null for an input it cannot read, which the caller reports as a fault;
+nothing here guesses. The documentation page lists them; a test holds each against a plain row-by-row twin.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import polars as pl
+
+_EPOCH = date(1970, 1, 1).toordinal()
+_MONTHS = 20_000  # CYYMM runs from 00000 to 19912
+_DAMAGED = "[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u2122]"
+
+
+def _month_starts() -> tuple[pl.Series, pl.Series]:
+    """First day (days since 1970) and length of the month numbered CYYMM; null where MM is no month."""
+    first: list[int | None] = [None] * _MONTHS
+    length: list[int | None] = [None] * _MONTHS
+    for cyymm in range(_MONTHS):
+        year, month = 1900 + cyymm // 100, cyymm % 100
+        if 1 <= month <= 12:  # noqa: PLR2004 - months
+            start = date(year, month, 1).toordinal()
+            following = date(year + month // 12, month % 12 + 1, 1).toordinal()
+            first[cyymm], length[cyymm] = start - _EPOCH, following - start
+    return pl.Series(first, dtype=pl.Int32), pl.Series(length, dtype=pl.Int32)
+
+
+_FIRST, _LENGTH = _month_starts()
+
+
+def cyymmdd(number: pl.Expr) -> pl.Expr:
+    """The date of a CYYMMDD number (C: 0 = 19xx, 1 = 20xx); null for 0 and for impossible dates."""
+    cyymm, day = number // 100, number % 100
+    within = (number > 0) & (cyymm < _MONTHS)
+    month = pl.when(within).then(cyymm).otherwise(None)
+    possible = (day >= 1) & (day <= pl.lit(_LENGTH).gather(month))
+    return pl.when(possible).then(pl.lit(_FIRST).gather(month) + day - 1).otherwise(None).cast(pl.Date)
+
+
+def shift_point(number: pl.Expr, scale: int, *, places: int) -> pl.Expr:
+    """An exact number of `scale` divided by 10**places: a decimal of scale + places, nothing rounded.
+
+    Raises at evaluation when the result has more than 38 digits.
+    """
+    wider = pl.Decimal(38, scale + places)
+    return number.cast(wider) * pl.lit(10**-places if places == 0 else f"0.{'0' * (places - 1)}1").cast(wider)
+
+
+def code(value: pl.Expr, pairs: Sequence[tuple[str, str]]) -> pl.Expr:
+    """The meaning of a code; null for one that is not in the list."""
+    chain = pl.when(value == pairs[0][0]).then(pl.lit(pairs[0][1]))
+    for written, meaning in pairs[1:]:
+        chain = chain.when(value == written).then(pl.lit(meaning))
+    return chain.otherwise(None)
+
+
+def repair_charset(text: pl.Expr, charset: str) -> pl.Expr:
+    """Text whose UTF-8 was read as latin1 or cp1252 ("MÃ¼ller"), read right; all other text unchanged.
+
+    Text that cannot be turned back whole stays as it is. Only damaged values are touched one by one.
+    """
+
+    def repair(column: pl.Series) -> pl.Series:
+        damaged = column.str.contains(_DAMAGED)
+        if not damaged.any():
+            return column
+        written = column.filter(damaged).unique()
+        repaired = pl.Series([repair_text(value, charset) for value in written], dtype=pl.String)
+        return column.replace(written, repaired)
+
+    return text.map_batches(repair, return_dtype=pl.String, is_elementwise=True)
+
+
+def repair_text(text: str, charset: str) -> str:
+    """One damaged text read right, or unchanged where the damage cannot be turned back."""
+    try:
+        return b"".join(_byte_of(letter, charset) for letter in text).decode()
+    except UnicodeError:
+        return text
+
+
+def _byte_of(letter: str, charset: str) -> bytes:
+    """The byte a letter stood for; browsers and most tools read cp1252's five holes as latin1."""
+    if charset == "cp1252":
+        try:
+            return letter.encode("cp1252")
+        except UnicodeEncodeError:
+            if not "\x80" <= letter <= "\x9f":
+                raise
+    return letter.encode("latin1")
+
+
+def local_time(timestamp: pl.Expr, zone: str) -> pl.Expr:
+    """The UTC instant of a wall clock reading in `zone`: the earlier of two in a fold, null inside a gap."""
+    return timestamp.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+
+
+def is_zone(zone: str) -> bool:
+    """Whether the time zone database knows the name."""
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
