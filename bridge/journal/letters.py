@@ -71,7 +71,7 @@ def settle(connection: apsw.Connection, settled: Mapping[int, tuple[LetterState,
     """Close open letters. Raises: InternalError when one is not open."""
     for letter_id, (state, reason) in settled.items():
         row = connection.execute(_GET_LETTER, (letter_id,)).fetchone()
-        if row is None or _checked(row)[9] != LetterState.OPEN:
+        if row is None or _letter(row, None).state is not LetterState.OPEN:
             raise InternalError(f"letter {letter_id} cannot be settled: it is not open")
         values = (*row[2:10], str(state), row[11], now, reason)
         connection.execute(_SETTLE_LETTER, (str(state), now, reason, checksum(*values), letter_id))
