@@ -20,8 +20,9 @@ import pytest
 
 from demo import business, oracle
 from demo.erp import HOSTILE, build
-from demo.oracle import TABLES, Oracle, Table
+from demo.oracle import TABLES, Oracle, OracleWriter, Table
 from demo.server import Database, PostgresServer
+from demo.session import ErpSession
 
 # A module of tests shares one server: building an ERP changes settings of the whole server.
 
@@ -63,7 +64,7 @@ def described(noted: Oracle, table: Table) -> dict[str, Any] | Counter[Any]:
 def held(erp: Database, table: Table) -> dict[str, Any] | Counter[Any]:
     """The table as a plain SELECT shows it, brought to the oracle's texts."""
     with psycopg.connect(erp.dsn, options="-c extra_float_digits=1") as connection:
-        cursor = connection.execute(f"SELECT * FROM {table.name}".encode())  # noqa: S608  a constant
+        cursor = connection.execute(f"SELECT * FROM {table.name}".encode())
         names = [column.name for column in cursor.description or ()]
         rows = [{name: plain(value) for name, value in zip(names, row, strict=True)} for row in cursor]
     if not table.key:
@@ -154,7 +155,7 @@ def test_a_killed_generator_leaves_only_true_lines(erp: Database, tmp_path: Path
     noted = oracle.read(tmp_path / "oracle")
     assert not noted.complete
     ids = ",".join(transaction.tx for transaction in noted.transactions)
-    fates = erp.sql(f"SELECT DISTINCT pg_xact_status(tx::xid8) FROM unnest('{{{ids}}}'::text[]) tx")  # noqa: S608
+    fates = erp.sql(f"SELECT DISTINCT pg_xact_status(tx::xid8) FROM unnest('{{{ids}}}'::text[]) tx")
     assert fates == [("committed",)]
 
 
@@ -168,10 +169,14 @@ def test_a_terminated_generator_finishes_its_file(erp: Database, tmp_path: Path)
     assert_equal(noted, erp)
 
 
-def wait_for_lines(file: Path, count: int, timeout_s: float = 60.0) -> None:
+def wait_for_lines(file: Path, count: int) -> None:
+    wait_until(lambda: file.exists() and file.read_bytes().count(b"\n") >= count)
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
-    while not file.exists() or file.read_bytes().count(b"\n") < count:
-        assert time.monotonic() < deadline, "the generator writes nothing"
+    while not holds():
+        assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.02)
 
 
@@ -195,6 +200,31 @@ def test_the_oracle_stays_true_over_crashes_of_the_server(postgres_server: Postg
         noted = oracle.read(tmp_path / "oracle")
         assert noted.complete
         assert_equal(noted, erp)
+
+
+def test_a_commit_whose_answer_was_lost_is_noted_when_it_took_place(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """The server crashes when COMMIT is durable and its answer held back, waiting for a standby that never comes."""
+    with PostgresServer.start(version=postgres_server.version) as server:
+        erp = build(server)
+        with ErpSession(erp.dsn) as session, OracleWriter(tmp_path / "oracle", session.rows()) as writer:
+            server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            server.sql("SELECT pg_reload_conf()")
+            waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            booking = threading.Thread(target=book, args=(session, writer))
+            booking.start()
+            wait_until(lambda: server.sql(waiting) != [])
+            server.sql("ALTER SYSTEM RESET synchronous_standby_names")
+            server.restart("immediate")
+            booking.join(60)
+        assert [change.key for change in oracle.read(tmp_path / "oracle").changes()] == ["999999"]
+        assert erp.sql("SELECT count(*) FROM sales.gltrx WHERE trx_id = 999999") == [(1,)]
+
+
+def book(session: ErpSession, writer: OracleWriter) -> None:
+    with session.transaction(writer):
+        session.insert("sales.gltrx", {"trx_id": 999_999, "ref": "*PENDING*"})
 
 
 def test_an_oracle_file_is_never_written_over(erp: Database, tmp_path: Path) -> None:
