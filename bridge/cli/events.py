@@ -60,7 +60,7 @@ def events(  # noqa: PLR0913 - a parameter is an option
 
 def envelope(config: "Config", stream: str) -> "Envelope":
     """What the events of a configured stream have in common. Raises: ConfigError."""
-    from bridge.contract import load as load_contract
+    from bridge.contract.document import load as load_contract
     from bridge.export import Envelope
 
     declared = config.streams.get(stream)

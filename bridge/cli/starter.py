@@ -78,7 +78,7 @@ def check(
 
 def contract_mistakes(config: "Config") -> Iterator[str]:
     """What is wrong with each contract, with file and line."""
-    from bridge.contract import load
+    from bridge.contract.document import load
 
     for path in dict.fromkeys(stream.contract for stream in config.streams.values()):
         try:
