@@ -416,7 +416,7 @@ def test_sixty_keyless_tables_are_listed_and_the_application_keeps_writing(erp: 
     """B6, F5."""
     names = [f"sales.k{n}" for n in range(60)]
     for name in names:
-        erp.run(f"CREATE TABLE {name} (n int); INSERT INTO {name} VALUES (1)")  # noqa: S608  # a name of our own
+        erp.run(f"CREATE TABLE {name} (n int); INSERT INTO {name} VALUES (1)")  # a name of our own
     setup = replace(SETUP, captures=tuple(map(Capture, names)))
 
     erp.run("DROP PUBLICATION legacy_bridge; CREATE PUBLICATION legacy_bridge FOR ALL TABLES")
@@ -434,7 +434,7 @@ def test_sixty_keyless_tables_are_listed_and_the_application_keeps_writing(erp: 
     assert refused(findings) == set()
     assert [found.subject for found in findings if found.code == "table.keyless"] == names
     for name in names:
-        erp.run(f"UPDATE {name} SET n = 2; DELETE FROM {name}")  # noqa: S608  # a name of our own
+        erp.run(f"UPDATE {name} SET n = 2; DELETE FROM {name}")  # a name of our own
 
 
 # F11: ways around a read-only default. LOGIN_ROLE has SELECT only.
