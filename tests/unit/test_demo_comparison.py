@@ -65,6 +65,12 @@ def test_a_repeated_event_id_is_a_double() -> None:
     assert (sums.lost, sums.doubled, sums.inverted) == (0, 1, 0)
 
 
+def test_a_row_read_twice_under_one_id_is_a_double() -> None:
+    """Read events are not counted against changes, so only their ids tell."""
+    sums = reckoned(events=[STREAM.events[0], *STREAM.events])
+    assert (sums.doubled, sums.unaccounted) == (1, 0)
+
+
 def test_the_same_change_under_another_id_is_a_double() -> None:
     sums = reckoned(events=[*STREAM.events[:4], event(9, "update", "B", amount="4"), STREAM.events[4]])
     assert (sums.lost, sums.doubled) == (0, 1)
@@ -148,3 +154,11 @@ def test_rows_of_a_keyless_table_are_counted() -> None:
     stream = Stream("sales.aptrx", [("", {"amount": "1"})], inserted, events, [])
     assert (reckon([stream]).is_clean(), reckon([stream]).unread) == (True, 1)
     assert reckon([replace(stream, events=events[:1])]).lost == 1
+
+
+def test_a_row_of_a_keyless_table_missing_from_a_read_is_lost() -> None:
+    initial = [("", {"amount": "1"}), ("", {"amount": "1"})]
+    read = Event("payables:s1:1", "read", "", {"amount": "1"})
+    stream = Stream("sales.aptrx", initial, [], [read, replace(read, id="payables:s1:2")], [])
+    assert reckon([stream]).is_clean()
+    assert reckon([replace(stream, events=[read])]).lost == 1

@@ -1,7 +1,7 @@
 """The reckoning's own reading of a contract, and of what the bridge's commands print."""
 
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import pytest
 
