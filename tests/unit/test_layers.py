@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # What a pure function has no use for: databases, wires, processes and the clock.
 OUTSIDE = {"apsw", "asyncio", "http", "psycopg", "socket", "sqlite3", "ssl", "subprocess", "time", "urllib", "uvicorn"}
-PURE = [f"bridge.{name}" for name in ("errors", "model", "ports", "contract", "command", "resilience", "export")]
+PURE = [
+    f"bridge.{name}"
+    for name in ("errors", "model", "ports", "contract", "command", "resilience", "judge", "heal", "export")
+]
 
 
 @pytest.fixture(scope="module")
