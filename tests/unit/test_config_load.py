@@ -205,6 +205,7 @@ def test_careless_secrets_are_warned_of_without_being_told(tmp_path: Path) -> No
     [
         ("user: bridge_ro", "pasword: canary"),  # unknown keys may be misspelt secrets
         ("user: bridge_ro", "password: [canary]"),
+        ("user: bridge_ro", "database: [canary]"),
         ("user: bridge_ro", "password: {a: canary}"),
         ("{host: db.acme.example, user: bridge_ro}", "postgres://bridge:canary@db/erp"),
         ("user: bridge_ro", "sslmode: 'password=canary'"),
@@ -221,6 +222,18 @@ def test_an_error_never_repeats_what_may_be_a_secret(tmp_path: Path, old: str, n
         read(tmp_path, GOOD.replace(old, new))
     chain = [caught.value, caught.value.__context__ if not caught.value.__suppress_context__ else None]
     assert "canary" not in " ".join(f"{error!s} {error!r}" for error in chain)
+
+
+def test_a_secret_that_looks_like_a_number_is_not_repeated(tmp_path: Path) -> None:
+    """S2: YAML reads an unquoted 4711 as a number, which is no text."""
+    found = mistakes(tmp_path, GOOD.replace("user: bridge_ro", "password: 4711"))
+    assert "4711" not in found["systems.erp.postgres.password"]
+
+
+def test_a_key_is_wrong_for_one_reason(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, GOOD.replace("system: erp", "system: ${env:NOWHERE}"))
+    assert list(found) == ["streams.orders.system"]
+    assert "the environment variable is not set" in found["streams.orders.system"]
 
 
 def test_a_value_of_a_variable_stays_out_of_errors(tmp_path: Path) -> None:
