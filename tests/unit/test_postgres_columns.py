@@ -22,6 +22,7 @@ def known(oid: int, modifier: int = -1) -> PgType:
 
 
 BIGINT, TEXT, FLOAT, DATE, TIMESTAMP, NUMERIC = (known(oid) for oid in (20, 25, 701, 1082, 1114, 1700))
+CENTS = known(1700, (12 << 16 | 2) + 4)
 GOOD = {
     16: b"t",
     17: b"\\x00ff",
@@ -80,6 +81,8 @@ def test_copy_rows_and_log_rows_give_the_same_columns(count: int) -> None:
     copy_cells, copy_ends = walk_copy(copied, copy_starts, 2)
     assert (ends == limits).all()
     assert (copy_ends == copy_limits).all()
+    assert all((column.starts < logged.size).all() for column in cells)
+    assert all((column.starts < copied.size).all() for column in copy_cells)
     batch, marks = decode(cells, types, names, logged)
     assert not marks
     assert batch.to_pydict() == {
@@ -107,6 +110,36 @@ def test_a_value_that_does_not_parse_is_marked_and_hurts_no_other(count: int, oi
     assert marks is not None
     assert (marks.rows.tolist(), marks.kinds.tolist(), marks.raw) == ([count - 2], [Mark.UNREADABLE], (bad,))
     assert array.to_pylist() == [*sound.to_pylist()[:-2], None, None]
+
+
+@pytest.mark.parametrize(
+    ("type_", "damaged"),
+    [
+        (BIGINT, [b"0x1f", b"9223372036854775808", b"1.0", b""]),
+        (known(21), [b"32768", b"-32769"]),
+        (known(26), [b"1e3"]),
+        (FLOAT, [b"1e400", b"-1e400", b"nan", b"inf", b"0x1p3"]),
+        (known(700), [b"3.5e+38"]),
+        (CENTS, [b"1.234", b"12345678901.00", b"1e3", b"nan"]),
+        (NUMERIC, [b"1e3", b"nan"]),
+        (known(16), [b"true", b"T", b""]),
+        (known(17), [b"\\xf", b"\\xfg", b"xx00", b"\\001", b""]),
+        (known(790), [b"1.00 EUR", b"$1.234"]),
+        (DATE, [b"2023-02-29", b"2024-13-01", b"01.02.2024", b"epoch"]),
+        (TIMESTAMP, [b"2024-01-01T00:00:00", b"2024-01-01 24:00:00", b"2023-02-29 00:00:00"]),
+        (known(1083), [b"24:00:00", b"12:60:00", b"12:00:60", b"12:0a:00", b"12:00:00.", b"12:00", b"12-00-00"]),
+        (known(1007), [b"1,2", b"{1,2", b'{"1}', b"{1}}", b"{1,x}", b"{"]),
+    ],
+)
+def test_damage_is_told_from_data_in_every_type(type_: PgType, damaged: list[bytes]) -> None:
+    """Row by row and by column alike: what the server would not print is never taken for a value."""
+    raws: list[Raw] = list(damaged)
+    for filler in (0, MANY):
+        array, marks = decode_one([*raws, *[None] * filler], type_)
+        assert array.null_count == len(array)
+        assert marks is not None
+        assert marks.raw == tuple(damaged)
+        assert (marks.kinds == Mark.UNREADABLE).all()
 
 
 @pytest.mark.parametrize("count", [FEW, MANY])

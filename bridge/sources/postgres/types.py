@@ -21,7 +21,11 @@ PINNED_SETTINGS = {
     "lc_monetary": "C",
     "client_encoding": "UTF8",
 }
-"""Settings of every session whose values are decoded here; a database's own would change what the server prints."""
+"""Settings of every session whose values are decoded here; a database's own would change what the server prints.
+
+A database with encoding SQL_ASCII wants client_encoding SQL_ASCII instead: under UTF8 its server fails on the first
+value that is not UTF-8, and a slot would never get past it.
+"""
 
 
 class Kind(Enum):

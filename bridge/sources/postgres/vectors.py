@@ -1,7 +1,7 @@
 """Turn the text of a whole column into an Arrow array with a few vector instructions.
 
-Each decoder does the ordinary values and says which rows it left over; `values` reads those one by one. On what a server
-prints the two agree: a property test says so.
+Each decoder does the ordinary values and says which rows it left over; `values` reads those one by one. The two agree
+on whatever a server prints: a property test says so.
 """
 
 from collections.abc import Callable
@@ -128,10 +128,11 @@ def _digits(text: Text, type_: PgType) -> Decoded:
 def _float(text: Text, type_: PgType) -> Decoded:
     array, is_odd = _cast_ordinary(text, type_, (text.data > _COLON) & (text.data != _EXPONENT))
     values = np.frombuffer(array.buffers()[1], f"f{type_.arrow.bit_width // 8}", len(array))
-    is_beyond = np.isinf(values)
-    if is_beyond.any():
-        is_odd = is_beyond & text.is_text if is_odd is None else is_odd | is_beyond & text.is_text
-    return array, is_odd
+    is_beyond = np.isinf(values) & text.is_text
+    if not is_beyond.any():
+        return array, is_odd
+    array = pc.if_else(pa.array(is_beyond), pa.scalar(None, type_.arrow), array)
+    return array, is_beyond if is_odd is None else is_odd | is_beyond
 
 
 def _cast_ordinary(text: Text, type_: PgType, is_strange: NDArray[np.bool_]) -> Decoded:
