@@ -42,8 +42,10 @@ def _shaped(pattern: str, expected: str) -> AfterValidator:
 
 
 def _zone(text: str) -> str:
-    if text not in zoneinfo.available_timezones():
-        raise ValueError("a zone of the IANA time zone database, like America/Chicago")
+    try:
+        zoneinfo.ZoneInfo(text)
+    except (OSError, ValueError, zoneinfo.ZoneInfoNotFoundError):  # a folder of zones, a path, no such zone
+        raise ValueError("a zone of the IANA time zone database, like America/Chicago") from None
     return text
 
 
