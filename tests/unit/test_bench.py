@@ -3,14 +3,18 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import bench
 from bench.backlog import measure_parts
 from bench.claim import Claim, Measure, Reader, Readers, Sample, Target
 from bench.daemon import Look, rate
 from bench.pg_latency import latencies_ms, quantiles
 from bench.runner import is_met, run
+from bridge.config.load import load
+from bridge.contract import document
 
 
 def replay(*values: float, rss_mb: float = 100.0) -> Reader:
@@ -118,3 +122,9 @@ def test_latency_is_from_commit_to_sight() -> None:
 
 def test_quantiles_are_the_middle_and_the_ninety_ninth() -> None:
     assert quantiles([float(n) for n in range(1, 1000)]) == {"p50": 500.0, "p99": 990.0}
+
+
+def test_every_claim_runs_a_valid_configuration_and_contract() -> None:
+    config = load(Path(bench.__file__).parent / "bridge.yaml")
+    contract = document.load(config.streams["orders"].contract)
+    assert len(contract.fields) == 12
