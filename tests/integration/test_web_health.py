@@ -12,7 +12,7 @@ import pytest
 from bridge.errors import ConfigError
 from bridge.health import HealthBoard
 from bridge.metrics import Metrics
-from bridge.web.pages import build
+from bridge.web.health import build
 from bridge.web.server import listen, serve
 
 Check = Callable[[], str | None]
