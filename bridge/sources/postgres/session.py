@@ -145,6 +145,7 @@ _STATES: Mapping[str, type[BridgeError]] = MappingProxyType(
         "42501": SourceRefused,  # permission denied
         "42703": SourceRefused,  # the column is gone
         "42704": SourceRefused,  # the publication is gone
+        "42710": SourceRefused,  # the slot exists already
         "42883": SourceRefused,  # a function this server does not have
         "42P01": SourceRefused,  # the table is gone
         "53": SourceUnavailable,  # out of memory, disk or connections
