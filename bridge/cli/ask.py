@@ -76,21 +76,30 @@ def ask(session: "Session", kind: str, args: Mapping[str, Any], *, patience_s: f
 def _settle_here(config: "Config", request_id: int, *, queue_only: bool) -> bool:
     """Carry the request out when no daemon owns the journal; True when it has to wait for one."""
     from bridge.journal.sqlite import SqliteJournal
-    from bridge.operate import perform
 
     try:
         journal = SqliteJournal.open(config.bridge.journal.sqlite, owner=True)
     except JournalLocked:
         return False
     try:
-        if queue_only:
-            return True
-        for request in journal.requests():
-            if request.id == request_id:
-                perform(journal, config, request)
+        if not queue_only:
+            _perform(journal, config, request_id)
     finally:
         journal.close()
-    return False
+    return queue_only
+
+
+def _perform(journal: "Journal", config: "Config", request_id: int) -> None:
+    """Do what the daemon would do between two windows."""
+    from bridge.app import build_judges, load_contracts, pin_contracts
+    from bridge.operate import Desk, perform
+
+    documents = load_contracts(config)
+    pin_contracts(journal, documents)
+    desk = Desk(journal, build_judges(config, documents, journal))
+    for request in journal.requests():
+        if request.id == request_id:
+            perform(desk, request)
 
 
 def _settled(journal: "Journal", request_id: int) -> "Request | None":

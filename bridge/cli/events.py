@@ -74,7 +74,7 @@ def envelope(config: "Config", stream: str) -> "Envelope":
         system=declared.system,
         stream=stream,
         contract_id=contract.id,
-        key_fields=contract.key,
+        key_fields=contract.key_fields,
     )
 
 

@@ -73,7 +73,10 @@ def remove(
     dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Forget a stream's state, parked rows and progress; its events stay until retention takes them."""
+    """Forget a stream that is not configured.
+
+    Its phase and its parked rows; its events stay until retention takes them. Take it out of the configuration first.
+    """
     if not (yes or dry_run):
         typer.confirm(f"Forget the state and the parked rows of {name}?", abort=True, err=True)
     _act(session(context), "stream.remove", name, dry_run=dry_run, must_exist=False)

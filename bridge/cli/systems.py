@@ -1,6 +1,5 @@
 """`legacy-bridge dba-script` and `decommission`: what a legacy system's DBA runs once, and how all of it is undone."""
 
-import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,13 +7,10 @@ import typer
 
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json
-from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bridge.config.models import Config, SystemConfig
+    from bridge.config.models import Config
     from bridge.sources.postgres.dba import Letter
-    from bridge.sources.postgres.session import ConnectSettings
-    from bridge.sources.postgres.setup import Setup
 
 System = Annotated[str, typer.Argument(metavar="SYSTEM", help="Name of the legacy system.", show_default=False)]
 
@@ -43,11 +39,11 @@ def decommission(
     Ends the bridge's sessions, drops its slot, looks whether anything is left (exit 1 then), and prints the SQL for
     what only the DBA can remove. Stop the daemon first.
     """
-    from bridge.sources.postgres import dba
+    from bridge.sources.postgres import configured, dba
     from bridge.sources.postgres.decommission import decommission as leave
 
     config = session(context).config(online=True)
-    wanted, where = setup(config, system), settings(config, system)
+    wanted, where = configured.setup(config, system), configured.connect_settings(config, system)
     if dry_run:
         note(f"would drop slot {wanted.slot} and end the bridge's sessions at {where.place}")
         return
@@ -67,69 +63,25 @@ def decommission(
 
 def inspect(config: "Config", system: str) -> list[dict[str, Any]]:
     """The preflight of one system. Raises: SourceUnavailable, SourceRefused."""
-    from bridge.sources.postgres import preflight
+    from bridge.sources.postgres import configured, preflight
     from bridge.sources.postgres.session import connect
 
-    with connect(settings(config, system), purpose="check") as connection:
-        return [asdict(finding) for finding in preflight.inspect(connection, setup(config, system))]
-
-
-def settings(config: "Config", system: str) -> "ConnectSettings":
-    """How to reach a configured system. Raises: ConfigError when there is none of that name."""
-    from bridge.sources.postgres.session import ConnectSettings
-
-    postgres = _declared(config, system).postgres
-    return ConnectSettings(
-        instance=config.bridge.name,
-        host=postgres.host,
-        port=postgres.port,
-        database=postgres.database,
-        user=postgres.user,
-        password=postgres.password.reveal if postgres.password else None,
-        sslmode=postgres.sslmode,
-        sslrootcert=postgres.sslrootcert,
-        sslcert=postgres.sslcert,
-        sslkey=postgres.sslkey,
-        passfile=postgres.passfile,
-        service=postgres.service,
-        connect_timeout_s=postgres.connect_timeout_s,
-    )
-
-
-def setup(config: "Config", system: str) -> "Setup":
-    """The tables of a configured system, and the names of what its server keeps for us."""
-    from bridge.sources.postgres.setup import Capture, Setup
-
-    declared = _declared(config, system)
-    captures = (Capture(each.log, each.capture_secrets) for each in config.streams_of(system).values())
-    return Setup(
-        captures=tuple(captures),
-        slot=declared.postgres.slot,
-        publication=declared.postgres.publication,
-        insert_publication=declared.postgres.insert_publication,
-        failover=declared.postgres.failover,
-        waivers=frozenset(declared.allow),
-    )
+    with connect(configured.connect_settings(config, system), purpose="check") as connection:
+        return [asdict(finding) for finding in preflight.inspect(connection, configured.setup(config, system))]
 
 
 def _letter(config: "Config", system: str) -> "Letter":
     """For whom the DBA's script is made."""
+    from bridge.sources.postgres import configured
     from bridge.sources.postgres.dba import Letter
 
-    declared = _declared(config, system)
+    budget = configured.declared(config, system).budget
+    database, login = configured.database_and_login(config, system)
     return Letter(
-        setup=setup(config, system),
+        setup=configured.setup(config, system),
         instance=config.bridge.name,
-        database=declared.postgres.database or os.environ.get("PGDATABASE", "postgres"),
-        login=declared.postgres.user or os.environ.get("PGUSER", "bridge_ro"),
-        connections=declared.budget.connections,
-        slot_gigabytes=max(1, int(declared.budget.slot_gigabytes)),
+        database=database,
+        login=login,
+        connections=budget.connections,
+        slot_gigabytes=max(1, int(budget.slot_gigabytes)),
     )
-
-
-def _declared(config: "Config", system: str) -> "SystemConfig":
-    found = config.systems.get(system)
-    if found is None:
-        known = ", ".join(sorted(config.systems))
-        raise ConfigError(f"there is no system {system!r}", hint=f"The systems of {config.path} are: {known}.")
-    return found

@@ -3,13 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from bridge import __version__
-from bridge.cli import cli, hoisted
+from bridge.cli import EXIT_CODES, cli, hoisted
 from bridge.errors import BridgeError
 
 ROOT = Path(__file__).parents[2]
@@ -19,9 +20,15 @@ HEAVY = ("apsw", "numpy", "polars", "psycopg", "pyarrow", "rich", "sqlglot", "st
 def commands() -> list[str]:
     """Every command as it is typed, "dead list" included."""
     found = []
-    for name, command in get_command(cli).commands.items():
-        inner = getattr(command, "commands", None)
+    for name, command in group(get_command(cli)).items():
+        inner = group(command)
         found += [f"{name} {each}" for each in inner] if inner else [name]
+    return found
+
+
+def group(command: Any) -> dict[str, Any]:  # noqa: ANN401 - typer's own classes
+    """The commands below one; none when it is no group."""
+    found: dict[str, Any] = getattr(command, "commands", {})
     return found
 
 
@@ -54,7 +61,7 @@ def test_every_command_is_documented(command: str) -> None:
     section = section.partition("\n### ")[0]
     here = get_command(cli)
     for word in command.split():
-        here = here.commands[word]
+        here = group(here)[word]
     options = [name for each in here.params for name in each.opts if name.startswith("--") and name != "--help"]
     missing = [name for name in options if name not in section]
     assert not missing, f"{command}: {missing} are not explained"
@@ -65,8 +72,6 @@ def test_every_exit_code_is_in_the_help_and_in_the_docs() -> None:
 
     def codes(error: type[BridgeError]) -> set[int]:
         return {error.exit_code}.union(*(codes(each) for each in error.__subclasses__()))
-
-    from bridge.cli.__init__ import EXIT_CODES
 
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     for code in sorted(codes(BridgeError)):
