@@ -21,8 +21,8 @@ SELECT name, first, last, blocks, bytes, last_commit_at, last_journalled_at, mer
 """
 _PUT_STREAM = "INSERT OR REPLACE INTO stream VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FIND_SCHEMA = "SELECT id FROM arrow_schema WHERE message = ?"
-_PUT_SCHEMA = "INSERT INTO arrow_schema (message) VALUES (?) RETURNING id"
-_GET_SCHEMA = "SELECT message FROM arrow_schema WHERE id = ?"
+_PUT_SCHEMA = "INSERT INTO arrow_schema (crc, message) VALUES (?, ?) RETURNING id"
+_GET_SCHEMA = "SELECT crc, message FROM arrow_schema WHERE id = ?"
 _PUT_BLOCK = """
 INSERT INTO block (stream, first, last, epoch, contract, schema, journalled_at, min_commit_at, max_commit_at, size, crc,
   data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -115,7 +115,10 @@ def catalogue(connection: apsw.Connection) -> dict[str, Catalogue]:
 def find(connection: apsw.Connection, stream: str) -> Catalogue | None:
     """One stream's row. Raises: JournalCorrupt."""
     row = connection.execute(_CATALOGUE + "WHERE name = ?", (stream,)).fetchone()
-    return None if row is None else _checked(row)
+    if row is None:
+        catalogue(connection)  # a damaged name must not pass for a new stream
+        return None
+    return _checked(row)
 
 
 def put(connection: apsw.Connection, row: Catalogue) -> None:
@@ -127,14 +130,17 @@ def put(connection: apsw.Connection, row: Catalogue) -> None:
 def schema_id(connection: apsw.Connection, message: bytes) -> int:
     """The number of a schema message, given on first sight."""
     known = connection.execute(_FIND_SCHEMA, (message,)).get
-    return int(known if known is not None else connection.execute(_PUT_SCHEMA, (message,)).get)
+    return int(known if known is not None else connection.execute(_PUT_SCHEMA, (checksum(data=message), message)).get)
 
 
 def schema(connection: apsw.Connection, schema_id: int) -> pa.Schema:
     """The schema of a number. Raises: JournalCorrupt."""
-    message = connection.execute(_GET_SCHEMA, (schema_id,)).get
-    if message is None:
+    row = connection.execute(_GET_SCHEMA, (schema_id,)).fetchone()
+    if row is None:
         raise JournalCorrupt(f"table arrow_schema: schema {schema_id} is missing")
+    crc, message = row
+    if not is_sound(crc, data=message):
+        raise JournalCorrupt(f"table arrow_schema: the checksum of schema {schema_id} is wrong")
     return unpack_schema(message)
 
 

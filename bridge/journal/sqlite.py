@@ -53,7 +53,14 @@ class SqliteJournal:
         Raises: JournalLocked naming the owner's process, JournalUnavailable, JournalCorrupt, and ConfigError for a file
             of a newer program or one that is no journal.
         """
-        return cls(Database(path, owner=owner), retain=retain, now=now)
+        database = Database(path, owner=owner)
+        try:
+            if owner:
+                verifying.require_sound_states(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, retain=retain, now=now)
 
     # -- the event path
     def append(self, commit: Commit) -> dict[str, tuple[int, int]]:

@@ -14,25 +14,22 @@ from bridge.journal.block import pack_shape, unpack_shape
 from bridge.journal.rows import checksum, is_sound, micros, moment, to_json
 from bridge.model import Position, StreamPhase, StreamState
 
-_GET_SOURCE = "SELECT epoch, at, state, crc FROM source WHERE name = ?"
+_SOURCES = "SELECT name, epoch, at, state, crc FROM source "
 _PUT_SOURCE = "INSERT OR REPLACE INTO source VALUES (?, ?, ?, ?, ?)"
 _STREAM_STATES = "SELECT stream, phase, since, why, shape, crc FROM stream_state"
 _PUT_STREAM_STATE = "INSERT OR REPLACE INTO stream_state VALUES (?, ?, ?, ?, ?, ?)"
-_GET_CURSOR = "SELECT cursor, crc FROM subscriber WHERE name = ? AND stream = ?"
+_CURSORS = "SELECT name, stream, cursor, crc FROM subscriber "
 _PUT_CURSOR = "INSERT OR REPLACE INTO subscriber VALUES (?, ?, ?, ?)"
-_CURSORS_OF_STREAM = "SELECT name FROM subscriber WHERE stream = ?"
 
 
 def position(connection: apsw.Connection, source: str) -> tuple[Position | None, dict[str, Any]]:
     """Position and state of a source; (None, {}) before the first. Raises: JournalCorrupt."""
-    row = connection.execute(_GET_SOURCE, (source,)).fetchone()
+    row = connection.execute(_SOURCES + "WHERE name = ?", (source,)).fetchone()
     if row is None:
+        for other in connection.execute(_SOURCES):  # a damaged name must not pass for a new source
+            _source(other)
         return None, {}
-    epoch, at, state, crc = row
-    if not is_sound(crc, source, epoch, at, state):
-        raise JournalCorrupt(f"table source: the checksum of source {source} is wrong")
-    stored = None if epoch is None else Position(epoch, tuple(msgspec.json.decode(at)))
-    return stored, msgspec.json.decode(state)
+    return _source(row)
 
 
 def move(connection: apsw.Connection, source: str, position_: Position | None, state: Mapping[str, Any] | None) -> None:
@@ -67,13 +64,12 @@ def put_stream_state(connection: apsw.Connection, state: StreamState) -> None:
 
 def cursor(connection: apsw.Connection, subscriber: str, stream: str) -> int | None:
     """The last number a subscriber acknowledged; None before its first `advance`. Raises: JournalCorrupt."""
-    row = connection.execute(_GET_CURSOR, (subscriber, stream)).fetchone()
+    row = connection.execute(_CURSORS + "WHERE name = ? AND stream = ?", (subscriber, stream)).fetchone()
     if row is None:
+        for other in connection.execute(_CURSORS):  # a damaged name must not pass for a new subscriber
+            _cursor(other)
         return None
-    held, crc = row
-    if not is_sound(crc, subscriber, stream, held):
-        raise JournalCorrupt(f"table subscriber: the checksum of {subscriber} on stream {stream} is wrong")
-    return int(held)
+    return _cursor(row)[1]
 
 
 def advance(connection: apsw.Connection, subscriber: str, cursors: Mapping[str, int]) -> None:
@@ -87,8 +83,22 @@ def advance(connection: apsw.Connection, subscriber: str, cursors: Mapping[str, 
 
 def cursors(connection: apsw.Connection, stream: str) -> dict[str, int]:
     """Every subscriber's cursor on a stream. Raises: JournalCorrupt."""
-    names = [name for (name,) in connection.execute(_CURSORS_OF_STREAM, (stream,))]
-    return {name: cursor(connection, name, stream) or 0 for name in names}
+    return dict(_cursor(row) for row in connection.execute(_CURSORS + "WHERE stream = ?", (stream,)))
+
+
+def _source(row: tuple[Any, ...]) -> tuple[Position | None, dict[str, Any]]:
+    source, epoch, at, state, crc = row
+    if not is_sound(crc, source, epoch, at, state):
+        raise JournalCorrupt(f"table source: the checksum of source {source} is wrong")
+    stored = None if epoch is None else Position(epoch, tuple(msgspec.json.decode(at)))
+    return stored, msgspec.json.decode(state)
+
+
+def _cursor(row: tuple[Any, ...]) -> tuple[str, int]:
+    subscriber, stream, held, crc = row
+    if not is_sound(crc, subscriber, stream, held):
+        raise JournalCorrupt(f"table subscriber: the checksum of {subscriber} on stream {stream} is wrong")
+    return subscriber, held
 
 
 def _stream_state(row: tuple[Any, ...]) -> StreamState:

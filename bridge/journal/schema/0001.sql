@@ -16,6 +16,7 @@ CREATE TABLE stream (
 -- Arrow schemas, each stored once.
 CREATE TABLE arrow_schema (
   id INTEGER PRIMARY KEY,
+  crc INTEGER NOT NULL,
   message BLOB NOT NULL UNIQUE    -- the IPC schema message
 ) STRICT;
 
