@@ -100,7 +100,7 @@ def _walk(tree: exp.Expression) -> Iterator[tuple[exp.Expression, int]]:
     while pending:
         node, depth = pending.pop()
         yield node, depth
-        pending.extend((child, depth + 1) for child in node.iter_expressions() if isinstance(child, exp.Expression))
+        pending.extend((child, depth + 1) for child in node.iter_expressions())
 
 
 def _admit(node: exp.Expression, place: str) -> None:

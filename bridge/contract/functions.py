@@ -51,10 +51,10 @@ def shift_point(number: pl.Expr, scale: int, *, places: int) -> pl.Expr:
 
 def code(value: pl.Expr, pairs: Sequence[tuple[str, str]]) -> pl.Expr:
     """The meaning of a code; null for one that is not in the list."""
-    chain = pl.when(value == pairs[0][0]).then(pl.lit(pairs[0][1]))
-    for written, meaning in pairs[1:]:
-        chain = chain.when(value == written).then(pl.lit(meaning))
-    return chain.otherwise(None)
+    result = pl.lit(None, dtype=pl.String)
+    for written, meaning in reversed(pairs):
+        result = pl.when(value == written).then(pl.lit(meaning)).otherwise(result)
+    return result
 
 
 def repair_charset(text: pl.Expr, charset: str) -> pl.Expr:
