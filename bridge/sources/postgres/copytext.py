@@ -29,16 +29,15 @@ def walk_text(buffer: NDArray[np.uint8], column_count: int) -> tuple[list[Cells]
     """
     ends = np.flatnonzero((buffer == _TAB) | (buffer == _LINE_FEED))
     row_count, rest = divmod(ends.size, column_count)
-    ends = ends[: ends.size - rest].reshape(row_count, column_count)
-    if rest or (row_count and ends[-1, -1] != buffer.size - 1) or (buffer[ends[:, -1]] != _LINE_FEED).any():
+    row_ends = ends[column_count - 1 :: column_count]
+    if rest or (row_count and ends[-1] != buffer.size - 1) or (buffer[row_ends] != _LINE_FEED).any():
         raise MalformedRecord(f"COPY text of {buffer.size} bytes is not whole rows of {column_count} columns")
-    flat = ends.ravel()
-    starts = np.empty_like(flat)
+    starts = np.empty_like(ends)
     starts[:1] = 0
-    starts[1:] = flat[:-1] + 1
-    lengths = flat - starts
+    starts[1:] = ends[:-1] + 1
+    lengths = ends - starts
     first = buffer[np.minimum(starts, buffer.size - 1)]
-    kinds = np.full(flat.size, TEXT, np.uint8)
+    kinds = np.full(ends.size, TEXT, np.uint8)
     is_null = (lengths == 2) & (first == _BACKSLASH)  # every other backslash in two bytes would be an escape: \\ is one
     if is_null.any():
         is_null[is_null] = buffer[starts[is_null] + 1] == ord("N")

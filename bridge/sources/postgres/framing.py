@@ -107,4 +107,5 @@ def big_endian(buffer: NDArray[np.uint8], at: NDArray[np.int64], kind: str) -> N
     """The big-endian integers of numpy type `kind` at the offsets `at`; `>u8` comes back as uint64."""
     width = np.dtype(kind).itemsize
     values = buffer[at[:, None] + np.arange(width)].view(kind).ravel()
-    return values.astype(np.uint64 if kind == ">u8" else np.int64)
+    integers: NDArray[Any] = values.astype(np.uint64 if kind == ">u8" else np.int64)
+    return integers

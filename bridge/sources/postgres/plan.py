@@ -53,7 +53,10 @@ class State:
     def dump(self) -> dict[str, Any]:
         """The JSON form; re-reads under the name operators know them by."""
         stored = asdict(self)
-        stored["snapshots"] = stored.pop("rereads")
+        stored["snapshots"] = {
+            stream: {**reread, "last": reread["last"] and list(reread["last"])}
+            for stream, reread in stored.pop("rereads").items()
+        }
         return stored
 
     def plan(self, stream: str, *, heals: bool = False) -> "State":

@@ -9,7 +9,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,6 +50,7 @@ class Settings:
     chunk_rows: int = 20_000
     rows_per_second: int = 0  # of re-reads; 0: no limit
     limits: slots.SlotLimits = slots.SlotLimits()
+    prove: Callable[[Connection], None] | None = None  # raises SourceRefused where this login may not be used
 
 
 @dataclass(slots=True)
@@ -92,6 +93,8 @@ class PostgresSource:
         with ExitStack() as sessions:
             replication = self._session(sessions, "stream", replication=True)
             sql = self._session(sessions, "lookup")
+            if settings.prove is not None:
+                settings.prove(sql)  # I9: at every opening, since grants change
             history = slots.history(replication)
             slot = slots.observe(sql, settings.slot)
             start = find_start(position, kept, history, slot, name=settings.slot)

@@ -257,7 +257,7 @@ def _query(connection: Connection, table: Table, last: Sequence[str] | None, row
     """COPY takes no parameters: the key's literals are composed by the driver."""
     names = [sql.Identifier(column.name) for column in table.shape.columns]
     key = sql.SQL(", ").join(names[number] for number in table.key)
-    where = sql.SQL("")
+    where: sql.Composable = sql.SQL("")
     if last is not None:
         literals = sql.SQL(", ").join(
             sql.SQL("{}::{}").format(sql.Literal(value), sql.SQL(table.types[number].name))
