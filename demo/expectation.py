@@ -128,15 +128,15 @@ def _trim(text: str | None) -> str | None:
     return None if text is None else text.strip(" ")
 
 
-def _cyymmdd(number: str | None, zone: str | None = None) -> date | datetime | None:
+def _cyymmdd(number: str | None, _zone: str = "") -> date | None:
+    """The day; the zone says whose, and does not move it."""
     if number is None or int(number) == 0:
         return None
     years, day = divmod(int(number), 10_000)  # 126 and 1123 for 23 November 2026
     try:
-        found = date(1900 + years, day // 100, day % 100)
+        return date(1900 + years, day // 100, day % 100)
     except ValueError as error:
         raise NoContractValueError("no such day") from error
-    return found if zone is None else datetime(found.year, found.month, found.day, tzinfo=ZoneInfo(zone))
 
 
 def _implied_decimal(number: str | None, places: Decimal) -> Decimal | None:

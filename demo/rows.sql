@@ -7,14 +7,14 @@ SELECT to_char(n, 'FM"C"0000000'),
                   ELSE 'Customer ' || n END,
        n || ' Industrial Pkwy, Joliet IL',
        (ARRAY['A', 'A', 'A', 'A', 'H', 'X'])[1 + n % 6],
-       (n % 97) * 25000,
+       CASE WHEN n % 6 = 5 THEN 0 ELSE (n % 97) * 25000 END,  -- the closed ones have no credit
        1000000 + (n % 24) * 10000 + (1 + n % 12) * 100 + 1 + n % 28,
        'buyer' || n || '@customer.example',
        CASE WHEN n % 5 = 0 THEN (SELECT string_agg(md5(n || '/' || k), '') FROM generate_series(1, 120) k) END
 FROM generate_series(1, 2000 * :scale) n;
 
 INSERT INTO sales.icitem
-SELECT to_char(n, 'FM"ITEM-"00000'), 'Part no. ' || n, (ARRAY['EA', 'BX', 'KG', 'FT'])[1 + n % 4],
+SELECT to_char(n, 'FM"ITEM-"00000'), 'Part no. ' || n, (ARRAY['EA', 'BX', 'KG', 'M'])[1 + n % 4],
        (n % 500) + 0.125, (1 + n % 300) * 12345, n % 41 = 0, n * 0.1
 FROM generate_series(1, 2500 * :scale) n;
 
