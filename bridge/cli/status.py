@@ -5,7 +5,9 @@ The figures come from the journal, so they are right with or without a daemon; o
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,12 +15,15 @@ import typer
 from bridge.cli.daemon import DaemonUnreachable, fetch
 from bridge.cli.session import session
 from bridge.cli.show import note, on_terminal, say, say_json, span, table
+from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from bridge.config.models import Config
+    from bridge.contract.terms import ValidityLevel
     from bridge.ports import Journal, StreamExtent
 
-VALIDITY_WINDOW = timedelta(hours=24)
+DEFAULT_WINDOW_S = 24 * 3600  # of the share of valid rows, where the contract states no level
+NO_TARGETS: Mapping[str, "ValidityLevel"] = MappingProxyType({})
 REFRESH_S = 1.0
 
 
@@ -37,9 +42,12 @@ def status(
     """
     opened = session(context)
     config = opened.config()
+    targets = validity_targets(config)
     with opened.journal(config) as journal:
         while True:
-            report = overview(journal, config, now=datetime.now(UTC)) | {"daemon": _daemon(config)}
+            report = overview(journal, config, now=datetime.now(UTC), targets=targets)
+            report["daemon"] = _daemon(config)
+            _date_breaches(report)
             if watch and on_terminal():
                 typer.echo("\x1b[H\x1b[2J", nl=False)  # cursor home, clear
             if as_json:
@@ -51,14 +59,28 @@ def status(
             time.sleep(REFRESH_S)
 
 
-def overview(journal: "Journal", config: "Config", *, now: datetime) -> dict[str, Any]:
+def validity_targets(config: "Config") -> dict[str, "ValidityLevel"]:
+    """The validity level that each stream's contract states; a contract that cannot be read states none here."""
+    from bridge.contract.document import load
+
+    targets = {}
+    for name, declared in config.streams.items():
+        with suppress(ConfigError):
+            level = load(declared.contract).validity
+            if level is not None:
+                targets[name] = level
+    return targets
+
+
+def overview(
+    journal: "Journal", config: "Config", *, now: datetime, targets: Mapping[str, "ValidityLevel"] = NO_TARGETS
+) -> dict[str, Any]:
     """What the journal knows of each configured stream and system."""
     extents, states = journal.extents(), journal.stream_states()
     letters, parked = journal.letter_counts(), journal.parked_counts()
     streams = []
     for name, declared in config.streams.items():
         state, extent = states.get(name), extents.get(name)
-        valid, rejected = journal.validity(name, since=now - VALIDITY_WINDOW)
         streams.append(
             {
                 "stream": name,
@@ -73,12 +95,7 @@ def overview(journal: "Journal", config: "Config", *, now: datetime) -> dict[str
                 "lag_s": _lag_s(extent),
                 "dead_letters": letters.get(name, 0),
                 "parked": parked.get(name, 0),
-                "validity": {
-                    "valid": valid,
-                    "rejected": rejected,
-                    "ratio": valid / (valid + rejected) if valid + rejected else None,
-                    "window_s": int(VALIDITY_WINDOW.total_seconds()),
-                },
+                "validity": _validity(journal, name, target=targets.get(name), now=now),
             }
         )
     return {
@@ -88,6 +105,31 @@ def overview(journal: "Journal", config: "Config", *, now: datetime) -> dict[str
         "streams": streams,
         "systems": [_system(journal, name) for name in config.systems],
     }
+
+
+def _validity(journal: "Journal", stream: str, *, target: "ValidityLevel | None", now: datetime) -> dict[str, Any]:
+    """How many rows judged lately were valid, and whether that is what the contract promises."""
+    window_s = target.window_s if target else DEFAULT_WINDOW_S
+    valid, rejected = journal.validity(stream, since=now - timedelta(seconds=window_s))
+    ratio = valid / (valid + rejected) if valid + rejected else None
+    kept = target is None or 100 * rejected <= target.error_percent * (valid + rejected)
+    return {
+        "level": None if target is None else "ok" if kept else "breached",
+        "since": None,
+        "target": None if target is None else 1 - target.error_percent / 100,
+        "valid": valid,
+        "rejected": rejected,
+        "ratio": ratio,
+        "window_s": window_s,
+    }
+
+
+def _date_breaches(report: dict[str, Any]) -> None:
+    """Since when a level is breached: the daemon watches it, so it is the one that knows."""
+    checks = report["daemon"].get("checks", {})
+    for stream in report["streams"]:
+        if stream["validity"]["level"] == "breached":
+            stream["validity"]["since"] = checks.get(f"stream:{stream['stream']}", {}).get("since")
 
 
 def _system(journal: "Journal", name: str) -> dict[str, Any]:
@@ -118,7 +160,7 @@ def _daemon(config: "Config") -> dict[str, Any]:
 
 
 def _print(report: Mapping[str, Any]) -> None:
-    headings = ["stream", "phase", "events", "last event", "lag", "dead", "parked", "valid", "why"]
+    headings = ["stream", "phase", "events", "last event", "lag", "dead", "parked", "valid", "level", "why"]
     table(headings, [_stream_row(stream) for stream in report["streams"]])
     say()
     table(["system", "epoch", "position", "re-reads"], [_system_row(system) for system in report["systems"]])
@@ -138,7 +180,8 @@ def _print(report: Mapping[str, Any]) -> None:
 
 
 def _stream_row(stream: Mapping[str, Any]) -> tuple[object, ...]:
-    ratio, lag_s = stream["validity"]["ratio"], stream["lag_s"]
+    validity, lag_s = stream["validity"], stream["lag_s"]
+    ratio, since = validity["ratio"], validity["since"]
     return (
         stream["stream"],
         stream["phase"],
@@ -148,6 +191,7 @@ def _stream_row(stream: Mapping[str, Any]) -> tuple[object, ...]:
         stream["dead_letters"],
         stream["parked"],
         None if ratio is None else f"{ratio:.3%}",
+        validity["level"] and validity["level"] + (f" since {since}" if since else ""),
         stream["why"],
     )
 

@@ -235,7 +235,9 @@ def test_status_tells_phase_letters_validity_and_that_no_daemon_answers(project:
     (report,) = project.json_lines("status")
     (stream,) = report["streams"]
     assert (stream["phase"], stream["why"], stream["events"], stream["dead_letters"]) == ("paused", "year end", 10, 2)
-    assert stream["validity"] | {"window_s": 0} == {"valid": 10, "rejected": 2, "ratio": 10 / 12, "window_s": 0}
+    validity = stream["validity"]
+    assert (validity["valid"], validity["rejected"], validity["level"]) == (10, 2, "breached")
+    assert validity["target"] == pytest.approx(0.999)
     assert report["systems"][0]["position"] == [0xAB0A, 0]
     assert report["daemon"]["reachable"] is False
 
