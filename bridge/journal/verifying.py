@@ -51,8 +51,8 @@ class Findings(list[str]):
 def require_sound_states(database: Database) -> None:
     """Check the pages of the tables that decide where everything resumes; about a millisecond.
 
-    A row whose checksum is wrong is noticed when it is read. A row that a damaged page hides is not: a source would seem
-    new and start again.
+    A row whose checksum is wrong is noticed when it is read. A row that a damaged page hides is not: a source would
+    seem new and start again.
 
     Raises: JournalCorrupt.
     """
