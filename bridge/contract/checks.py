@@ -25,15 +25,16 @@ class Mask:
     detail: str  # what is expected
     reads: frozenset[str]  # fields; a row on which one of them is unchanged is excused
     broken: pl.Expr
+    nulls: tuple[str | None, str] | None = None  # broken exactly where the second column has more nulls than the first
 
 
 def field_masks(field: Field, faults: tuple[Fault, ...]) -> list[Mask]:
     """The rules of one field, what its expression could not read first."""
     column, reads = pl.col(field.name), frozenset({field.name})
-    masks = [Mask(fault.rule, field.name, fault.detail, reads, fault.mask) for fault in faults]
+    masks = [Mask(fault.rule, field.name, fault.detail, reads, fault.mask, fault.nulls) for fault in faults]
     if field.required:
         rule = "required" if field.key_position is None else "key"
-        masks.append(Mask(rule, field.name, "expected a value", reads, column.is_null()))
+        masks.append(Mask(rule, field.name, "expected a value", reads, column.is_null(), (None, field.name)))
     if field.type.kind is Kind.DOUBLE:
         if "nan" not in field.marks_allowed:
             masks.append(Mask("nan", field.name, "expected a number", reads, column.is_nan()))
@@ -47,7 +48,7 @@ def row_mask(rule: RowRule, compiler: Compiler) -> list[Mask]:
     """The masks of one cross-field rule. Raises: Misfit when its types do not fit."""
     condition = compiler.condition(rule.expression)
     reads = expression.columns(rule.expression)
-    masks = [Mask(rule.name, None, fault.detail, reads, fault.mask) for fault in condition.faults]
+    masks = [Mask(rule.name, None, fault.detail, reads, fault.mask, fault.nulls) for fault in condition.faults]
     return [*masks, Mask(rule.name, None, rule.description, reads, ~condition.expr)]
 
 

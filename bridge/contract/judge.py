@@ -67,8 +67,9 @@ class Judge:
         self._mask_exprs = [mask.broken.fill_null(value=False).alias(str(i)) for i, mask in enumerate(plan.masks)]
         special = [expr for field in fields if field.marks_allowed and field.type.kind is Kind.DOUBLE
                    for expr in [~pl.col(field.name).is_finite()]]  # fmt: skip
-        suspects = [mask.broken for mask in plan.masks] + special
+        suspects = [mask.broken for mask in plan.masks if mask.nulls is None] + special
         self._suspect = pl.any_horizontal(suspects).any() if suspects else pl.lit(value=False)
+        self._null_pairs = tuple(mask.nulls for mask in plan.masks if mask.nulls is not None)
         self._special = bool(special)
 
     def check(self, raw: RawBatch) -> Verdict:
@@ -85,7 +86,7 @@ class Judge:
             overflown = np.empty(0, np.int64)
         kinds = _kinds_of(ops)
         plain = not raw.marks and not len(overflown) and bool(kinds.whole.all())
-        if plain and not computed.select(self._suspect).item() and not self._may_repeat(computed, kinds):
+        if plain and not self._is_suspect(computed, kinds):
             return Verdict(self._events(raw.changes, computed, pa.nulls(count, marked.MARKS_TYPE)), None,
                            np.arange(count, dtype=np.int64))  # fmt: skip
         return self._judge(raw, computed, kinds, overflown)
@@ -113,6 +114,14 @@ class Judge:
             half = frame.height // 2
             return np.concatenate([self._overflown(frame[:half], first), self._overflown(frame[half:], first + half)])
         return np.empty(0, np.int64)
+
+    def _is_suspect(self, computed: pl.DataFrame, kinds: _Kinds) -> bool:
+        """Whether any rule may be broken; counting nulls is free, so rules that come down to it go first."""
+        for before, after in self._null_pairs:
+            known = computed.get_column(before).null_count() if before is not None else 0
+            if computed.get_column(after).null_count() != known:
+                return True
+        return bool(computed.select(self._suspect).item()) or self._may_repeat(computed, kinds)
 
     def _may_repeat(self, computed: pl.DataFrame, kinds: _Kinds) -> bool:
         """Whether a key might have been added twice; cheap, exact enough to be wrong on the safe side."""

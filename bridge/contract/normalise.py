@@ -45,6 +45,7 @@ class Fault:
     rule: str  # "type" or "code"
     mask: pl.Expr
     detail: str
+    nulls: tuple[str, str] | None = None  # columns in and out: it struck exactly where out has more nulls than in
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +93,14 @@ class Compiler:
         return _COMPILERS[type(tree)](self, tree)
 
     def fallible(
-        self,
-        given: Typed,
-        rule: str,
-        detail: str,
-        make: Callable[[pl.Expr], pl.Expr],
-        gives: ValueType,
-        *,
-        excused: Callable[[pl.Expr], pl.Expr] | None = None,
+        self, given: Typed, rule: str, detail: str, make: Callable[[pl.Expr], pl.Expr], gives: ValueType
     ) -> Typed:
         """An operation that gives null where it fails: its result as a step, with a fault for the failures."""
         held = given if given.expr.meta.is_column() else self._steps.add(given)
         result = self._steps.add(Typed(make(held.expr), gives, level=held.level))
         failed = held.expr.is_not_null() & result.expr.is_null()
-        if excused is not None:
-            failed &= ~excused(held.expr)
-        return replace(result, faults=(*given.faults, Fault(rule, failed, detail)))
+        nulls = (held.expr.meta.output_name(), result.expr.meta.output_name())
+        return replace(result, faults=(*given.faults, Fault(rule, failed, detail, nulls)))
 
     def cast(self, given: Typed, target: ValueType, *, digits: int | None = None, name: str = "") -> Typed:
         """Convert strictly: a value that does not fit leaves a fault."""
@@ -428,10 +421,9 @@ class Compiler:
         if rest:
             _zone(rest[0])
 
-        def make(expr: pl.Expr) -> pl.Expr:
-            return functions.cyymmdd(expr.cast(pl.Int32, strict=False))
-
-        return self.fallible(value, "type", "expected a CYYMMDD date", make, DATE, excused=lambda expr: expr == 0)
+        absent = pl.when(value.expr != 0).then(value.expr).otherwise(None)
+        return self.fallible(replace(value, expr=absent), "type", "expected a CYYMMDD date",
+                             lambda expr: functions.cyymmdd(expr.cast(pl.Int32, strict=False)), DATE)  # fmt: skip
 
     def implied_decimal(self, value: Typed, rest: list[Any]) -> Typed:
         places = rest[0]
@@ -466,7 +458,7 @@ def _joined(expr: pl.Expr, of: ValueType, *parts: Typed) -> Typed:
 
 
 def _guarded(faults: Sequence[Fault], taken: pl.Expr) -> list[Fault]:
-    return [replace(fault, mask=taken & fault.mask) for fault in faults]
+    return [replace(fault, mask=taken & fault.mask, nulls=None) for fault in faults]
 
 
 def _power_of_ten(value: object) -> int | None:
