@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -18,8 +19,14 @@ def describe() -> dict[str, str]:
         "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "postgresql": next(iter(VERSIONS), "none"),
+        "postgresql": _postgresql(),
+        "scale": os.environ.get("BENCH_SCALE", "1"),
     }
+
+
+def _postgresql() -> str:
+    server = next(iter(VERSIONS.values())) / "postgres"
+    return subprocess.run([str(server), "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
 
 
 def _cpuinfo() -> list[str]:

@@ -1,7 +1,7 @@
 """Runs a claim's readers in turns and judges the medians.
 
 A round is void, and run again, when the limit measured before and after ours differs by more than 15 %: then the
-machine was busy with something else. A claim whose rounds stay void is reported as not met.
+machine was busy with something else. A claim whose rounds stay void, or that was given too few, is reported as not met.
 """
 
 import statistics
@@ -13,6 +13,7 @@ from bench.claim import Claim, Measure, Readers, Round, Sample, Target
 
 MAX_SPREAD = 0.15
 TRIES_PER_ROUND = 3
+MIN_ROUNDS = 3  # fewer show whether a claim runs, not whether it is met
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Result:
     peer: float | None
     of_limit: float | None
     of_peer: float | None
-    spread: Mapping[str, float]  # by reader: (largest - smallest) / median over the rounds
+    spread: Mapping[str, float]  # by reader: (largest - smallest) / median of all its runs
     peak_rss_mb: float  # largest of our rounds
     peer_rss_mb: float | None
     rounds: int
@@ -60,7 +61,7 @@ def run(claim: Claim, rounds: int, say: Callable[[str], None]) -> list[Result]:
                 say(f"  round {len(kept)}/{rounds}: {_describe(claim.measures, made)}")
     if not kept:
         raise RuntimeError(f"{claim.name}: all {void} rounds were void; the machine is too busy to measure on")
-    complete = len(kept) == rounds
+    complete = len(kept) == rounds and rounds >= MIN_ROUNDS
     return [
         judge(claim, measure, kept, void=void, complete=complete, notes=readers.notes) for measure in claim.measures
     ]
@@ -71,7 +72,7 @@ def judge(
 ) -> Result:
     """Medians of one measure over the rounds, and whether they reach its target."""
     ours = _values((r.ours for r in rounds), measure)
-    limits = [statistics.mean(found) for r in rounds if (found := _values(r.limits, measure))]
+    limits = _values((sample for r in rounds for sample in r.limits), measure)
     peers = _values((r.peer for r in rounds if r.peer), measure)
     middle = statistics.median(ours)
     limit = statistics.median(limits) if limits else None

@@ -49,14 +49,20 @@ def test_a_round_whose_limit_spreads_is_run_again() -> None:
 
 
 def test_a_limit_nobody_is_held_to_may_spread() -> None:
-    [result] = run(claim(Readers(replay(10), limit=replay(100, 1)), Target(at_most=10)), 1, silent)
+    readers = Readers(replay(10, 10, 10), limit=replay(*[100, 1] * 3))
+    [result] = run(claim(readers, Target(at_most=10)), 3, silent)
     assert (result.void, result.met) == (0, True)
 
 
+def test_too_few_rounds_prove_nothing() -> None:
+    [result] = run(claim(Readers(replay(10, 10)), Target(at_most=10)), 2, silent)
+    assert (result.ours, result.met) == (10, False)
+
+
 def test_a_claim_that_ran_out_of_tries_is_not_met() -> None:
-    readers = Readers(replay(*[100] * 6), limit=replay(100, 100, *[100, 50] * 5))
-    [result] = run(claim(readers, Target(of_limit=0.5)), 2, silent)
-    assert (result.rounds, result.void, result.met) == (1, 5, False)
+    readers = Readers(replay(*[100] * 9), limit=replay(100, 100, *[100, 50] * 8))
+    [result] = run(claim(readers, Target(of_limit=0.5)), 3, silent)
+    assert (result.rounds, result.void, result.met) == (1, 8, False)
 
 
 def test_a_machine_too_busy_to_measure_on_is_an_error() -> None:
