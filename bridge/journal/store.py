@@ -52,13 +52,14 @@ def store(connection: apsw.Connection, prepared: Prepared, now: datetime) -> dic
     commit, at = prepared.commit, micros(now)
     if commit.source is not None:
         states.move(connection, commit.source, commit.position, commit.state)
+    # Before what is new is set aside: a commit settles and releases what was there when it was made.
+    letters.settle(connection, commit.settled, at)
+    letters.release(connection, commit.unparked)
     given = _append(connection, prepared.events, at)
     for new_letters, raw in zip(commit.letters, prepared.letters, strict=True):
         letters.insert(connection, new_letters, raw, at)
     for new_parked, raw in zip(commit.parked, prepared.parked, strict=True):
         letters.park(connection, new_parked, raw)
-    letters.release(connection, commit.unparked)
-    letters.settle(connection, commit.settled, at)
     for state in commit.streams:
         states.put_stream_state(connection, state)
     for entry in commit.audit:

@@ -263,11 +263,10 @@ def test_space_goes_back_to_the_file_system(tmp_path: Path) -> None:
     journal = SqliteJournal.open(path, owner=True, retain=Retention(size_bytes=1))
     for at in range(30):
         journal.append(sample.commit(sample.events(count=20_000, start=20_000 * at), at=at))
-    largest = path.stat().st_size
+    assert journal.extents()["orders"].bytes > 8 << 20
     while journal.tend(sample.START):
         pass
     journal.tend(sample.START)
-    assert path.stat().st_size < largest or largest < 5 << 20
     assert path.stat().st_size < 6 << 20
     assert Path(f"{path}-wal").stat().st_size == 0
     journal.close()
