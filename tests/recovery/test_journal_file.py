@@ -3,6 +3,8 @@
 import os
 import shutil
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -269,4 +271,40 @@ def test_space_goes_back_to_the_file_system(tmp_path: Path) -> None:
     journal.tend(sample.START)
     assert path.stat().st_size < 6 << 20
     assert Path(f"{path}-wal").stat().st_size == 0
+    journal.close()
+
+
+def test_threads_append_advance_read_and_tend_at_the_same_time(tmp_path: Path) -> None:
+    """Nothing is refused, and what was appended is there."""
+    journal = fill(tmp_path / "journal.db", windows=1)
+    windows = 150
+    done = threading.Event()
+
+    def append() -> None:
+        try:
+            for at in range(1, windows):
+                journal.append(sample.commit(sample.events(start=3 * at), at=at))
+        finally:
+            done.set()
+
+    def follow() -> None:
+        after, last_pass = 0, False
+        while not last_pass:
+            last_pass = done.is_set()
+            journal.version()
+            for block in journal.read("orders", after=after):
+                assert block.first == after + 1
+                after = block.last
+            journal.advance("kafka", {"orders": after})
+
+    def tend() -> None:
+        while not done.is_set():
+            journal.tend(sample.START)
+
+    with ThreadPoolExecutor() as threads:
+        running = [threads.submit(work) for work in (append, follow, tend, tend)]
+        for one in running:
+            one.result(60)
+    assert journal.cursor("kafka", "orders") == 3 * windows
+    assert journal.verify() == []
     journal.close()
