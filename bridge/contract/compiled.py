@@ -62,7 +62,7 @@ def compile_contract(document: ContractDocument, stream: str, shape: Shape) -> C
 
     Raises: ConfigError when a row rule does not fit the contract's own fields, whatever the table.
     """
-    columns = _columns(shape)
+    columns = columns_of(shape)
     steps = Steps()
     compiler = Compiler(columns, steps)
     problems: list[str] = []
@@ -103,7 +103,8 @@ def schema_of(document: ContractDocument) -> pa.schema:
     return pa.schema([*META, *(pa.field(field.name, field.type.arrow) for field in document.fields)])
 
 
-def _columns(shape: Shape) -> Mapping[str, Typed]:
+def columns_of(shape: Shape) -> Mapping[str, Typed]:
+    """What expressions may read of a table: the columns of types that Polars holds exactly."""
     known: dict[str, Typed] = {}
     for column in shape.columns:
         of = kinds.of_arrow(column.arrow)
