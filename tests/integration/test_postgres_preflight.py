@@ -292,6 +292,11 @@ def test_every_grant_is_listed_at_once(erp: Erp) -> None:
     assert all(name in caught.value.detail for name in ("3 reason(s)", "sales.orders", "sales.bare", "sales.numbers"))
 
 
+def test_a_right_on_the_whole_table_is_not_listed_again_by_column(erp: Erp) -> None:
+    erp.run("GRANT UPDATE (amount) ON sales.orders TO LOGIN_ROLE; GRANT UPDATE ON sales.orders TO LOGIN_ROLE")
+    assert refused(erp.inspect()) == {("right.table_write", "sales.orders")}
+
+
 def test_write_rights_are_waived_only_by_name_and_stay_visible(erp: Erp) -> None:
     erp.run("GRANT UPDATE ON sales.orders TO LOGIN_ROLE")
     assert refused(erp.inspect(replace(SETUP, waivers=WAIVERS - {"can_write"})))
@@ -513,3 +518,11 @@ def test_a_read_only_look_cannot_be_made_writable(erp: Erp) -> None:
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), read_only(connection):
             connection.execute("DELETE FROM sales.orders")
         assert connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
+
+
+def test_a_read_only_look_leaves_the_session_as_it_was(erp: Erp) -> None:
+    with erp.connect() as connection:
+        before = connection.execute("SHOW work_mem").fetchone()
+        with read_only(connection):
+            connection.execute("SET work_mem = '99MB'")
+        assert connection.execute("SHOW work_mem").fetchone() == before

@@ -187,6 +187,22 @@ def test_a_standby_that_has_no_copy_of_the_slot_is_red_beforehand() -> None:
             assert codes(state) == {"slot.no_failover"}
 
 
+def test_another_reader_of_the_change_log_is_no_standby() -> None:
+    with started() as server, session(server) as connection:
+        create(server)
+        server.sql("SELECT pg_create_logical_replication_slot('theirs', 'pgoutput')")
+        with psycopg.connect(server.dsn(), replication="database", application_name="theirs") as stream:
+            options = b"(proto_version '1', publication_names 'p')"
+            stream.pgconn.send_query(b"START_REPLICATION SLOT theirs LOGICAL 0/0 " + options)
+            result = stream.pgconn.get_result()
+            assert result
+            assert result.status == psycopg.pq.ExecStatus.COPY_BOTH
+            state = slot.observe(connection, NAME)
+            stream.pgconn.finish()
+        assert state
+        assert state.standby_count == 0
+
+
 @pytest.mark.skipif(not HAS_FAILOVER, reason="failover slots are of PostgreSQL 17")
 def test_a_copied_slot_is_red_until_it_would_survive_a_promotion() -> None:
     """B4, F10: what is green before the promotion is there after it."""
