@@ -70,7 +70,7 @@ def _merge(database: Database) -> bool:
     row, heads, plan = found
     chosen = heads[plan.start : plan.end]
     with database.writing() as connection:
-        # Only the owner merges and forgets, so the heads still stand.
+        # Only one pass of upkeep at a time merges or forgets, so the heads still stand.
         held = blocks.find(connection, row.stream) or row
         if chosen:
             held = _replace(connection, held, chosen[0].first, chosen[-1].last)

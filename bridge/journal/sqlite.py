@@ -9,6 +9,7 @@ failed may have gone in or not.
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from bridge.errors import InternalError
@@ -32,6 +33,7 @@ class SqliteJournal:
         self._database = database
         self._retain = retain
         self._now = now
+        self._tending = Lock()  # one pass decides on what it has read; another must not change it meanwhile
         self._appended = 0  # commits since the last pass of upkeep
 
     @classmethod
@@ -183,9 +185,10 @@ class SqliteJournal:
     def tend(self, now: datetime) -> bool:
         """See the port; the owner's task."""
         self._require_owner("tend")
-        more = care.tend(self._database, self._retain, now)
-        quiet, self._appended = self._appended == 0, 0
-        self._database.checkpoint(truncate=quiet and not more)
+        with self._tending:
+            more = care.tend(self._database, self._retain, now)
+            quiet, self._appended = self._appended == 0, 0
+            self._database.checkpoint(truncate=quiet and not more)
         return more
 
     def verify(self) -> list[str]:
