@@ -26,6 +26,7 @@ class Event:
     key: str  # empty for a keyless table
     facts: Facts
     unchanged: frozenset[str] = frozenset()  # fields that the source did not send
+    counterpart: str | None = None  # id of the other half of a key change
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Stream:
     events: Sequence[Event]  # in the journal's order
     letters: Sequence[Letter]
     present: Sequence[tuple[str, Facts | None]] | None = None  # the table now; None: not looked at
-    long: frozenset[str] = frozenset()  # fields that an update may leave out (TOAST)
+    long: frozenset[str] = frozenset()  # fields that an update or a key change may leave out (TOAST)
 
 
 @dataclass(slots=True)
@@ -138,11 +139,13 @@ def _match_changes(stream: Stream, events: Sequence[Event], letters: Counter[str
     """Match committed changes with events and letters, key by key."""
     committed: dict[str, list[Identity]] = defaultdict(list)
     for change, facts in stream.changes:
-        committed[change.key].append(_identity(change.op, facts, stream.long))
+        omitted = stream.long if change.op == "update" or change.moved else frozenset()
+        committed[change.key].append(_identity(change.op, facts, omitted))
     shown: dict[str, list[Identity]] = defaultdict(list)
     for event in events:
         if event.op in CHANGE_OPS:
-            shown[event.key].append(_identity(event.op, event.facts, stream.long))
+            omitted = stream.long if event.op == "update" or event.counterpart else frozenset()
+            shown[event.key].append(_identity(event.op, event.facts, omitted))
     for key in committed.keys() | shown.keys():
         owed, seen = committed[key], shown[key]
         matched = Counter(owed) & Counter(seen)
@@ -174,13 +177,13 @@ def _settle(key: str, missing: int, letters: Counter[str | None]) -> int:
     return own + nameless
 
 
-def _identity(op: str, facts: Facts | None, long: frozenset[str]) -> Identity:
-    """An update's long field is left out: the source does not send it when it did not change."""
+def _identity(op: str, facts: Facts | None, omitted: frozenset[str] = frozenset()) -> Identity:
+    """What identifies a change; `omitted` fields are left to the final comparison: the source may not send them."""
     if op == "delete":
         return op, frozenset()
     if facts is None:
         return op, frozenset({("", "no contract value")})  # which no event can equal
-    return op, frozenset(item for item in facts.items() if op != "update" or item[0] not in long)
+    return op, frozenset(item for item in facts.items() if item[0] not in omitted)
 
 
 def _kept(changes: Sequence[Identity], matched: Counter[Identity]) -> list[Identity]:
@@ -198,13 +201,13 @@ def _check_reads(stream: Stream, events: Sequence[Event], sums: Reckoning) -> No
     """A row that was read is one that its key had at some time."""
     versions: dict[str, set[Identity]] = defaultdict(set)
     for key, facts in stream.initial:
-        versions[key].add(_identity("read", facts, frozenset()))
+        versions[key].add(_identity("read", facts))
     for change, facts in stream.changes:
-        versions[change.key].add(_identity("read", facts, frozenset()))
+        versions[change.key].add(_identity("read", facts))
     for event in events:
         if event.op == "read" and event.key not in versions:
             sums.find("unaccounted", stream.table, event.key)
-        elif event.op == "read" and _identity("read", event.facts, frozenset()) not in versions[event.key]:
+        elif event.op == "read" and _identity("read", event.facts) not in versions[event.key]:
             sums.find("differing", stream.table, event.key)
 
 
@@ -218,24 +221,27 @@ def _match_initial(stream: Stream, events: Sequence[Event], letters: Counter[str
 
 def _match_keyless(stream: Stream, events: Sequence[Event], sums: Reckoning) -> None:
     """Rows of a keyless table can be counted only."""
-    reads = Counter(_identity("read", event.facts, frozenset()) for event in events if event.op == "read")
+    reads = Counter(_identity("read", event.facts) for event in events if event.op == "read")
     if reads:
-        owed = Counter(_identity("read", facts, frozenset()) for _, facts in stream.initial)
+        owed = Counter(_identity("read", facts) for _, facts in stream.initial)
         sums.find("lost", stream.table, "", count=(owed - reads).total())
     else:
         sums.unread += len(stream.initial)
 
 
 def replay(events: Iterable[Event]) -> dict[str, dict[str, str]]:
-    """The table that the events describe: key -> facts."""
+    """The table that the events describe: key -> facts. An unchanged field keeps its value, over a key change too."""
     table: dict[str, dict[str, str]] = {}
+    moved: dict[str, dict[str, str]] = {}  # id of the second half of a key change -> the row as it was
     for event in events:
         if event.op == "truncate":
             table.clear()
         elif event.op == "delete":
-            table.pop(event.key, None)
+            before = table.pop(event.key, {})
+            if event.counterpart is not None:
+                moved[event.counterpart] = before
         elif event.op != "gap":
-            before = table.get(event.key, {})
+            before = moved.pop(event.id, {}) if event.op == "create" else table.get(event.key, {})
             kept = {name: before[name] for name in event.unchanged if name in before}
             table[event.key] = {**kept, **event.facts}
     return table

@@ -65,6 +65,7 @@ class Change:
     op: ChangeOp
     key: str
     row: Row | None  # the whole new row; None on a delete
+    moved: bool = False  # half of a key change
 
 
 @dataclass(frozen=True, slots=True)

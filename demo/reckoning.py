@@ -48,7 +48,7 @@ def event_of(shown: Mapping[str, Any], expected: Expectation) -> Event:
     op = WORDS.get(word, word)
     facts = {} if op in {"truncate", "gap"} else expected.shown(shown.get("data", {}))
     unchanged = frozenset(filter(None, shown.get("unchanged", "").split(",")))
-    return Event(shown["id"], op, shown.get("subject", ""), facts, unchanged)
+    return Event(shown["id"], op, shown.get("subject", ""), facts, unchanged, shown.get("counterpart"))
 
 
 def letter_of(shown: Mapping[str, Any]) -> Letter:

@@ -133,8 +133,8 @@ class ErpSession:
             if op == "delete":
                 self._changes.append(Change(table.name, "delete", key, None))
             elif old_key is not None and old_key != key:
-                self._changes.append(Change(table.name, "delete", old_key, None))
-                self._changes.append(Change(table.name, "create", key, row))
+                self._changes.append(Change(table.name, "delete", old_key, None, moved=True))
+                self._changes.append(Change(table.name, "create", key, row, moved=True))
             else:
                 self._changes.append(Change(table.name, op, key, row))
 

@@ -145,6 +145,22 @@ def test_an_unchanged_long_field_keeps_its_value_in_the_replay() -> None:
     assert replay(events) == {"B": {"amount": "3"}}
 
 
+def test_a_key_change_takes_an_unchanged_long_field_along() -> None:
+    deleted = Event("orders:1:2:0d", "delete", "B", {}, counterpart="orders:1:2:0c")
+    unchanged = frozenset({"note"})
+    created = Event("orders:1:2:0c", "create", "C", {"amount": "2"}, unchanged, "orders:1:2:0d")
+    events = [event(1, "create", "B", amount="2", note="long"), deleted, created]
+    changes = [
+        committed("create", "B", amount="2", note="long"),
+        (Change(TABLE, "delete", "B", None, moved=True), None),
+        (Change(TABLE, "create", "C", {}, moved=True), {"amount": "2", "note": "long"}),
+    ]
+    present = [("C", {"amount": "2", "note": "long"})]
+    stream = Stream(TABLE, [], changes, events, [], present, unchanged)
+    assert reckon([stream]).is_clean()
+    assert reckon([replace(stream, events=[*events[:2], replace(created, unchanged=frozenset())])]).differing == 1
+
+
 def test_rows_of_a_keyless_table_are_counted() -> None:
     inserted = [(Change("sales.aptrx", "create", "", {}), {"amount": "5"})] * 2
     events = [
