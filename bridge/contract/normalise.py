@@ -219,7 +219,7 @@ class Compiler:
     # -- comparison and logic
     def compare(self, node: exp.Expression) -> Typed:
         left, right = self._alike(self.compile(node.this), self.compile(node.expression))
-        return _joined(_COMPARISONS[type(node)](left.expr, right.expr), BOOLEAN, left, right)
+        return _joined(_compared(type(node), left.expr, right.expr), BOOLEAN, left, right)
 
     def _alike(self, left: Typed, right: Typed) -> tuple[Typed, Typed]:
         """Both sides in kinds that can be compared; a text literal takes the other side's kind."""
@@ -281,14 +281,20 @@ class Compiler:
             raise Misfit("`in` takes a list of values")
         value = self.compile(node.this)
         pairs = [self._alike(value, self.compile(item)) for item in node.expressions]
-        found = reduce(lambda a, b: a | b, [left.expr == right.expr for left, right in pairs])
+        found = reduce(lambda a, b: a | b, [_compared(exp.EQ, left.expr, right.expr) for left, right in pairs])
         return _joined(found, BOOLEAN, *[side for pair in pairs for side in pair])
 
     def between(self, node: exp.Expression) -> Typed:
         value = self.compile(node.this)
         low, bottom = self._alike(value, self.compile(node.args["low"]))
         high, top = self._alike(value, self.compile(node.args["high"]))
-        return _joined((low.expr >= bottom.expr) & (high.expr <= top.expr), BOOLEAN, low, bottom, top)
+        return _joined(
+            _compared(exp.GTE, low.expr, bottom.expr) & _compared(exp.LTE, high.expr, top.expr),
+            BOOLEAN,
+            low,
+            bottom,
+            top,
+        )
 
     def like(self, node: exp.Expression) -> Typed:
         value, pattern = self.text(node.this), self.compile(node.expression).literal
@@ -331,7 +337,7 @@ class Compiler:
     def nullif(self, node: exp.Expression) -> Typed:
         value = self.compile(node.this)
         left, right = self._alike(value, self.compile(node.expression))
-        same = (left.expr == right.expr).fill_null(value=False)
+        same = _compared(exp.EQ, left.expr, right.expr).fill_null(value=False)
         return _joined(pl.when(same).then(None).otherwise(value.expr), value.type, left, right)
 
     def _unify(self, values: Sequence[Typed]) -> list[Typed]:
@@ -453,8 +459,18 @@ class Compiler:
 
 
 def _joined(expr: pl.Expr, of: ValueType, *parts: Typed) -> Typed:
-    faults = tuple(dict.fromkeys(fault for part in parts for fault in part.faults))
-    return Typed(expr, of, faults, max(part.level for part in parts))
+    faults = {id(fault): fault for part in parts for fault in part.faults}  # sides of one value share its faults
+    return Typed(expr, of, tuple(faults.values()), max(part.level for part in parts))
+
+
+def _compared(operator: type[exp.Expression], left: pl.Expr, right: pl.Expr) -> pl.Expr:
+    """A comparison with the constant side on the right.
+
+    Polars 2.1 gives one row for a constant compared with a sorted column of nulls, unless the column stands first.
+    """
+    if not left.meta.root_names():
+        return _COMPARISONS[_MIRRORED.get(operator, operator)](right, left)
+    return _COMPARISONS[operator](left, right)
 
 
 def _guarded(faults: Sequence[Fault], taken: pl.Expr) -> list[Fault]:
@@ -512,6 +528,8 @@ _COMPARISONS: dict[type[exp.Expression], Callable[[pl.Expr, pl.Expr], pl.Expr]] 
     exp.GT: lambda a, b: a > b,
     exp.GTE: lambda a, b: a >= b,
 }
+
+_MIRRORED = {exp.LT: exp.GT, exp.LTE: exp.GTE, exp.GT: exp.LT, exp.GTE: exp.LTE}
 
 _COMPILERS: dict[type[exp.Expression], Callable[[Compiler, exp.Expression], Typed]] = {
     exp.Column: Compiler.column, exp.Literal: Compiler.literal, exp.Boolean: Compiler.boolean, exp.Null: Compiler.null,
