@@ -6,6 +6,7 @@ out: such figures prove nothing.
 
 import argparse
 import importlib
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def main() -> int:
     arguments.add_argument("--rounds", type=int, help="alternating rounds (default: 3)")
     arguments.add_argument("--json", type=Path, help="also write the results to this file")
     asked = arguments.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every server and reader is stopped
     results = []
     for name in asked.only or CLAIMS:
         claim: Claim = importlib.import_module(f"bench.{name}").CLAIM

@@ -17,10 +17,16 @@ PARTS = 10
 
 
 def measure_parts(looks: list[daemon.Look], events: int) -> dict[str, float]:
-    """Rate, slowest part over median part, and growth of memory after the first part."""
+    """Rate, slowest part over median part, and growth of memory after the first part.
+
+    Raises: RuntimeError when the parts are too small to be told apart.
+    """
     edges = [next(look for look in looks if look.events >= events * part // PARTS) for part in range(1, PARTS + 1)]
     # The first part begins with the process, the others where the one before ends: leave it out of the comparison.
-    paces = [(b.at - a.at) / max(b.events - a.events, 1) for a, b in itertools.pairwise(edges)]
+    pairs = [(a, b) for a, b in itertools.pairwise(edges) if b.events > a.events]
+    if not pairs:
+        raise RuntimeError("all parts came in one window; take more rows")
+    paces = [(b.at - a.at) / (b.events - a.events) for a, b in pairs]
     return {
         "rate": daemon.rate(looks),
         "linear": max(paces) / statistics.median(paces),
