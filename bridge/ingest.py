@@ -137,7 +137,7 @@ class Pump:
             source.open(self.flow.position, self.flow.state)
             self._is_open = True
             _log.info("source.opened", system=self.flow.name)
-        window = source.read(timeout_s)
+        window = source.read(timeout_s, is_busy=lambda: self.flow.waiting > 0)
         self._backoff.reset()
         self._trouble.success()
         self._board.ok(self._component)

@@ -4,7 +4,7 @@ Conformance suites in tests/conformance hold every adapter, the in-memory twins 
 written here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,10 +28,11 @@ class Source(Protocol):
         Raises: SourceUnavailable, SourceRefused, PositionLost.
         """
 
-    def read(self, timeout_s: float) -> Window | None:
+    def read(self, timeout_s: float, *, is_busy: Callable[[], bool]) -> Window | None:
         """The next window, or None when nothing came within `timeout_s`.
 
-        Keeps its session alive meanwhile. A window with no batches only moves the position.
+        Keeps its session alive meanwhile. A window with no batches only moves the position. While `is_busy` says that
+        nobody waits for the window, it may be filled further.
         Raises: SourceUnavailable, PositionLost, SourceRefused.
         """
 

@@ -14,7 +14,7 @@ from bridge.errors import InternalError, PositionLost
 from bridge.model import RawBatch
 from bridge.sources.postgres import lsn as lsns
 from bridge.sources.postgres.assembly import assemble
-from bridge.sources.postgres.framing import RELATION, TRUNCATE, XLOG_HEADER, Frames, Transaction, big_endian, frame, join
+from bridge.sources.postgres.framing import RELATION, TRUNCATE, XLOG_HEADER, Frames, Run, Transaction, big_endian, frame
 from bridge.sources.postgres.relation import Captured, capture, parse
 from bridge.sources.postgres.reselect import fill_unchanged
 from bridge.sources.postgres.tables import Tables
@@ -28,7 +28,7 @@ class Decoded:
 
     batches: tuple[RawBatch, ...]
     moved: bool  # whether the position is another one now
-    rest: list[memoryview]  # messages behind a change of a table's shape, for the next run
+    rest: Run | None  # messages behind a change of a table's shape, for the next call
     reshaped: tuple[str, ...]  # streams whose table has another shape since this run
 
 
@@ -79,43 +79,40 @@ class ChangeLog:
         captured = self._current[stream]
         return [captured.shape.columns[number].name for number in captured.key]
 
-    def decode(self, messages: list[memoryview]) -> Decoded:
-        """The changes of a run of n payloads of the replication stream, keepalives among them.
+    def decode(self, run: Run) -> Decoded:
+        """The changes of a run of payloads, keepalives among them.
 
         Raises: MalformedRecord, PositionLost when the transaction journalled in part does not come again.
         """
-        buffer, starts = join(messages)
-        is_data, idle_lsn = self._read_keepalives(buffer, starts)
-        starts = starts[is_data]
-        frames = frame(buffer, starts, self._transaction)
+        is_data, idle_lsn = self._read_keepalives(run)
+        starts = run.starts[is_data] + XLOG_HEADER
+        frames = frame(run.buffer, starts, self._transaction)
         reshaped: list[str] = []
         end = self._learn_relations(frames, reshaped)
-        rest: list[memoryview] = []
+        rest = None
         if end is not None:
-            kept = [message for message, is_kept in zip(messages, is_data, strict=True) if is_kept]
-            rest = kept[end:]
-            frames = frame(buffer, starts[:end], self._transaction)
+            rest = run.behind(int(starts[end]) - XLOG_HEADER)
+            frames = frame(run.buffer, starts[:end], self._transaction)
         batches = self._batches(frames, self._is_new(frames))
         self._advance(frames)
-        if idle_lsn and not rest and not self._transaction.is_open:
+        if idle_lsn and rest is None and not self._transaction.is_open:
             self.streamed = max(self.streamed, idle_lsn)
         moved = frames.committed_lsn is not None or bool(frames.changes.size)
         return Decoded(tuple(batches), moved, rest, tuple(reshaped))
 
-    def _read_keepalives(self, buffer: NDArray[np.uint8], starts: NDArray[np.int64]) -> tuple[NDArray[np.bool_], int]:
+    def _read_keepalives(self, run: Run) -> tuple[NDArray[np.bool_], int]:
         """Which messages are data, and up to where the server has sent everything if it said so last.
 
         Source: PostgreSQL manual, "Streaming Replication Protocol", Primary keepalive message.
         """
-        payloads = starts - XLOG_HEADER
-        is_keepalive = buffer[payloads] == _KEEPALIVE
+        is_keepalive = run.buffer[run.starts] == _KEEPALIVE
         if not is_keepalive.any():
             return ~is_keepalive, 0
-        sizes = np.diff(np.append(payloads, buffer.size))
+        sizes = np.diff(np.append(run.starts, run.buffer.size))
         if (sizes[is_keepalive] != _KEEPALIVE_SIZE).any():
             raise InternalError("a keepalive message of an unknown size")
-        self.reply_wanted |= bool(buffer[payloads[is_keepalive] + _KEEPALIVE_SIZE - 1].any())
-        return ~is_keepalive, int(big_endian(buffer, payloads[-1:] + 1, ">u8")[0]) if is_keepalive[-1] else 0
+        self.reply_wanted |= bool(run.buffer[run.starts[is_keepalive] + _KEEPALIVE_SIZE - 1].any())
+        return ~is_keepalive, int(big_endian(run.buffer, run.starts[-1:] + 1, ">u8")[0]) if is_keepalive[-1] else 0
 
     def _learn_relations(self, frames: Frames, reshaped: list[str]) -> int | None:
         """Take note of Relation messages; returns the first message that must wait for the next run, if any.

@@ -51,11 +51,23 @@ class Frames:
     committed_lsn: int | None  # end LSN of the last Commit message; None without one
 
 
-def join(messages: Sequence[bytes | memoryview]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """One buffer of n XLogData payloads, and the offset of each pgoutput message's type byte in it."""
-    buffer = np.frombuffer(messages[0] if len(messages) == 1 else b"".join(messages), np.uint8)
-    sizes = np.fromiter(map(len, messages), np.int64, len(messages))
-    return buffer, np.cumsum(sizes) - sizes + XLOG_HEADER
+@dataclass(frozen=True, slots=True)
+class Run:
+    """n payloads of the replication stream, one behind the other."""
+
+    buffer: NDArray[np.uint8]
+    starts: NDArray[np.int64]  # n: offset of each payload
+
+    @classmethod
+    def join(cls, parts: Sequence[bytes | memoryview], sizes: Sequence[int] | NDArray[np.int64]) -> "Run":
+        """The run whose bytes are `parts`, however they are cut, and whose payloads have these sizes."""
+        ends = np.cumsum(np.asarray(sizes, np.int64))
+        buffer = np.frombuffer(parts[0] if len(parts) == 1 else b"".join(parts), np.uint8)
+        return cls(buffer, np.concatenate((np.zeros(1, np.int64), ends[:-1])) if ends.size else ends)
+
+    def behind(self, start: int) -> "Run":
+        """The payloads from the one at the offset `start` on."""
+        return Run(self.buffer[start:], self.starts[self.starts >= start] - start)
 
 
 def frame(buffer: NDArray[np.uint8], starts: NDArray[np.int64], before: Transaction) -> Frames:

@@ -21,19 +21,25 @@ from bridge.sources.postgres import slot as slots
 from bridge.sources.postgres.assistant import Assistant, Observation
 from bridge.sources.postgres.changelog import ChangeLog
 from bridge.sources.postgres.findings import Finding
+from bridge.sources.postgres.framing import Run
 from bridge.sources.postgres.history import declare_gap, find_start, sound_slot
 from bridge.sources.postgres.plan import State
 from bridge.sources.postgres.rereads import Rereads, require_readable
 from bridge.sources.postgres.session import ConnectSettings, Connection, connect, translated
 from bridge.sources.postgres.snapshot import Touched
 from bridge.sources.postgres.tables import Capture, Tables
-from bridge.sources.postgres.wire import Wire
+from bridge.sources.postgres.wire import Received, Wire
 
 WINDOW_BYTES = 8 << 20
 IDLE_INTERVAL_S = 10.0
 IDLE_BYTES = 16 << 20
 _DEFAULT_SENDER_TIMEOUT_S = 60.0
+_LINGER_S = 0.001
 _SENDER_TIMEOUT = "SELECT setting::int FROM pg_settings WHERE name = 'wal_sender_timeout'"
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ class _Open:
     epoch: int
     status_interval_s: float
     sessions: ExitStack
-    pending: list[memoryview]  # received, behind a change of a table's shape
+    pending: Run | None = None  # received, behind a change of a table's shape
     status_at: float = 0.0
     idle_at: float = 0.0
 
@@ -133,7 +139,6 @@ class PostgresSource:
                 epoch=position.epoch if position else 1,
                 status_interval_s=((row[0] if row else 0) / 1000 or _DEFAULT_SENDER_TIMEOUT_S) / 3,
                 sessions=sessions.pop_all(),
-                pending=[],
                 idle_at=time.monotonic() + IDLE_INTERVAL_S,
             )
 
@@ -152,13 +157,13 @@ class PostgresSource:
         return declare_gap(self._settings.captures, position=position, start=start, state=State.load(state),
                            cause=cause, history=history)
 
-    def read(self, timeout_s: float) -> Window | None:
+    def read(self, timeout_s: float, *, is_busy: Callable[[], bool] = _never) -> Window | None:
         """See `bridge.ports.Source.read`. A window ends where the server has no more to send now, or at a size."""
         at = self._opened()
         deadline = time.monotonic() + timeout_s
         while True:
             self.keep_alive()
-            window = self._controlled(at) or self._merged(at) or self._streamed(at) or self._idle(at)
+            window = self._controlled(at) or self._merged(at) or self._streamed(at, is_busy) or self._idle(at)
             if window is not None:
                 reach("source.after_read")
                 return window
@@ -251,21 +256,26 @@ class PostgresSource:
 
     def _merged(self, at: _Open) -> Window | None:
         """The next chunk of a re-read, where it belongs in the stream."""
-        merged = None if at.pending else at.rereads.merge(streamed=at.log.streamed)
+        merged = None if at.pending is not None else at.rereads.merge(streamed=at.log.streamed)
         if merged is None:
             return None
         batches = (merged.batch,) if merged.batch.row_count else ()
         healed = (merged.healed,) if merged.healed else ()
         return self._window(at, batches=batches, size_bytes=merged.batch.columns.nbytes, reread=healed)
 
-    def _streamed(self, at: _Open) -> Window | None:
+    def _streamed(self, at: _Open, is_busy: Callable[[], bool]) -> Window | None:
         """What the change log has sent."""
-        messages, at.pending = at.pending, []
-        if not messages:
-            at.wire.drain(messages, WINDOW_BYTES)
-            if not messages:
+        run, at.pending = at.pending, None
+        if run is None:
+            received = Received()
+            at.wire.drain(received, WINDOW_BYTES)
+            while 0 < received.size_bytes < WINDOW_BYTES and is_busy() and time.monotonic() < at.status_at:
+                time.sleep(_LINGER_S)  # asking the socket for every single message would cost more than the messages
+                at.wire.drain(received, WINDOW_BYTES)
+            run = received.run()
+            if run is None:
                 return None
-        decoded = at.log.decode(messages)
+        decoded = at.log.decode(run)
         at.pending = decoded.rest
         for batch in decoded.batches:
             at.touched.record(batch, at.log.key_names(batch.stream))
@@ -273,7 +283,7 @@ class PostgresSource:
             at.rereads.restart(stream)
         if not decoded.moved:
             return None
-        return self._window(at, batches=decoded.batches, size_bytes=sum(map(len, messages)))
+        return self._window(at, batches=decoded.batches, size_bytes=run.buffer.size)
 
     def _idle(self, at: _Open) -> Window | None:
         """A position from time to time while nothing of ours changes, so that the server can free its WAL."""

@@ -8,6 +8,7 @@ meanwhile, and no chunk is ever read twice because of it. Source of the idea: An
 Watermark Based Change-Data-Capture Framework" (2020); transaction visibility takes the place of its watermark table.
 """
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,10 +27,9 @@ from bridge.sources.postgres.copytext import walk_text
 from bridge.sources.postgres.relation import Lookup
 from bridge.sources.postgres.session import Connection, read_only, translated
 from bridge.sources.postgres.types import PgType, builtin
-from bridge.sources.postgres.wire import Wire
+from bridge.sources.postgres.wire import Received, Wire
 
 _REMEMBERED_TRANSACTIONS = 65_536
-_DRAIN_BYTES = 1 << 20
 
 # Columns in table order; generated ones are not streamed either.
 _DESCRIBE = """
@@ -224,7 +224,7 @@ def read_chunk(connection: Connection, table: Table, *, number: int, last: Seque
     end = None
     if row_count:
         end = tuple(
-            buffer[cells[i].starts[-1] : cells[i].starts[-1] + cells[i].lengths[-1]].tobytes().decode()
+            buffer[cells[i].starts[-1] : cells[i].starts[-1] + cells[i].lengths[-1]].tobytes().decode("utf-8", "surrogateescape")
             for i in table.key
         )
     return Chunk(table, number, visibility, _reachable(lsn.parse(row[1])), int(row[2]), columns, marks, end,
@@ -272,12 +272,11 @@ def _query(connection: Connection, table: Table, last: Sequence[str] | None, row
 def _copy(connection: Connection, query: sql.Composable, name: str) -> NDArray[np.uint8]:
     wire = Wire(connection)
     wire.copy_out(query, f"reading {name}")
-    messages: list[memoryview] = []
-    while True:
-        _, goes_on = wire.drain(messages, _DRAIN_BYTES)
-        if not goes_on:
-            return np.frombuffer(b"".join(messages), np.uint8)
+    received = Received()
+    while wire.drain(received, sys.maxsize):
         wire.wait(1.0)
+    run = received.run()
+    return run.buffer if run else np.empty(0, np.uint8)
 
 
 def _reachable(position: int) -> int:

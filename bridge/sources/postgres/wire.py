@@ -9,15 +9,38 @@ import struct
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
 from psycopg import pq, sql
 
 from bridge.errors import SourceUnavailable
 from bridge.sources.postgres import lsn
-from bridge.sources.postgres.framing import EPOCH_2000_US
+from bridge.sources.postgres.framing import EPOCH_2000_US, Run
 from bridge.sources.postgres.session import Connection, translated
 
 _STATUS = struct.Struct(">cQQQqB")
+_JOINED_MESSAGES = 1024  # few enough that their memory is used again and again: fresh pages would cost most of all
+
+
+class Received:
+    """Messages as they came in, joined now and then; for one thread."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._parts: list[bytes] = []
+        self._sizes: list[NDArray[np.int64]] = []
+
+    def add(self, messages: Sequence[memoryview]) -> None:
+        """Take over the bytes of messages."""
+        if messages:
+            self._parts.append(b"".join(messages))
+            self._sizes.append(np.fromiter(map(len, messages), np.int64, len(messages)))
+            self.size_bytes += len(self._parts[-1])
+
+    def run(self) -> Run | None:
+        """All of them; None when there is none."""
+        return Run.join(self._parts, np.concatenate(self._sizes)) if self._parts else None
 
 
 class Wire:
@@ -44,32 +67,34 @@ class Wire:
         """Start a COPY ... TO STDOUT."""
         self._begin(query, pq.ExecStatus.COPY_OUT, doing)
 
-    def drain(self, messages: list[memoryview], limit_bytes: int) -> tuple[int, bool]:
-        """Append what has arrived, up to about `limit_bytes`; returns the bytes taken and whether COPY goes on.
+    def drain(self, received: Received, limit_bytes: int) -> bool:
+        """Add what has arrived, until `received` holds about `limit_bytes`; returns whether COPY goes on.
 
         Raises: SourceUnavailable or PositionLost when the server ended the session.
         """
-        size = 0
-        get, append = self._pgconn.get_copy_data, messages.append
-        with translated("receiving"):
-            while size < limit_bytes:
-                count, data = get(1)
-                if count > 0:
-                    append(data)
-                    size += count
-                elif count == 0:
-                    self._pgconn.consume_input()
+        get = self._pgconn.get_copy_data
+        messages: list[memoryview] = []
+        size, append = received.size_bytes, messages.append
+        try:
+            with translated("receiving"):
+                while size < limit_bytes:
                     count, data = get(1)
-                    if count <= 0:
-                        if count < 0:
-                            self._end()
-                        return size, count == 0
+                    if count == 0:
+                        self._pgconn.consume_input()
+                        count, data = get(1)
+                        if count == 0:
+                            return True
+                    if count < 0:
+                        self._end()
+                        return False
                     append(data)
                     size += count
-                else:
-                    self._end()
-                    return size, False
-        return size, True
+                    if len(messages) == _JOINED_MESSAGES:
+                        received.add(messages)
+                        messages.clear()
+                return True
+        finally:
+            received.add(messages)
 
     def wait(self, timeout_s: float) -> None:
         """Return when bytes have arrived or the time is over."""
