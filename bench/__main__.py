@@ -13,7 +13,7 @@ from pathlib import Path
 from bench import machine, report, runner
 from bench.claim import Claim
 
-CLAIMS = ("pg_bulk", "pg_small", "pg_latency", "pg_snapshot", "contract_check", "backlog", "cold_start")
+CLAIMS = ("pg_bulk", "pg_small", "pg_latency", "pg_snapshot", "backlog", "cold_start")
 
 
 def main() -> int:
