@@ -3,7 +3,8 @@
 `python -m demo.reckoning --oracle FILE --dsn DSN --config bridge.yaml` reads the oracle file, the source's tables (its
 own session, as whoever may read them) and the bridge's public commands (`events --json`, `dead list --json`), never
 the daemon's counters, and shares no code with the bridge. The last lines are `lost: N` and `doubled: N`; it exits
-with 1 unless every promise held. Run it when the business day is over and the bridge has caught up.
+with 1 unless every promise held. Run it when the business day is over, the first reading is complete and the bridge
+has caught up.
 """
 
 import argparse
