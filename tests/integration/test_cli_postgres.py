@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,21 +67,37 @@ class Bridge:
         return bool(loads) and all(load["phase"] == "done" for load in loads)
 
 
-@pytest.fixture
-def bridge(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[Bridge]:
-    erp = build(postgres_server, f"erp_{uuid.uuid4().hex[:12]}")
-    yield Bridge(tmp_path, erp)
-    erp.drop()
+@pytest.fixture(scope="module")
+def erp(postgres_server: PostgresServer) -> Iterator[Database]:
+    """One ERP for this file; each bridge has a slot of its own."""
+    built = build(postgres_server, f"erp_{uuid.uuid4().hex[:12]}")
+    yield built
+    built.drop()
 
 
 @pytest.fixture
-def daemon(bridge: Bridge, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A running daemon that has read every table."""
-    with (tmp_path / "daemon.log").open("wb") as log:
+def bridge(tmp_path: Path, erp: Database) -> Bridge:
+    """A deployment whose daemon does not run."""
+    return Bridge(tmp_path, erp)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, erp: Database) -> Iterator[Bridge]:
+    """A deployment whose daemon runs and has read every table."""
+    shared = Bridge(tmp_path_factory.mktemp("running"), erp)
+    with daemon(shared):
+        yield shared
+
+
+@contextmanager
+def daemon(bridge: Bridge) -> Iterator["subprocess.Popen[bytes]"]:
+    """A daemon that has read every table; stopped at the end."""
+    log_file = bridge.config.parent / "daemon.log"
+    with log_file.open("wb") as log:
         command = [sys.executable, "-m", "bridge", "run", "--config", str(bridge.config)]
         process = subprocess.Popen(command, env=bridge.environment, stdout=log, stderr=log)
         try:
-            wait(bridge.is_loaded, process, tmp_path / "daemon.log")
+            wait(bridge.is_loaded, process, log_file)
             yield process
         finally:
             process.terminate()
@@ -131,12 +148,11 @@ def test_decommission_takes_the_slot_and_says_that_nothing_is_left(bridge: Bridg
     assert json.loads(bridge.run("decommission", "erp", "--yes", "--json"))["slot_dropped"] is False
 
 
-@pytest.mark.usefixtures("daemon")
-def test_a_follower_sees_a_commit_of_the_legacy_system(bridge: Bridge) -> None:
+def test_a_follower_sees_a_commit_of_the_legacy_system(running: Bridge) -> None:
     """From COMMIT in the ERP to a line of JSON in another process."""
-    (last,) = bridge.events("customers")[-1:]
-    follower = bridge.start("events", "customers", "--follow", "--json", "--after", str(int(last["sequence"])))
-    bridge.erp.sql(
+    (last,) = running.events("customers")[-1:]
+    follower = running.start("events", "customers", "--follow", "--json", "--after", str(int(last["sequence"])))
+    running.erp.sql(
         "UPDATE sales.arcust SET cust_nm = 'Renamed' WHERE cust_no = (SELECT min(cust_no) FROM sales.arcust)"
     )
     assert follower.stdout is not None
@@ -147,54 +163,54 @@ def test_a_follower_sees_a_commit_of_the_legacy_system(bridge: Bridge) -> None:
     assert "Renamed" in event["data"].values()
 
 
-@pytest.mark.usefixtures("daemon")
-def test_a_running_daemon_is_asked_to_pause_resume_and_read_again(bridge: Bridge) -> None:
+def test_a_running_daemon_is_asked_to_pause_resume_and_read_again(running: Bridge) -> None:
     """Parked rows come back in order; a re-read adds a read event for every row."""
-    bridge.run("stream", "pause", "items")
-    before = len(bridge.events("items"))
-    bridge.erp.sql("UPDATE sales.icitem SET uom = 'EA' WHERE item_no = (SELECT min(item_no) FROM sales.icitem)")
-    wait(lambda: stream_row(bridge, "items")["parked"] == 1)
-    assert len(bridge.events("items")) == before
-    bridge.run("stream", "resume", "items")
-    wait(lambda: len(bridge.events("items")) == before + 1)
-    bridge.run("snapshot", "items", "--wait")
+    running.run("stream", "pause", "items")
+    before = len(running.events("items"))
+    running.erp.sql("UPDATE sales.icitem SET uom = 'EA' WHERE item_no = (SELECT min(item_no) FROM sales.icitem)")
+    wait(lambda: stream_row(running, "items")["parked"] == 1)
+    assert len(running.events("items")) == before
+    running.run("stream", "resume", "items")
+    wait(lambda: len(running.events("items")) == before + 1)
+    running.run("snapshot", "items", "--wait")
     reads = [
-        event for event in bridge.events("items", "--after", str(before + 1)) if event["type"].endswith(".read.v1")
+        event for event in running.events("items", "--after", str(before + 1)) if event["type"].endswith(".read.v1")
     ]
-    row_count = bridge.erp.sql("SELECT count(*) FROM sales.icitem")[0][0]
-    letters = bridge.run("dead", "list", "--stream", "items", "--json").splitlines()
+    row_count = running.erp.sql("SELECT count(*) FROM sales.icitem")[0][0]
+    letters = running.run("dead", "list", "--stream", "items", "--json").splitlines()
     assert len(reads) >= row_count - len(letters)
-    actions = [json.loads(line)["action"] for line in bridge.run("audit", "--json").splitlines()]
-    assert actions == ["stream.pause", "stream.resume", "snapshot.start"]
+    trail = [json.loads(line) for line in running.run("audit", "--json").splitlines()]
+    assert [entry["action"] for entry in trail if entry["subject"] == "items"] == [
+        "stream.pause",
+        "stream.resume",
+        "snapshot.start",
+    ]
 
 
-@pytest.mark.usefixtures("daemon")
-def test_health_status_and_doctor_agree_with_a_running_daemon(bridge: Bridge) -> None:
+def test_health_status_and_doctor_agree_with_a_running_daemon(running: Bridge) -> None:
     """All three reach it."""
-    assert bridge.finish("health")[0] == 0
-    assert bridge.finish("health", "--ready")[0] == 0
-    assert json.loads(bridge.run("status", "--json"))["daemon"]["reachable"] is True
-    subjects = {probe["subject"]: probe["status"] for probe in json.loads(bridge.finish("doctor", "--json")[1])}
+    assert running.finish("health")[0] == 0
+    assert running.finish("health", "--ready")[0] == 0
+    assert json.loads(running.run("status", "--json"))["daemon"]["reachable"] is True
+    subjects = {probe["subject"]: probe["status"] for probe in json.loads(running.finish("doctor", "--json")[1])}
     assert (subjects["daemon"], subjects["journal"]) == ("ok", "ok")
 
 
-@pytest.mark.usefixtures("daemon")
-def test_a_reload_is_whole_or_not_at_all(bridge: Bridge) -> None:
+def test_a_reload_is_whole_or_not_at_all(running: Bridge) -> None:
     """A mistake is told before the daemon is asked; a good file is taken over, once."""
-    whole = bridge.config.read_text()
-    bridge.config.write_text(whole.replace("slot_gigabytes: 10", "slot_gigabytes: ten"))
-    assert bridge.finish("reload")[0] == 78
-    bridge.config.write_text(whole.replace("slot_gigabytes: 10", "slot_gigabytes: 9"))
-    assert "slot_gigabytes" in bridge.finish("reload")[2]
-    assert "nothing had changed" in bridge.finish("reload")[2]
+    whole = running.config.read_text()
+    running.config.write_text(whole.replace("slot_gigabytes: 10", "slot_gigabytes: ten"))
+    assert running.finish("reload")[0] == 78
+    running.config.write_text(whole.replace("slot_gigabytes: 10", "slot_gigabytes: 9"))
+    assert "slot_gigabytes" in running.finish("reload")[2]
+    assert "nothing had changed" in running.finish("reload")[2]
 
 
-def test_a_stopped_daemon_leaves_with_0_and_letters_can_be_mended_without_it(
-    bridge: Bridge, daemon: "subprocess.Popen[bytes]"
-) -> None:
-    """The command becomes the journal's owner and does it itself."""
-    daemon.terminate()
-    assert daemon.wait(DEADLINE_S) == 0
+def test_letters_can_be_mended_without_a_daemon(bridge: Bridge) -> None:
+    """A stopped daemon leaves with 0; then the command becomes the journal's owner and does it itself."""
+    with daemon(bridge) as process:
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
     first, *others = [json.loads(line) for line in bridge.run("dead", "list", "--json").splitlines()]
     bridge.run("dead", "discard", str(first["id"]), "--reason", "known damage", "--yes")
     assert json.loads(bridge.run("dead", "replay", "--all", "--json"))["still_rejected"] == len(others)
