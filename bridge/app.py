@@ -1,8 +1,8 @@
 """The composition root: the only module that knows all parts. Puts a daemon together, runs it, takes it down.
 
-Start: configuration, contracts and journal are opened and checked, each system's login is proven harmless, then the loops
-start. Stop: sources end first, what they handed over is journalled, the journal closes last. Reload builds the new loops
-beside the old ones and changes over only when nothing was wrong.
+Start: configuration, contracts and journal are opened and checked, each system's login is proven harmless, then the
+loops start. Stop: sources end first, what they handed over is journalled, the journal closes last. Reload builds the
+new loops beside the old ones and changes over only when nothing was wrong.
 """
 
 import os
@@ -71,8 +71,9 @@ def pin_contracts(journal: Journal, documents: Mapping[str, contracts.ContractDo
         raise ConfigError("\n".join(changed), hint="Give the changed contract a new version.")
 
 
-def build_judges(config: Config, documents: Mapping[str, contracts.ContractDocument],
-                 journal: Journal) -> dict[str, StreamJudge]:
+def build_judges(
+    config: Config, documents: Mapping[str, contracts.ContractDocument], journal: Journal
+) -> dict[str, StreamJudge]:
     """A judge for every stream, with what the journal remembers of it."""
     states = journal.stream_states()
     judges = {}
@@ -131,8 +132,9 @@ def prove_harmless(config: Config, system: str, connection: Connection) -> None:
     findings = preflight.inspect(connection, configured.setup(config, system))
     for finding in findings:
         if finding.level is Level.WARN:
-            _log.warning("source.warned", system=system, code=finding.code, subject=finding.subject,
-                         detail=finding.detail)
+            _log.warning(
+                "source.warned", system=system, code=finding.code, subject=finding.subject, detail=finding.detail
+            )
     preflight.refuse(findings)
 
 
@@ -161,8 +163,12 @@ class Loops:
 
     def turned_at(self) -> float:
         """When the slowest loop turned last, by the monotonic clock."""
-        return min([self.ingest.turned_at, *(pump.turned_at for pump, thread in zip(self.pumps, self.threads, strict=False)
-                                            if thread.is_alive())])
+        return min(
+            [
+                self.ingest.turned_at,
+                *(pump.turned_at for pump, thread in zip(self.pumps, self.threads, strict=False) if thread.is_alive()),
+            ]
+        )
 
 
 class Daemon:
@@ -189,7 +195,9 @@ class Daemon:
         notifier = Notifier()
         with ExitStack() as stack:
             documents = load_contracts(self._config)
-            journal = SqliteJournal.open(self._config.bridge.journal.sqlite, owner=True, retain=_retention(self._config))
+            journal = SqliteJournal.open(
+                self._config.bridge.journal.sqlite, owner=True, retain=_retention(self._config)
+            )
             stack.callback(journal.close)
             self._prove_all()
             loops = self._build(self._config, documents, journal)
@@ -301,7 +309,10 @@ class Daemon:
         listener = listen(http.host, http.port)
         ended = threading.Event()
         app = pages.build(
-            board=self._board, metrics=self._metrics, alive=self._is_alive, ready={"journal": partial(_probe, journal, self._board)}
+            board=self._board,
+            metrics=self._metrics,
+            alive=self._is_alive,
+            ready={"journal": partial(_probe, journal, self._board)},
         )
         server = threading.Thread(target=partial(serve, app, listener, stop=ended), name="http", daemon=True)
         server.start()

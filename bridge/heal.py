@@ -47,8 +47,9 @@ def missing_deletes(journal: Journal, ending: Ending, *, key_fields: tuple[str, 
     return EventBatch(ending.stream, ending.epoch, newest.contract, _deletes(gone, ending, newest.batch.schema))
 
 
-def _alive_before(journal: Journal, ending: Ending,
-                  key_fields: tuple[str, ...]) -> tuple[pl.DataFrame | None, Block | None]:
+def _alive_before(
+    journal: Journal, ending: Ending, key_fields: tuple[str, ...]
+) -> tuple[pl.DataFrame | None, Block | None]:
     """The keys whose last event before the epoch is not a delete, with their key fields; and the newest block."""
     newest: pl.DataFrame | None = None
     block = None

@@ -157,7 +157,7 @@ class Pump:
                 self.flow.source.keep_alive()
 
     def _settle(self) -> None:
-        """Wait until the ingest thread has dealt with everything handed over: its position is then the one to open at."""
+        """Wait until the ingest thread has dealt with everything handed over: its position is the one to open at."""
         with self.flow.settled:
             while self.flow.waiting and not self._stop.is_set():
                 self.turned_at = time.monotonic()

@@ -1,7 +1,7 @@
 """What becomes of a raw batch: events, dead letters or parked rows. There is no fourth (I3).
 
-One `StreamJudge` a stream holds the contract, the stream's phase and the keys that wait behind a dead letter. It decides;
-it stores nothing: its decisions become part of one journal commit, and `settle` is called when that is durable.
+One `StreamJudge` a stream holds the contract, the stream's phase and the keys that wait behind a dead letter. It
+decides and stores nothing: its decisions become part of one journal commit; `settle` is told when it is durable.
 """
 
 from collections.abc import Mapping
@@ -54,8 +54,15 @@ class StreamJudge:
         waiting: keys with an open dead letter; only asked for with `hold`.
     """
 
-    def __init__(self, stream: str, contract: ContractDocument, *, on_reject: Literal["pass", "hold"],
-                 state: StreamState | None, waiting: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        stream: str,
+        contract: ContractDocument,
+        *,
+        on_reject: Literal["pass", "hold"],
+        state: StreamState | None,
+        waiting: frozenset[str] = frozenset(),
+    ) -> None:
         self.stream = stream
         self.contract = contract
         self.state = state
@@ -72,8 +79,9 @@ class StreamJudge:
         drift = self._drift(raw.shape)
         if drift is not None:
             kept = self.state.shape if self.state else None
-            return Ruling(parked=NewParked(epoch, raw),
-                          state=StreamState(self.stream, StreamPhase.DRIFT, now, drift, kept))
+            return Ruling(
+                parked=NewParked(epoch, raw), state=StreamState(self.stream, StreamPhase.DRIFT, now, drift, kept)
+            )
         ruling = self.check(raw, epoch=epoch)
         if self.state is None or self.state.shape is None:
             ruling = replace(ruling, state=StreamState(self.stream, StreamPhase.RUNNING, now, "", raw.shape))
@@ -102,7 +110,9 @@ class StreamJudge:
             letters=NewLetters(self.stream, epoch, version, rejected) if rejected else None,
             valid=events.num_rows,
             rejected=len(rejected.breaches) if rejected else 0,
-            waits=frozenset(key for key in rejected.keys if key is not None) if rejected and self._holds else frozenset(),
+            waits=frozenset(key for key in rejected.keys if key is not None)
+            if rejected and self._holds
+            else frozenset(),
         )
 
     def compiled(self, shape: Shape) -> CompiledContract | Drift:
@@ -134,8 +144,13 @@ class StreamJudge:
         compiled = self.compiled(shape)
         return "; ".join(compiled.problems) if isinstance(compiled, Drift) else None
 
-    def _hold(self, raw: RawBatch, events: pa.RecordBatch, rows: np.ndarray[tuple[int], np.dtype[np.int64]],
-              rejected: Rejected | None) -> tuple[pa.RecordBatch, Rejected | None]:
+    def _hold(
+        self,
+        raw: RawBatch,
+        events: pa.RecordBatch,
+        rows: np.ndarray[tuple[int], np.dtype[np.int64]],
+        rejected: Rejected | None,
+    ) -> tuple[pa.RecordBatch, Rejected | None]:
         """Move accepted rows of waiting keys behind their dead letter. # I5: order is kept per key."""
         keys = events.column("_key")
         is_held = np.zeros(events.num_rows, np.bool_)

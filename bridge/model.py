@@ -304,7 +304,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One transaction of the journal: events, letters, parked rows, settled letters, position and state together (I4)."""
+    """One transaction of the journal: events, letters, parked rows, position and state together (I4)."""
 
     source: str | None = None  # None: no position moves (replay of letters, resume of a stream)
     position: Position | None = None

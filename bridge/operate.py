@@ -4,6 +4,7 @@ Requests come through the journal. The daemon's ingest thread performs them betw
 command line does, as the journal's owner. Whatever changes state is one commit with its audit entry.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -74,8 +75,12 @@ def _pause(desk: Desk, request: Request) -> dict[str, Any]:
     if judge.state is not None and judge.state.phase is StreamPhase.DRIFT:
         raise Declined(f"stream {judge.stream} is parked already: {judge.state.why}")
     shape = judge.state.shape if judge.state else None
-    _enter(desk, judge, StreamState(judge.stream, StreamPhase.PAUSED, desk.now(), f"paused by {request.actor}", shape),
-           request)
+    _enter(
+        desk,
+        judge,
+        StreamState(judge.stream, StreamPhase.PAUSED, desk.now(), f"paused by {request.actor}", shape),
+        request,
+    )
     return {"stream": judge.stream, "phase": StreamPhase.PAUSED.value}
 
 
@@ -97,8 +102,12 @@ def _resume(desk: Desk, request: Request) -> dict[str, Any]:
         shape = raw.shape if raw.shape.columns else judge.state.shape
         state = StreamState(judge.stream, judge.state.phase, judge.state.since, judge.state.why, shape)
         reach("operate.before_replay")
-        _commit(desk, judge, Ruling(ruling.events, ruling.letters, None, state, ruling.valid, ruling.rejected,
-                                    ruling.waits), unparked=(parked[0].id,))
+        _commit(
+            desk,
+            judge,
+            Ruling(ruling.events, ruling.letters, None, state, ruling.valid, ruling.rejected, ruling.waits),
+            unparked=(parked[0].id,),
+        )
         rows += raw.row_count
     _enter(desk, judge, StreamState(judge.stream, StreamPhase.RUNNING, desk.now(), "", judge.state.shape), request)
     return {"stream": judge.stream, "rows": rows}
@@ -152,16 +161,17 @@ def _commit(desk: Desk, judge: StreamJudge, ruling: Ruling, **rest: Any) -> None
 
 def _replay(desk: Desk, request: Request) -> dict[str, Any]:
     """Hold letters to the present contract, in order. # I5: one that was overtaken is closed, not emitted late."""
-    counts = {"replayed": 0, "superseded": 0, "still_rejected": 0}
+    counts: Counter[str] = Counter()
     for stream, letters in _by_stream(_chosen(desk.journal, request.args)).items():
         judge = desk.judges.get(stream)
         if judge is None:
             raise Declined(f"stream {stream} is not configured any more", hint="Discard its letters with a reason.")
-        _replay_stream(desk, judge, _with_held(desk, judge, letters), counts, request.actor)
-    return counts
+        counts.update(_replay_stream(desk, judge, _with_held(desk, judge, letters), actor=request.actor))
+    return dict(counts)
 
 
-def _replay_stream(desk: Desk, judge: StreamJudge, letters: list[Letter], counts: dict[str, int], actor: str) -> None:
+def _replay_stream(desk: Desk, judge: StreamJudge, letters: list[Letter], *, actor: str) -> Counter[str]:
+    counts: Counter[str] = Counter(replayed=0, superseded=0, still_rejected=0)
     newest = _newest(desk.journal, judge.stream, {letter.key for letter in letters if letter.key is not None})
     stuck: set[str] = set()  # keys with a letter that stays open: what comes after it waits
     for number in (letter.id for letter in letters):
@@ -185,6 +195,7 @@ def _replay_stream(desk: Desk, judge: StreamJudge, letters: list[Letter], counts
         )
         counts[outcome.value] += 1
     _release(desk, judge, letters)
+    return counts
 
 
 def _checked(judge: StreamJudge, raw: RawBatch, epoch: int) -> Ruling | None:
@@ -211,9 +222,7 @@ def _discard(desk: Desk, request: Request) -> dict[str, Any]:
     for stream, discarded in _by_stream(letters).items():
         judge = desk.judges.get(stream)
         if judge is not None and judge.holds:  # what waited behind them goes on
-            freed = {"replayed": 0, "superseded": 0, "still_rejected": 0}
-            _replay_stream(desk, judge, _with_held(desk, judge, discarded), freed, request.actor)
-            counts |= freed
+            counts |= _replay_stream(desk, judge, _with_held(desk, judge, discarded), actor=request.actor)
     return counts
 
 

@@ -23,8 +23,16 @@ INTERVAL_S = 2.0
 class Watch:
     """Looks at one configuration's loops; for one thread."""
 
-    def __init__(self, journal: Journal, flows: Mapping[str, Flow], judges: Mapping[str, StreamJudge], *,
-                 board: HealthBoard, metrics: Metrics, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        flows: Mapping[str, Flow],
+        judges: Mapping[str, StreamJudge],
+        *,
+        board: HealthBoard,
+        metrics: Metrics,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.journal = journal
         self._flows = flows
         self._judges = judges
@@ -55,8 +63,9 @@ class Watch:
             component = f"{finding.code}:{system}"
             present.add(component)
             level: Literal["warn", "fail"] = "fail" if finding.level == "fail" else "warn"
-            self._board.fail(component, finding.detail, finding.fix, blocks=blocks if level == "fail" else (),
-                             level=level)
+            self._board.fail(
+                component, finding.detail, finding.fix, blocks=blocks if level == "fail" else (), level=level
+            )
         for component in self._found.get(system, set()) - present:
             self._board.forget(component)
         self._found[system] = present
@@ -82,8 +91,13 @@ class Watch:
             if state is not None and state.phase is not StreamPhase.RUNNING:
                 action = f"See `legacy-bridge stream list`, then `legacy-bridge stream resume {stream}`."
                 drifted = state.phase is StreamPhase.DRIFT
-                self._board.fail(component, f"rows are parked: {state.why}", action, blocks=(stream,),
-                                 level="fail" if drifted else "warn")
+                self._board.fail(
+                    component,
+                    f"rows are parked: {state.why}",
+                    action,
+                    blocks=(stream,),
+                    level="fail" if drifted else "warn",
+                )
             elif level is not None and not level.ok:
                 action = f"See `legacy-bridge dead list --stream {stream}`."
                 what = f"{level.error_percent:.2f} % of its rows were rejected, more than its contract allows"

@@ -1,6 +1,6 @@
 """Named places where a test can make the process die, to prove that nothing is lost there.
 
-`BRIDGE_FAILPOINT=journal.before_commit:crash@3` kills the process with SIGKILL the third time it gets there. Without the
+`BRIDGE_FAILPOINT=ingest.after_append:crash@3` kills the process with SIGKILL the third time it gets there. Without the
 variable a failpoint costs one dictionary look-up.
 """
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bridge.errors import MalformedRecord
 from bridge.model import CHANGE_COLUMNS, Marks, Op, RawBatch
 from bridge.sources.postgres.columns import Cells, decode, walk_tuples
-from bridge.sources.postgres.framing import DELETE, INSERT, TRUNCATE, UPDATE, Frames
+from bridge.sources.postgres.framing import DELETE, INSERT, TRUNCATE, UPDATE, XLOG_HEADER, Frames
 from bridge.sources.postgres.relation import Captured
 
 _TUPLE_AT = 5  # type byte, relation oid; then 'N', 'K' or 'O' and the tuple
@@ -49,81 +49,81 @@ def assemble(frames: Frames, captured: Captured, which: NDArray[np.int64]) -> Ra
     if not (has_old == (is_row & ((tags == _KEY) | (tags == _OLD)))).all() or (has_old & (kinds == INSERT)).any():
         raise MalformedRecord(f"a change of {captured.shape.table} has no new, old or key tuple where it must")
     new_at = at + _TUPLE_AT + 1
+    limits = _ends(frames)[frames.changes[which]]
     old: Sequence[Cells] = ()
+    both = _Overlap(has_new, has_old)
     if has_old.any():
-        old, ends = walk_tuples(frames.buffer, new_at[has_old], len(captured.types))
+        old, ends = walk_tuples(frames.buffer, new_at[has_old], len(captured.types), limits=limits[has_old])
         new_at = new_at.copy()
         new_at[has_old] = ends + 1  # an update's new tuple follows the old one and its own 'N'
-    new, _ = walk_tuples(frames.buffer, new_at[has_new], len(captured.types))
-    if has_old.any():
-        _fill_unchanged(new, old, has_new, has_old)
+    new, _ = walk_tuples(frames.buffer, new_at[has_new], len(captured.types), limits=limits[has_new])
+    if both.in_new.size:
+        _fill_unchanged(new, old, both)
     names = captured.shape.names()
     columns, marks = decode(new, captured.types, names, frames.buffer)
-    created = _Rows(
-        which[has_new],
-        np.where(kinds[has_new] == INSERT, Op.CREATE, Op.UPDATE).astype(np.uint8),
-        np.zeros(int(has_new.sum()), np.bool_),
-        columns,
-        marks,
-    )
-    if created.change.size == which.size and not has_old.any():
-        return _batch(frames, captured, created)
-    parts = [created]
+    op = np.where(kinds[has_new] == INSERT, Op.CREATE, Op.UPDATE).astype(np.uint8)
+    rows = _Rows(which[has_new], op, np.zeros(op.size, np.bool_), columns, marks)
+    if rows.change.size == which.size and not has_old.any():
+        return _batch(frames, captured, rows)
+    parts = [rows]
     if has_old.any():
-        parts = _split_key_changes(created, kinds, has_new, has_old, which, captured,
-                                   decode(old, captured.types, names, frames.buffer))
+        before = _Rows(
+            which[has_old],
+            np.full(int(has_old.sum()), Op.DELETE, np.uint8),
+            kinds[has_old] == UPDATE,
+            *decode(old, captured.types, names, frames.buffer),
+        )
+        parts = _split_key_changes(rows, before, both, captured.key)
     if not is_row.all():
         truncated = which[~is_row]
-        parts.append(_Rows(truncated, np.full(truncated.size, Op.TRUNCATE, np.uint8),
-                           np.zeros(truncated.size, np.bool_), _nulls(columns.schema, truncated.size), {}))
+        ops = np.full(truncated.size, Op.TRUNCATE, np.uint8)
+        nothing = _nulls(columns.schema, truncated.size)
+        parts.append(_Rows(truncated, ops, np.zeros(truncated.size, np.bool_), nothing, {}))
     return _batch(frames, captured, _interleave(parts))
 
 
-def _fill_unchanged(new: Sequence[Cells], old: Sequence[Cells], has_new: NDArray[np.bool_],
-                    has_old: NDArray[np.bool_]) -> None:
-    """Take a value the source did not send again (TOAST) from the old tuple where that has it (replica identity full)."""
-    both = has_new & has_old
-    if not both.any():
-        return
-    in_new = (np.cumsum(has_new) - 1)[both]
-    in_old = (np.cumsum(has_old) - 1)[both]
+class _Overlap:
+    """Where the changes that have both tuples stand among the new ones and among the old ones."""
+
+    def __init__(self, has_new: NDArray[np.bool_], has_old: NDArray[np.bool_]) -> None:
+        both = has_new & has_old
+        self.in_new = (np.cumsum(has_new) - 1)[both]
+        self.in_old = (np.cumsum(has_old) - 1)[both]
+
+
+def _fill_unchanged(new: Sequence[Cells], old: Sequence[Cells], both: _Overlap) -> None:
+    """Take a value that was not sent again (TOAST) from the old tuple where that has it (replica identity full)."""
     for new_cells, old_cells in zip(new, old, strict=True):
-        fillable = (new_cells.kinds[in_new] == _UNCHANGED) & (old_cells.kinds[in_old] == _TEXT)
+        fillable = (new_cells.kinds[both.in_new] == _UNCHANGED) & (old_cells.kinds[both.in_old] == _TEXT)
         if fillable.any():
-            target, source = in_new[fillable], in_old[fillable]
+            target, source = both.in_new[fillable], both.in_old[fillable]
             new_cells.kinds[target] = _TEXT
             new_cells.starts[target] = old_cells.starts[source]
             new_cells.lengths[target] = old_cells.lengths[source]
 
 
-def _split_key_changes(created: _Rows, kinds: NDArray[np.uint8], has_new: NDArray[np.bool_], has_old: NDArray[np.bool_],
-                       which: NDArray[np.int64], captured: Captured,
-                       old: tuple[pa.RecordBatch, Mapping[str, Marks]]) -> list[_Rows]:
+def _split_key_changes(rows: _Rows, before: _Rows, both: _Overlap, key: tuple[int, ...]) -> list[_Rows]:
     """The new rows and the old rows worth keeping: of deletes, and of updates that changed the key."""
-    old_columns, old_marks = old
-    both = has_new & has_old
-    in_new = (np.cumsum(has_new) - 1)[both]
-    in_old = (np.cumsum(has_old) - 1)[both]
-    moved = np.zeros(in_new.size, np.bool_)
-    for column in captured.key:
-        before = old_columns.column(column).take(pa.array(in_old))
-        after = created.columns.column(column).take(pa.array(in_new))
-        same = pc.fill_null(pc.equal(before, after), False).to_numpy(zero_copy_only=False)  # noqa: FBT003
-        moved |= ~same & before.is_valid().to_numpy(zero_copy_only=False)
-    op, is_moved = created.op.copy(), created.moved.copy()
-    op[in_new[moved]] = Op.CREATE
-    is_moved[in_new[moved]] = True
-    keep = kinds[has_old] == DELETE
-    keep[in_old[moved]] = True
+    moved = np.zeros(both.in_new.size, np.bool_)
+    for column in key:
+        old = before.columns.column(column).take(pa.array(both.in_old))
+        new = rows.columns.column(column).take(pa.array(both.in_new))
+        same = pc.equal(old, new).fill_null(fill_value=False).to_numpy(zero_copy_only=False)
+        moved |= ~same & old.is_valid().to_numpy(zero_copy_only=False)
+    op, is_moved = rows.op.copy(), rows.moved.copy()
+    op[both.in_new[moved]] = Op.CREATE
+    is_moved[both.in_new[moved]] = True
+    keep = ~before.moved  # deletes
+    keep[both.in_old[moved]] = True
     kept = np.flatnonzero(keep)
     deleted = _Rows(
-        which[has_old][kept],
-        np.full(kept.size, Op.DELETE, np.uint8),
-        (kinds[has_old] == UPDATE)[kept],
-        old_columns.take(pa.array(kept)),
-        take_marks(old_marks, kept, old_columns.num_rows),
+        before.change[kept],
+        before.op[kept],
+        before.moved[kept],
+        before.columns.take(pa.array(kept)),
+        take_marks(before.marks, kept, before.change.size),
     )
-    return [replace(created, op=op, moved=is_moved), deleted]
+    return [replace(rows, op=op, moved=is_moved), deleted]
 
 
 def _interleave(parts: list[_Rows]) -> _Rows:
@@ -159,6 +159,11 @@ def _concat_marks(first: Marks, second: Marks) -> Marks:
     return Marks(
         np.concatenate((first.rows, second.rows)), np.concatenate((first.kinds, second.kinds)), first.raw + second.raw
     )
+
+
+def _ends(frames: Frames) -> NDArray[np.int64]:
+    """The offset behind each message: no tuple may reach into the next one."""
+    return np.append(frames.starts[1:] - XLOG_HEADER, frames.buffer.size)
 
 
 def _nulls(schema: pa.Schema, row_count: int) -> pa.RecordBatch:

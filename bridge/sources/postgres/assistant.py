@@ -1,7 +1,7 @@
 """The source's second thread: everything that takes a query of its own, so that the change log is never kept waiting.
 
-It reads chunks of re-reads ahead of the reader, writes heartbeats, and watches the slot. It never decides anything about
-positions; it hands over values.
+It reads chunks of re-reads ahead of the reader, writes heartbeats, and watches the slot. It never decides anything
+about positions; it hands over values.
 """
 
 import threading
@@ -77,8 +77,9 @@ class Assistant:
     def plan(self, work: Mapping[str, tuple[Table, Reread]]) -> None:
         """The re-reads to work on from now on, each from its `last`; a chunk of any other is thrown away."""
         with self._changed:
-            self._work = {stream: (table, reread) for stream, (table, reread) in work.items()
-                          if reread.phase is Phase.RUNNING}
+            self._work = {
+                stream: (table, reread) for stream, (table, reread) in work.items() if reread.phase is Phase.RUNNING
+            }
             chunk = self._chunk
             if chunk is not None and chunk.number == self._number(chunk.table.stream):
                 table, reread = self._work[chunk.table.stream]
@@ -157,8 +158,9 @@ class Assistant:
                 return 0.0
             stream, (table, reread) = next(iter(self._work.items()))
         started = time.monotonic()
-        chunk = read_chunk(connection, table, number=reread.number, last=reread.last, row_limit=self._chunk_rows,
-                           touched=self._touched)
+        chunk = read_chunk(
+            connection, table, number=reread.number, last=reread.last, row_limit=self._chunk_rows, touched=self._touched
+        )
         if chunk is None:
             return 0.01
         with self._changed:

@@ -1,8 +1,8 @@
 """The change log of one slot as it arrives: messages in, raw batches and a position out.
 
-The path of a change: `Wire.drain` → `ChangeLog.decode` → `framing.frame` → `assembly.assemble`. A run of messages may end
-anywhere, also inside a transaction, so the position counts the wire changes of an unfinished transaction besides the end
-of the last whole one.
+The path of a change: `Wire.drain` → `ChangeLog.decode` → `framing.frame` → `assembly.assemble`. A run of messages may
+end anywhere, also inside a transaction, so the position counts the wire changes of an unfinished transaction besides
+the end of the last whole one.
 """
 
 from dataclasses import dataclass
@@ -136,8 +136,12 @@ class ChangeLog:
                     return which
                 self._tables.forget(configured)
                 reshaped.append(configured.stream)
-            captured = capture(relation, stream=configured.stream, key_columns=self._tables.key_of(configured),
-                               lookup=self._tables.lookup)
+            captured = capture(
+                relation,
+                stream=configured.stream,
+                key_columns=self._tables.key_of(configured),
+                lookup=self._tables.lookup,
+            )
             self._relations[relation.oid] = self._current[configured.stream] = captured
         return None
 

@@ -14,6 +14,7 @@ from bridge.errors import MalformedRecord
 from bridge.sources.postgres.tuples import NULL, TEXT, Cells
 
 _TAB, _LINE_FEED, _BACKSLASH = ord("\t"), ord("\n"), ord("\\")
+_NULL = rb"\N"
 _ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _LETTERS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
@@ -38,9 +39,9 @@ def walk_text(buffer: NDArray[np.uint8], column_count: int) -> tuple[list[Cells]
     lengths = ends - starts
     first = buffer[np.minimum(starts, buffer.size - 1)]
     kinds = np.full(ends.size, TEXT, np.uint8)
-    is_null = (lengths == 2) & (first == _BACKSLASH)  # every other backslash in two bytes would be an escape: \\ is one
+    is_null = (lengths == len(_NULL)) & (first == _BACKSLASH)
     if is_null.any():
-        is_null[is_null] = buffer[starts[is_null] + 1] == ord("N")
+        is_null[is_null] = buffer[starts[is_null] + 1] == _NULL[1]
         kinds[is_null] = NULL
         lengths[is_null] = 0
     buffer = _unescape(buffer, starts, lengths, is_null)
@@ -51,8 +52,9 @@ def walk_text(buffer: NDArray[np.uint8], column_count: int) -> tuple[list[Cells]
     ], buffer, row_count  # fmt: skip
 
 
-def _unescape(buffer: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64],
-              is_null: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _unescape(
+    buffer: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], is_null: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
     """Append the plain form of escaped values to the buffer and point their cells at it."""
     backslashes = np.flatnonzero(buffer == _BACKSLASH)
     if not backslashes.size:

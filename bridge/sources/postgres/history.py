@@ -16,8 +16,9 @@ from bridge.sources.postgres.session import Connection, translated
 from bridge.sources.postgres.tables import Capture
 
 
-def find_start(position: Position | None, state: State, history: slots.History, slot: slots.SlotState | None,
-               *, name: str) -> int | None:
+def find_start(
+    position: Position | None, state: State, history: slots.History, slot: slots.SlotState | None, *, name: str
+) -> int | None:
     """The LSN to stream from; None when the slot is still to be created.
 
     Args:
@@ -59,8 +60,15 @@ def sound_slot(sql: Connection, replication: Connection, *, name: str, failover:
     return slots.create(replication, name, failover=failover)
 
 
-def declare_gap(captures: tuple[Capture, ...], *, position: Position | None, start: int, state: State, cause: str,
-                history: slots.History) -> Window:
+def declare_gap(
+    captures: tuple[Capture, ...],
+    *,
+    position: Position | None,
+    start: int,
+    state: State,
+    cause: str,
+    history: slots.History,
+) -> Window:
     """The first window of a new epoch: a gap on every stream, and the re-reads that mend it planned."""
     renewed = replace(state, system_id=history.system_id, timeline=history.timeline, partial_lsn=0)
     for capture in captures:

@@ -3,7 +3,7 @@
 Plain values with a JSON form; the journal stores them in the same transaction as the rows they speak of (I4).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -44,7 +44,7 @@ class State:
     def load(cls, stored: Mapping[str, Any]) -> "State":
         """From its JSON form; {} is the state before the first start."""
         rereads = {
-            stream: Reread(**{**kept, "phase": Phase(kept["phase"]), "last": kept["last"] and tuple(kept["last"])})
+            stream: Reread(**{**kept, "phase": Phase(kept["phase"]), "last": kept["last"] and _load_key(kept["last"])})
             for stream, kept in stored.get("snapshots", {}).items()
         }
         rest = {name: value for name, value in stored.items() if name != "snapshots"}
@@ -54,7 +54,7 @@ class State:
         """The JSON form; re-reads under the name operators know them by."""
         stored = asdict(self)
         stored["snapshots"] = {
-            stream: {**reread, "last": reread["last"] and list(reread["last"])}
+            stream: {**reread, "last": reread["last"] and _dump_key(reread["last"])}
             for stream, reread in stored.pop("rereads").items()
         }
         return stored
@@ -67,3 +67,22 @@ class State:
     def move(self, stream: str, **changes: Any) -> "State":  # noqa: ANN401  fields of Reread
         """With one re-read's fields changed."""
         return replace(self, rereads={**self.rereads, stream: replace(self.rereads[stream], **changes)})
+
+
+def _dump_key(key: Iterable[str]) -> list[str | dict[str, str]]:
+    """A key as JSON can hold it: text that is no UTF-8 (a SQL_ASCII database has such) as {"hex": its bytes}."""
+    return [part if part.isascii() else _dump_part(part.encode("utf-8", "surrogateescape")) for part in key]
+
+
+def _dump_part(raw: bytes) -> str | dict[str, str]:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return {"hex": raw.hex()}
+
+
+def _load_key(stored: Iterable[str | Mapping[str, str]]) -> tuple[str, ...]:
+    return tuple(
+        part if isinstance(part, str) else bytes.fromhex(part["hex"]).decode("utf-8", "surrogateescape")
+        for part in stored
+    )

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bridge.errors import InternalError
@@ -25,7 +25,7 @@ from bridge.sources.postgres.framing import Run
 from bridge.sources.postgres.history import declare_gap, find_start, sound_slot
 from bridge.sources.postgres.plan import State
 from bridge.sources.postgres.rereads import Rereads, require_readable
-from bridge.sources.postgres.session import ConnectSettings, Connection, connect, translated
+from bridge.sources.postgres.session import Connection, ConnectSettings, connect, translated
 from bridge.sources.postgres.snapshot import Touched
 from bridge.sources.postgres.tables import Capture, Tables
 from bridge.sources.postgres.wire import Received, Wire
@@ -55,7 +55,7 @@ class Settings:
     heartbeat_s: float = 10.0  # 0: none
     chunk_rows: int = 20_000
     rows_per_second: int = 0  # of re-reads; 0: no limit
-    limits: slots.SlotLimits = slots.SlotLimits()
+    limits: slots.SlotLimits = field(default_factory=slots.SlotLimits)
     prove: Callable[[Connection], None] | None = None  # raises SourceRefused where this login may not be used
 
 
@@ -154,8 +154,14 @@ class PostgresSource:
             sql = self._session(sessions, "lookup")
             history = slots.history(replication)
             start = sound_slot(sql, replication, name=self._settings.slot, failover=self._settings.failover)
-        return declare_gap(self._settings.captures, position=position, start=start, state=State.load(state),
-                           cause=cause, history=history)
+        return declare_gap(
+            self._settings.captures,
+            position=position,
+            start=start,
+            state=State.load(state),
+            cause=cause,
+            history=history,
+        )
 
     def read(self, timeout_s: float, *, is_busy: Callable[[], bool] = _never) -> Window | None:
         """See `bridge.ports.Source.read`. A window ends where the server has no more to send now, or at a size."""

@@ -1,7 +1,7 @@
 """Which re-reads are under way, and how their chunks are woven into the change log.
 
-Belongs to the reader's thread. The assistant reads chunks ahead; here each is handed on at the right place of the stream
-and its progress becomes part of the source's state.
+Belongs to the reader's thread. The assistant reads chunks ahead; here each is handed on at the right place of the
+stream and its progress becomes part of the source's state.
 """
 
 from dataclasses import dataclass, replace

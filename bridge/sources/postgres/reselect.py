@@ -16,6 +16,7 @@ from bridge.sources.postgres.columns import decode
 from bridge.sources.postgres.relation import Captured
 from bridge.sources.postgres.session import Connection, read_only, translated
 from bridge.sources.postgres.tuples import NULL, TEXT, Cells
+from bridge.sources.postgres.types import PgType
 
 
 def fill_unchanged(connection: Connection, batch: RawBatch, captured: Captured) -> RawBatch:
@@ -23,71 +24,73 @@ def fill_unchanged(connection: Connection, batch: RawBatch, captured: Captured) 
 
     Raises: SourceUnavailable, SourceRefused when the table may not be read.
     """
-    missing = {name: found for name, found in batch.marks.items() if (found.kinds == Mark.UNCHANGED).any()}
+    missing = {name: marks.rows[marks.kinds == Mark.UNCHANGED] for name, marks in batch.marks.items()}
+    missing = {name: rows for name, rows in missing.items() if rows.size}
     if not missing or not captured.key:
         return batch
-    rows = np.unique(np.concatenate([found.rows[found.kinds == Mark.UNCHANGED] for found in missing.values()]))
-    names = [captured.shape.columns[number].name for number in captured.key]
-    keys = [[str(value) for value in batch.columns.column(name).take(pa.array(rows)).to_pylist()] for name in names]
-    xids = batch.changes.column("_tx").take(pa.array(rows)).to_pylist()
-    found = _select(connection, captured, names, list(missing), [[str(xid) for xid in xids], *keys])
-    return _fill(batch, captured, rows, missing, found)
+    rows = np.unique(np.concatenate(list(missing.values())))
+    found = _select(connection, captured, batch.take(rows), list(missing))
+    for place, (name, unchanged) in enumerate(missing.items()):
+        values = {int(rows[number]): texts[place] for number, texts in found.items()}
+        known = {row: values[row] for row in unchanged.tolist() if row in values}
+        if known:
+            batch = _fill(batch, name, captured.types[captured.shape.names().index(name)], known)
+    return batch
 
 
-def _select(connection: Connection, captured: Captured, key: list[str], wanted: list[str],
-            parameters: list[list[str]]) -> list[tuple[int, list[bytes | None]]]:
-    """(number of the asked row, values as text) of each row whose version is the asked one."""
-    types = {column.name: column.type for column in captured.shape.columns}
-    asked = ", ".join(["%s::text[]"] * len(parameters))
+def _select(
+    connection: Connection, captured: Captured, asked: RawBatch, wanted: list[str]
+) -> dict[int, list[bytes | None]]:
+    """Of each asked row whose version is still there, by its number: the wanted columns as text."""
+    key = [captured.shape.columns[number] for number in captured.key]
+    parameters = [asked.changes.column("_tx"), *(asked.columns.column(column.name) for column in key)]
     aliases = [sql.Identifier(f"k{number}") for number in range(len(key))]
     match = sql.SQL(" AND ").join(
-        sql.SQL("t.{} = a.{}::{}").format(sql.Identifier(name), alias, sql.SQL(types[name]))
-        for name, alias in zip(key, aliases, strict=True)
+        sql.SQL("t.{} = a.{}::{}").format(sql.Identifier(column.name), alias, sql.SQL(column.type))
+        for column, alias in zip(key, aliases, strict=True)
     )
-    values = sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in wanted)
     query = sql.SQL(
         "SELECT a.n, {values} FROM unnest({asked}) WITH ORDINALITY a(xid, {aliases}, n)"
         " JOIN {table} t ON {match} AND t.xmin::text = a.xid"
     ).format(
-        values=values,
-        asked=sql.SQL(asked),
+        values=sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in wanted),
+        asked=sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(parameters)),
         aliases=sql.SQL(", ").join(aliases),
         table=sql.Identifier(captured.relation.schema, captured.relation.name),
         match=match,
     )
+    texts = [[str(value) for value in column.to_pylist()] for column in parameters]
     with translated(f"re-selecting from {captured.relation.qualified}"), read_only(connection):
-        rows = connection.execute(query, parameters).fetchall()
-    return [(int(row[0]) - 1, [None if value is None else value.encode() for value in row[1:]]) for row in rows]
+        rows = connection.execute(query, texts).fetchall()
+    return {int(row[0]) - 1: [_bytes(value) for value in row[1:]] for row in rows}
 
 
-def _fill(batch: RawBatch, captured: Captured, rows: np.ndarray[tuple[int], np.dtype[np.int64]],
-          missing: dict[str, Marks], found: list[tuple[int, list[bytes | None]]]) -> RawBatch:
-    """Put the values found in place of their marks."""
-    types = dict(zip(captured.shape.names(), captured.types, strict=True))
-    columns, marks = batch.columns, dict(batch.marks)
-    for place, (name, marked) in enumerate(missing.items()):
-        values = {int(rows[number]): row[place] for number, row in found}
-        filled = [row for row in marked.rows[marked.kinds == Mark.UNCHANGED].tolist() if row in values]
-        if not filled:
-            continue
-        texts = [values[row] for row in filled]
-        lengths = np.array([len(text or b"") for text in texts], np.int64)
-        cells = Cells(
-            np.array([NULL if text is None else TEXT for text in texts], np.uint8), np.cumsum(lengths) - lengths, lengths
-        )
-        buffer = np.frombuffer(b"".join(text or b"" for text in texts) or b"\0", np.uint8)
-        decoded, unreadable = decode([cells], [types[name]], [name], buffer)
-        index = columns.schema.get_field_index(name)
-        both = pa.concat_arrays([columns.column(index), decoded.column(0)])
-        order = np.arange(batch.row_count)
-        order[filled] = batch.row_count + np.arange(len(filled))
-        columns = columns.set_column(index, columns.schema.field(index), both.take(pa.array(order)))
-        kept = ~np.isin(marked.rows, filled)
-        rest = Marks(marked.rows[kept], marked.kinds[kept], tuple(r for r, k in zip(marked.raw, kept, strict=True) if k))
-        marks[name] = _joined(rest, unreadable.get(name), filled)
-        if not marks[name].rows.size:
-            del marks[name]
-    return replace(batch, columns=columns, marks=marks)
+def _bytes(value: str | None) -> bytes | None:
+    """As the server sent it, also where that is no UTF-8."""
+    return None if value is None else value.encode("utf-8", "surrogateescape")
+
+
+def _fill(batch: RawBatch, name: str, of: PgType, known: dict[int, bytes | None]) -> RawBatch:
+    """Put values, given as text by row, in place of the column's marks."""
+    filled, texts = list(known), list(known.values())
+    lengths = np.array([len(text or b"") for text in texts], np.int64)
+    kinds = np.array([NULL if text is None else TEXT for text in texts], np.uint8)
+    buffer = np.frombuffer(b"".join(text or b"" for text in texts) or b"\0", np.uint8)
+    decoded, unreadable = decode([Cells(kinds, np.cumsum(lengths) - lengths, lengths)], [of], [name], buffer)
+    index = batch.columns.schema.get_field_index(name)
+    both = pa.concat_arrays([batch.columns.column(index), decoded.column(0)])
+    order = np.arange(batch.row_count)
+    order[filled] = batch.row_count + np.arange(len(filled))
+    column = both.take(pa.array(order))
+    marked = batch.marks[name]
+    kept = np.flatnonzero(~np.isin(marked.rows, filled))
+    rest = Marks(marked.rows[kept], marked.kinds[kept], tuple(marked.raw[place] for place in kept))
+    marks = {**batch.marks, name: _joined(rest, unreadable.get(name), filled)}
+    return replace(
+        batch,
+        columns=batch.columns.set_column(index, batch.columns.schema.field(index), column),
+        marks={name: left for name, left in marks.items() if left.rows.size},
+    )
 
 
 def _joined(rest: Marks, more: Marks | None, filled: list[int]) -> Marks:

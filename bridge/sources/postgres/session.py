@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.adapt import Buffer, Dumper, Loader
 
 from bridge.errors import BridgeError, ConfigError, InternalError, PositionLost, SourceRefused, SourceUnavailable
 from bridge.sources.postgres.types import PINNED_SETTINGS
@@ -72,19 +73,43 @@ def connect(settings: ConnectSettings, *, purpose: str, replication: bool = Fals
     Raises: SourceUnavailable, SourceRefused, ConfigError for a libpq parameter that does not exist.
     """
     values = {**PINNED_SETTINGS, **_SEARCH_PATH} | ({} if replication else dict(GUARDED_SETTINGS))
-    calls = [
-        sql.SQL("pg_catalog.set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
-        for name, value in values.items()
-    ]
     with translated(f"connecting to {settings.place}"):
         connection = psycopg.connect(**_parameters(settings, purpose, replication=replication))
         try:
             connection.prepare_threshold = None
+            if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+                values["client_encoding"] = "SQL_ASCII"
+                _take_any_bytes(connection)
+            calls = [
+                sql.SQL("pg_catalog.set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
+                for name, value in values.items()
+            ]
             connection.execute(sql.SQL("SELECT ") + sql.SQL(", ").join(calls))
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+class _AnyTextLoader(Loader):
+    """Text of no known encoding as str; `encode("utf-8", "surrogateescape")` gives its bytes back."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "surrogateescape")
+
+
+class _AnyTextDumper(Dumper):
+    """The way back."""
+
+    def dump(self, obj: str) -> bytes:
+        return obj.encode("utf-8", "surrogateescape")
+
+
+def _take_any_bytes(connection: Connection) -> None:
+    """Read and write text as UTF-8 where it is, on a session whose encoding is SQL_ASCII: psycopg gives bytes there."""
+    for name in ("text", "varchar", "bpchar", "name", "pg_lsn"):
+        connection.adapters.register_loader(name, _AnyTextLoader)
+    connection.adapters.register_dumper(str, _AnyTextDumper)
 
 
 @contextmanager
@@ -198,8 +223,8 @@ def _translate_stateless(error: psycopg.Error, doing: str) -> BridgeError:
         if _REFUSALS.search(detail) or (error.pgconn is not None and error.pgconn.needs_password):
             return SourceRefused(detail, hint="Check user, password, database, TLS settings and pg_hba.conf.")
         return SourceUnavailable(detail)
-    if isinstance(error, psycopg.InterfaceError):  # the connection is closed
-        return SourceUnavailable(detail)
+    if isinstance(error, psycopg.InterfaceError) or type(error) is psycopg.DatabaseError:
+        return SourceUnavailable(detail)  # the connection is closed; libpq itself made the last result
     return InternalError(f"{doing}: {type(error).__name__}")
 
 

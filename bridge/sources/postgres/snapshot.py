@@ -35,7 +35,8 @@ _REMEMBERED_TRANSACTIONS = 65_536
 _DESCRIBE = """
 SELECT a.attname, a.atttypid::bigint, a.atttypmod, coalesce(k.place, 0)
 FROM pg_attribute a
-LEFT JOIN (SELECT i.indrelid, u.attnum, u.place FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY u(attnum, place)
+LEFT JOIN (SELECT i.indrelid, u.attnum, u.place
+           FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY u(attnum, place)
            WHERE i.indisprimary) k ON k.indrelid = a.attrelid AND k.attnum = a.attnum
 WHERE a.attrelid = to_regclass(%(table)s) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
 ORDER BY a.attnum
@@ -206,8 +207,9 @@ def estimate(connection: Connection, name: str) -> int:
     return int(row[0]) if row else 0
 
 
-def read_chunk(connection: Connection, table: Table, *, number: int, last: Sequence[str] | None, row_limit: int,
-               touched: Touched) -> Chunk | None:
+def read_chunk(
+    connection: Connection, table: Table, *, number: int, last: Sequence[str] | None, row_limit: int, touched: Touched
+) -> Chunk | None:
     """Up to `row_limit` rows behind the key `last`, in key order; None to be asked again in a moment.
 
     Raises: SourceUnavailable, SourceRefused when the table may not be read.
@@ -224,11 +226,22 @@ def read_chunk(connection: Connection, table: Table, *, number: int, last: Seque
     end = None
     if row_count:
         end = tuple(
-            buffer[cells[i].starts[-1] : cells[i].starts[-1] + cells[i].lengths[-1]].tobytes().decode("utf-8", "surrogateescape")
+            buffer[cells[i].starts[-1] : cells[i].starts[-1] + cells[i].lengths[-1]]
+            .tobytes()
+            .decode("utf-8", "surrogateescape")
             for i in table.key
         )
-    return Chunk(table, number, visibility, _reachable(lsn.parse(row[1])), int(row[2]), columns, marks, end,
-                 is_final=row_count < row_limit)
+    return Chunk(
+        table,
+        number,
+        visibility,
+        _reachable(lsn.parse(row[1])),
+        int(row[2]),
+        columns,
+        marks,
+        end,
+        is_final=row_count < row_limit,
+    )
 
 
 def merge(chunk: Chunk, stale: NDArray[np.bool_]) -> RawBatch:
@@ -249,8 +262,7 @@ def merge(chunk: Chunk, stale: NDArray[np.bool_]) -> RawBatch:
         ],
         schema=CHANGE_COLUMNS,
     )
-    return RawBatch(chunk.table.stream, chunk.table.shape, changes, columns,
-                    take_marks(chunk.marks, rows, stale.size))
+    return RawBatch(chunk.table.stream, chunk.table.shape, changes, columns, take_marks(chunk.marks, rows, stale.size))
 
 
 def _query(connection: Connection, table: Table, last: Sequence[str] | None, row_limit: int) -> sql.Composed:
