@@ -66,7 +66,7 @@ def _exact(given: ValueType, target: ValueType, digits: int | None) -> Conversio
     bounded = _bounds(target, digits)
     if given.kind is Kind.INTEGER and target.kind is Kind.DECIMAL and digits is None and target.scale <= 18:  # noqa: PLR2004 - 38 less the digits of a bigint
         return Conversion(lambda expr: expr.cast(target.polars), may_fail=False)
-    if given.kind is Kind.INTEGER or target.scale >= given.scale and target.kind is Kind.DECIMAL:
+    if given.kind is Kind.INTEGER or (target.kind is Kind.DECIMAL and target.scale >= given.scale):
         return Conversion(lambda expr: bounded(expr.cast(target.polars, strict=False)))
 
     def narrow(expr: pl.Expr) -> pl.Expr:
@@ -78,7 +78,7 @@ def _exact(given: ValueType, target: ValueType, digits: int | None) -> Conversio
 
 def _from_text(target: ValueType, digits: int | None) -> Conversion:
     bounded = _bounds(target, digits)
-    form = r"^ *-?[0-9]+(\.[0-9]{0,%d}0*)? *$" % target.scale if target.scale else r"^ *-?[0-9]+(\.0*)? *$"
+    form = rf"^ *-?[0-9]+(\.[0-9]{{0,{target.scale}}}0*)? *$"
     if target.kind is Kind.INTEGER:
         form = r"^ *-?[0-9]+ *$"
 

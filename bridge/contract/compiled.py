@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
+from sqlglot import exp
 
 from bridge.contract import checks, expression, keytext, kinds
 from bridge.contract.checks import Mask
@@ -94,6 +95,7 @@ def compile_contract(document: ContractDocument, stream: str, shape: Shape) -> C
         ),
         rule_steps=rule_steps,
         masks=tuple(masks),
+        untouched=_untouched(document.fields, shape),
     )
     return CompiledContract(document, stream, shape, Judge(document.fields, plan, schema_of(document), sources))
 
@@ -117,6 +119,16 @@ def columns_of(shape: Shape) -> Mapping[str, Typed]:
             expr = expr.cast(of.polars)
         known[column.name] = Typed(expr, of)
     return known
+
+
+def _untouched(fields: tuple[Field, ...], shape: Shape) -> dict[str, str]:
+    """Fields that are a legacy column as it stands, so that clean batches hand it on without a copy."""
+    types = {column.name: column.arrow for column in shape.columns}
+    bare = {
+        field.name: expression.name_of(field.expression) for field in fields if isinstance(field.expression, exp.Column)
+    }
+    return {field.name: bare[field.name] for field in fields
+            if field.name in bare and types.get(bare[field.name]) == field.type.arrow}  # fmt: skip
 
 
 def _field_value(compiler: Compiler, field: Field) -> Typed:

@@ -1,6 +1,7 @@
 """The four elements every contract must have: schema, meaning, version, quality level."""
 
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -137,7 +138,7 @@ def _field(reader: Reader, path: DataPath) -> Field:
     )
 
 
-def _type(reader: Reader, path: DataPath, custom: Any) -> tuple[ValueType, int | None]:  # noqa: ANN401 - YAML mapping
+def _type(reader: Reader, path: DataPath, custom: Mapping[str, Any]) -> tuple[ValueType, int | None]:
     logical = reader.get((*path, "logicalType"))
     plain = {"string": kinds.TEXT, "integer": kinds.INTEGER, "boolean": kinds.BOOLEAN, "date": kinds.DATE,
              "time": kinds.TIME}  # fmt: skip
@@ -223,9 +224,8 @@ def _allowed(reader: Reader, path: DataPath, of: ValueType) -> tuple[Any, ...]:
 def _literal(reader: Reader, path: DataPath, of: ValueType) -> Any:  # noqa: ANN401 - a value of the field's type
     """A value of the field's kind as Polars takes it: str, int, float, Decimal, date or datetime."""
     value = reader.get(path)
-    if of.kind is Kind.TEXT and isinstance(value, str):
-        return value
-    if of.kind is Kind.INTEGER and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+    is_whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    if (of.kind is Kind.TEXT and isinstance(value, str)) or (of.kind is Kind.INTEGER and is_whole):
         return value
     if of.kind is Kind.DOUBLE and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)

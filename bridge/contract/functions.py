@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 _LAST_CYYMMDD = 1_991_231
+_NO_DAY = -1_000_000
 _DAMAGED = "[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u2122]"
 
 
@@ -21,9 +22,9 @@ def _days_by_cyymmdd() -> pl.Series:
     days = np.arange(np.datetime64("1900-01-01"), np.datetime64("2100-01-01"))
     months = days.astype("datetime64[M]")
     year, month = months.astype("datetime64[Y]").astype(np.int64) + 70, months.astype(np.int64) % 12 + 1
-    table = np.full(_LAST_CYYMMDD + 1, -1_000_000, np.int32)
+    table = np.full(_LAST_CYYMMDD + 1, _NO_DAY, np.int32)
     table[year * 10_000 + month * 100 + (days - months).astype(np.int64) + 1] = days.astype(np.int32)
-    return pl.Series(table).to_frame("day").select(pl.when(pl.col("day") > -1_000_000).then("day")).to_series()
+    return pl.Series(table).to_frame("day").select(pl.when(pl.col("day") > _NO_DAY).then("day")).to_series()
 
 
 def cyymmdd(number: pl.Expr) -> pl.Expr:

@@ -14,7 +14,7 @@ from bridge.contract.kinds import Kind
 from bridge.contract.marked import FieldMarks, Rows
 from bridge.contract.normalise import RAW, Steps
 from bridge.contract.terms import Field
-from bridge.model import CHANGE_COLUMNS, Breach, Mark, Marks, Op, RawBatch, Rejected, Verdict
+from bridge.model import Breach, Mark, Marks, Op, RawBatch, Rejected, Verdict
 
 _KEY = "_key"
 _OVERFLOW = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError)
@@ -31,6 +31,7 @@ class Plan:
     key: pl.Expr
     rule_steps: Steps
     masks: tuple[Mask, ...]
+    untouched: Mapping[str, str]  # fields that are a legacy column as it stands, of the event's own type
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Judge:
         self._raw_names = [RAW + name for name in plan.columns]
         self._levels = [*plan.steps.levels, [*plan.fields], [plan.key.alias(_KEY)], *plan.rule_steps.levels]
         self._masks = plan.masks
+        self._untouched = plan.untouched
         self._mask_exprs = [mask.broken.fill_null(value=False).alias(str(i)) for i, mask in enumerate(plan.masks)]
         special = [expr for field in fields if field.marks_allowed and field.type.kind is Kind.DOUBLE
                    for expr in [~pl.col(field.name).is_finite()]]  # fmt: skip
@@ -87,8 +89,8 @@ class Judge:
         kinds = _kinds_of(ops)
         plain = not raw.marks and not len(overflown) and bool(kinds.whole.all())
         if plain and not self._is_suspect(computed, kinds):
-            return Verdict(self._events(raw.changes, computed, pa.nulls(count, marked.MARKS_TYPE)), None,
-                           np.arange(count, dtype=np.int64))  # fmt: skip
+            events = self._events(raw.changes, computed, pa.nulls(count, marked.MARKS_TYPE), raw.columns)
+            return Verdict(events, None, np.arange(count, dtype=np.int64))
         return self._judge(raw, computed, kinds, overflown)
 
     # -- computing
@@ -207,14 +209,25 @@ class Judge:
             hidden.append(pl.when(pl.lit(pl.Series(kinds.keyed))).then(pl.col(_KEY)).otherwise(None).alias(_KEY))
         return computed.with_columns(hidden)
 
-    def _events(self, changes: pa.RecordBatch, computed: pl.DataFrame, marks: pa.Array) -> pa.RecordBatch:
-        table = computed.select([_KEY, *self._names]).to_arrow(compat_level=_ARROW_LEVEL)
-        columns = [
-            chunked.chunk(0) if chunked.num_chunks == 1 else chunked.combine_chunks() for chunked in table.columns
-        ]
-        arrays = [column if column.type == field.type else column.cast(field.type)
-                  for column, field in zip(columns[1:], list(self.schema)[len(CHANGE_COLUMNS) + 2:], strict=True)]  # fmt: skip
-        return pa.RecordBatch.from_arrays([*changes.columns, columns[0], marks, *arrays], schema=self.schema)
+    def _events(
+        self, changes: pa.RecordBatch, computed: pl.DataFrame, marks: pa.Array, raw: pa.RecordBatch | None = None
+    ) -> pa.RecordBatch:
+        """Put events together; `raw` is given when no row is left out or withheld, and its untouched columns pass."""
+        passed = {} if raw is None else {name: raw.column(column) for name, column in self._untouched.items()}
+        made = [name for name in [_KEY, *self._names] if name not in passed]
+        table = computed.select(made).to_arrow(compat_level=_ARROW_LEVEL)
+        arrays = {name: _whole(column) for name, column in zip(made, table.columns, strict=True)}
+        arrays |= passed
+        fields = [_typed(arrays[name], self.schema.field(name).type) for name in self._names]
+        return pa.RecordBatch.from_arrays([*changes.columns, arrays[_KEY], marks, *fields], schema=self.schema)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _typed(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    return array if array.type == wanted else array.cast(wanted)
 
 
 def _kinds_of(ops: NDArray[np.uint8]) -> _Kinds:

@@ -87,7 +87,7 @@ _ARROW: dict[Kind, pa.DataType] = {
 }
 
 
-def of_arrow(arrow: pa.DataType) -> ValueType | None:  # noqa: PLR0911 - one line a type
+def of_arrow(arrow: pa.DataType) -> ValueType | None:
     """The value type of a legacy column; None for what expressions cannot read (bytes, lists, wider numbers)."""
     if pa.types.is_integer(arrow):
         return None if arrow == pa.uint64() else INTEGER

@@ -5,6 +5,7 @@ an operation that cannot give a value for an input leaves a *fault*, a mask of t
 fail are computed once into a named intermediate column (*step*), so that faults cost one comparison. Overflow beyond 38
 digits raises at evaluation; the caller finds the row.
 """
+# ruff: noqa: D102 - one method per SQL construct, named in the tables at the end
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -93,7 +94,7 @@ class Compiler:
         return _COMPILERS[type(tree)](self, tree)
 
     def fallible(
-        self, given: Typed, rule: str, detail: str, make: Callable[[pl.Expr], pl.Expr], gives: ValueType
+        self, given: Typed, make: Callable[[pl.Expr], pl.Expr], gives: ValueType, *, detail: str, rule: str = "type"
     ) -> Typed:
         """An operation that gives null where it fails: its result as a step, with a fault for the failures."""
         held = given if given.expr.meta.is_column() else self._steps.add(given)
@@ -110,7 +111,7 @@ class Compiler:
             raise Misfit(str(failure)) from failure
         if not plan.may_fail:
             return replace(given, expr=plan.make(given.expr), type=target, literal=None)
-        return self.fallible(given, "type", f"expected {name or target}", plan.make, target)
+        return self.fallible(given, plan.make, target, detail=f"expected {name or target}")
 
     # -- leaves
     def column(self, node: exp.Expression) -> Typed:
@@ -205,9 +206,13 @@ class Compiler:
         if not 0 <= places <= 18:  # noqa: PLR2004 - doubles carry 17 digits
             raise Misfit("round takes 0 to 18 decimals")
         if value.type == DOUBLE:  # through its shortest decimal text, as PostgreSQL casts it
-            value = self.fallible(value, "type", "expected a finite number",
-                                  lambda e: e.cast(pl.String).cast(pl.Decimal(MAX_DIGITS, 18), strict=False),
-                                  ValueType(Kind.DECIMAL, 18))  # fmt: skip
+            wide = ValueType(Kind.DECIMAL, 18)
+            value = self.fallible(
+                value,
+                lambda expr: expr.cast(pl.String).cast(wide.polars, strict=False),
+                wide,
+                detail="expected a finite number",
+            )
         if not value.type.is_exact:
             raise Misfit(f"round takes a number, not {value.type}")
         of = ValueType(Kind.DECIMAL, places)
@@ -384,7 +389,7 @@ class Compiler:
         def make(expr: pl.Expr) -> pl.Expr:
             return pl.when(expr.str.len_chars() <= width).then(expr.str.pad_start(width, fill)).otherwise(None)
 
-        return self.fallible(value, "type", f"expected at most {width} characters", make, TEXT)
+        return self.fallible(value, make, TEXT, detail=f"expected at most {width} characters")
 
     # -- conversions and dates
     def cast_(self, node: exp.Expression) -> Typed:
@@ -428,8 +433,12 @@ class Compiler:
             _zone(rest[0])
 
         absent = pl.when(value.expr != 0).then(value.expr).otherwise(None)
-        return self.fallible(replace(value, expr=absent), "type", "expected a CYYMMDD date",
-                             lambda expr: functions.cyymmdd(expr.cast(pl.Int32, strict=False)), DATE)  # fmt: skip
+        return self.fallible(
+            replace(value, expr=absent),
+            lambda expr: functions.cyymmdd(expr.cast(pl.Int32, strict=False)),
+            DATE,
+            detail="expected a CYYMMDD date",
+        )
 
     def implied_decimal(self, value: Typed, rest: list[Any]) -> Typed:
         places = rest[0]
@@ -443,7 +452,9 @@ class Compiler:
             raise Misfit("code takes a text and pairs of text literals: code(x, 'A', 'active', 'C', 'cancelled')")
         pairs = list(zip(rest[::2], rest[1::2], strict=True))
         known = ", ".join(written for written, _ in pairs)
-        return self.fallible(value, "code", f"expected one of {known}", lambda e: functions.code(e, pairs), TEXT)
+        return self.fallible(
+            value, lambda e: functions.code(e, pairs), TEXT, detail=f"expected one of {known}", rule="code"
+        )
 
     def repair_charset(self, value: Typed, rest: list[Any]) -> Typed:
         if value.type != TEXT or rest[0] not in {"latin1", "cp1252"}:
@@ -455,7 +466,7 @@ class Compiler:
             raise Misfit(f"local_time takes a timestamp without time zone, not {value.type}")
         zone = _zone(rest[0])
         detail = f"expected a time that exists in {zone}"
-        return self.fallible(value, "type", detail, lambda e: functions.local_time(e, zone), INSTANT)
+        return self.fallible(value, lambda e: functions.local_time(e, zone), INSTANT, detail=detail)
 
 
 def _joined(expr: pl.Expr, of: ValueType, *parts: Typed) -> Typed:
@@ -529,7 +540,12 @@ _COMPARISONS: dict[type[exp.Expression], Callable[[pl.Expr, pl.Expr], pl.Expr]] 
     exp.GTE: lambda a, b: a >= b,
 }
 
-_MIRRORED = {exp.LT: exp.GT, exp.LTE: exp.GTE, exp.GT: exp.LT, exp.GTE: exp.LTE}
+_MIRRORED: dict[type[exp.Expression], type[exp.Expression]] = {
+    exp.LT: exp.GT,
+    exp.LTE: exp.GTE,
+    exp.GT: exp.LT,
+    exp.GTE: exp.LTE,
+}
 
 _COMPILERS: dict[type[exp.Expression], Callable[[Compiler, exp.Expression], Typed]] = {
     exp.Column: Compiler.column, exp.Literal: Compiler.literal, exp.Boolean: Compiler.boolean, exp.Null: Compiler.null,

@@ -1,7 +1,9 @@
 """Expressions over columns: whatever compiles also evaluates, and arithmetic is exact."""
+# ruff: noqa: DTZ001 - wall clock readings are the subject
 
 import datetime as dt
 from decimal import ROUND_HALF_UP, Decimal
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pyarrow as pa
@@ -127,6 +129,7 @@ def test_a_cast_gives_the_exact_value_or_a_fault(number: Decimal) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.integers(0, 2_000_000), st.integers(-(10**7), 10**7)))
 def test_cyymmdd_agrees_with_its_twin(number: int) -> None:
+    expected: dt.date | None
     try:
         text = f"{number:07d}"
         expected = dt.date(1900 + 100 * int(text[0]) + int(text[1:3]), int(text[3:5]), int(text[5:]))
@@ -139,10 +142,13 @@ def test_cyymmdd_agrees_with_its_twin(number: int) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x24FF), max_size=12), st.sampled_from(["latin1", "cp1252"]))
+@given(
+    st.text(st.characters(min_codepoint=0x20, max_codepoint=0x24FF), max_size=12), st.sampled_from(["latin1", "cp1252"])
+)
 def test_charset_damage_is_undone(text: str, charset: str) -> None:
     damaged = "".join(
-        bytes([byte]).decode(charset, "strict" if charset == "latin1" else "ignore") or chr(byte) for byte in text.encode()
+        bytes([byte]).decode(charset, "strict" if charset == "latin1" else "ignore") or chr(byte)
+        for byte in text.encode()
     )
     frame = one("t", [damaged], pl.String())
     assert evaluate(f"repair_charset(t, '{charset}')", frame)["value"][0] == functions.repair_text(damaged, charset)
@@ -152,8 +158,6 @@ def test_charset_damage_is_undone(text: str, charset: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.datetimes(dt.datetime(1970, 1, 1), dt.datetime(2037, 1, 1)))
 def test_local_time_agrees_with_the_standard_library(wall: dt.datetime) -> None:
-    from zoneinfo import ZoneInfo
-
     zone = ZoneInfo("Europe/Berlin")
     instant = wall.replace(tzinfo=zone).astimezone(dt.UTC)
     exists = instant.astimezone(zone).replace(tzinfo=None) == wall
@@ -170,7 +174,9 @@ def test_local_time_agrees_with_the_standard_library(wall: dt.datetime) -> None:
         (dt.datetime(2025, 10, 26, 3, 0), dt.datetime(2025, 10, 26, 2, 0, tzinfo=dt.UTC)),
     ],
 )
-def test_a_wall_clock_in_a_gap_is_a_fault_and_in_a_fold_the_earlier(wall: dt.datetime, expected: dt.datetime | None) -> None:
+def test_a_wall_clock_in_a_gap_is_a_fault_and_in_a_fold_the_earlier(
+    wall: dt.datetime, expected: dt.datetime | None
+) -> None:
     found = evaluate("local_time(s, 'Europe/Berlin')", one("s", [wall], pl.Datetime("us")))
     assert (found["value"][0], found["failed"][0]) == (expected, expected is None)
 
