@@ -13,20 +13,28 @@ from pathlib import Path
 from bench import machine, report, runner
 from bench.claim import Claim
 
-CLAIMS = ("pg_bulk", "pg_small", "pg_latency", "pg_snapshot", "backlog", "cold_start")
+MODULES = {
+    "pg_bulk": "pg_bulk",
+    "pg_small": "pg_small",
+    "pg_latency": "pg_latency",
+    "pg_snapshot": "pg_snapshot",
+    "contract_check": "contract",
+    "backlog": "backlog",
+    "cold_start": "cold_start",
+}
 
 
 def main() -> int:
     """Measure what was asked for."""
     arguments = argparse.ArgumentParser(prog="python -m bench", description="Measure the claims.")
-    arguments.add_argument("--only", action="append", choices=CLAIMS, help="this claim only; may be repeated")
+    arguments.add_argument("--only", action="append", choices=MODULES, help="this claim only; may be repeated")
     arguments.add_argument("--rounds", type=int, help="alternating rounds (default: 3)")
     arguments.add_argument("--json", type=Path, help="also write the results to this file")
     asked = arguments.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every server and reader is stopped
     results = []
-    for name in asked.only or CLAIMS:
-        claim: Claim = importlib.import_module(f"bench.{name}").CLAIM
+    for name in asked.only or MODULES:
+        claim: Claim = importlib.import_module(f"bench.{MODULES[name]}").CLAIM
         print(f"{claim.name}: {claim.about}", flush=True)
         results += runner.run(claim, asked.rounds or claim.rounds, lambda line: print(line, flush=True))
     found = machine.describe()
