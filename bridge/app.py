@@ -106,14 +106,13 @@ def build_source(config: Config, system: str, documents: Mapping[str, contracts.
                 reselects=each.fill_unchanged == "reselect",
             )
         )
-    names = {False: declared.postgres.publication, True: declared.postgres.insert_publication}
     return PostgresSource(
         Settings(
             name=system,
             connect=configured.connect_settings(config, system),
             captures=tuple(captures),
             slot=declared.postgres.slot,
-            publications=tuple(dict.fromkeys(names[capture.is_keyless] for capture in captures)),
+            publications=(declared.postgres.publication, declared.postgres.insert_publication),
             failover=declared.postgres.failover,
             heartbeat_s=declared.postgres.heartbeat_s,
             chunk_rows=declared.snapshot_chunk_rows,

@@ -232,7 +232,7 @@ class Ingest:
             while not self._stop.is_set() or not self._handoff.is_empty():
                 self.turned_at = time.monotonic()
                 self.step(timeout_s=0.1)
-        except Exception as error:  # noqa: BLE001  I3: what cannot be journalled stops everything, loudly
+        except Exception as error:  # noqa: BLE001  what cannot be journalled stops everything, loudly (I3)
             self.failed = True
             hint = error.hint if isinstance(error, BridgeError) else InternalError.default_hint
             _log.error("journal.stopped", error=error)

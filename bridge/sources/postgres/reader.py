@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bridge.errors import InternalError
+from bridge.errors import InternalError, SourceRefused
 from bridge.model import Position, Window
 from bridge.resilience.failpoint import reach
 from bridge.sources.postgres import slot as slots
@@ -35,6 +35,7 @@ IDLE_INTERVAL_S = 10.0
 IDLE_BYTES = 16 << 20
 _DEFAULT_SENDER_TIMEOUT_S = 60.0
 _LINGER_S = 0.001
+_PUBLICATIONS = "SELECT pubname FROM pg_publication WHERE pubname = ANY(%s) ORDER BY pubname"
 _SENDER_TIMEOUT = "SELECT setting::int FROM pg_settings WHERE name = 'wal_sender_timeout'"
 
 
@@ -125,7 +126,7 @@ class PostgresSource:
             with translated("reading wal_sender_timeout"):
                 row = sql.execute(_SENDER_TIMEOUT).fetchone()
             wire = Wire(replication)
-            wire.replicate(settings.slot, start, settings.publications)
+            wire.replicate(settings.slot, start, self._publications(sql))
             assistant.start()
             sessions.callback(assistant.stop)
             with self._lock:
@@ -239,6 +240,14 @@ class PostgresSource:
         connection = connect(self._settings.connect, purpose=purpose, replication=replication)
         sessions.callback(connection.close)
         return connection
+
+    def _publications(self, sql: Connection) -> list[str]:
+        """Those of our publications that exist: the DBA makes one for tables with a key, one for those without."""
+        with translated("looking up publications"):
+            rows = sql.execute(_PUBLICATIONS, (list(self._settings.publications),)).fetchall()
+        if not rows:
+            raise SourceRefused(f"there is no publication {' or '.join(self._settings.publications)}")
+        return [row[0] for row in rows]
 
     def _opened(self) -> _Open:
         if self._open is None:
