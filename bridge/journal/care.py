@@ -171,7 +171,6 @@ def _forget(database: Database, stream: str, heads: list[blocks.Head], now: date
                 first=last + 1,
                 blocks=row.blocks - len(heads),
                 bytes=row.bytes - sum(head.bytes for head in heads),
-                merged=max(row.merged, last),
             ),
         )
 

@@ -31,18 +31,21 @@ class Owner:
     def __init__(self, path: Path) -> None:
         """Take the lock or say who has it.
 
-        Raises: JournalLocked.
+        Raises: JournalLocked, OSError.
         """
         self._file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fchmod(self._file, 0o600)
         try:
+            os.fchmod(self._file, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError as error:
             holder = os.pread(self._file, 20, 0).decode(errors="replace").strip()
-            os.close(self._file)
+            self.release()
             raise JournalLocked(f"the journal {path} is owned by process {holder or 'unknown'}") from error
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let the next owner in; callable twice. The file stays: removing it would let two in."""

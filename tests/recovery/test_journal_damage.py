@@ -151,6 +151,21 @@ def test_a_damaged_name_does_not_pass_for_a_new_one(path: Path, table: str, touc
     journal.close()
 
 
+@pytest.mark.parametrize("table", ["source", "stream", "subscriber", "stream_state", "arrow_schema"])
+def test_a_page_that_hides_a_state_is_named_before_anything_resumes(path: Path, table: str) -> None:
+    """The page says that it has no rows: nothing is left whose checksum could be wrong."""
+    connection = apsw.Connection(str(path))
+    root = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).get
+    page_bytes = connection.pragma("page_size")
+    connection.close()
+    content = bytearray(path.read_bytes())
+    count = (root - 1) * page_bytes + 3  # "number of cells on the page" in the b-tree page header
+    content[count : count + 2] = bytes(2)
+    path.write_bytes(content)
+    with pytest.raises(JournalCorrupt, match=f"table {table}"):
+        SqliteJournal.open(path, owner=True)
+
+
 def outcome(path: Path, truth: list[object]) -> str:
     """What a start on this file leads to: "as written", "named", or the silence that must not be.
 
