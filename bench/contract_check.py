@@ -37,7 +37,8 @@ schema:
       - {{name: customer, description: Customer., logicalType: string, transformLogic: trim(customer), required: true,
          logicalTypeOptions: {{pattern: '^C[0-9]{{5}}$'}}}}
       - {{name: ordered_on, description: Day., logicalType: date, transformLogic: cyymmdd(ord_dt), required: true}}
-      - {{name: status, description: State., logicalType: string, required: true, transformDescription: O open; S shipped.,
+      - {{name: status, description: State., logicalType: string, required: true,
+         transformDescription: O open; S shipped.,
          transformLogic: "code(sts, 'O', 'open', 'S', 'shipped')"}}
       - {{name: amount, description: Value., logicalType: number, transformLogic: "implied_decimal(amt, 2)",
          logicalTypeOptions: {{minimum: 0}}, customProperties: {MONEY}}}

@@ -150,7 +150,11 @@ def _type(reader: Reader, path: DataPath, custom: Mapping[str, Any]) -> tuple[Va
     if logical != "number":
         reader.mistake(path, "schema: logicalType is one of string, integer, number, boolean, date, timestamp, time")
         return kinds.TEXT, None
-    written = str(custom.get("type", ""))
+    return _number(reader, path, str(custom.get("type", "")))
+
+
+def _number(reader: Reader, path: DataPath, written: str) -> tuple[ValueType, int | None]:
+    """How exact a number is: `bridge.type`, else the decimals of its multipleOf."""
     if written == "double":
         return kinds.DOUBLE, None
     shape = _DECIMAL.match(written)
@@ -172,7 +176,7 @@ def _expression(reader: Reader, path: DataPath, name: str) -> exp.Expression:
 
 
 def _check_codes(reader: Reader, path: DataPath, tree: exp.Expression, *, described: bool, coded: bool) -> None:
-    """A coded field must say what its codes mean; `code(...)` maps each to a word and so explains itself in part."""
+    """A coded field must say what its codes mean; words alone are not their meaning."""
     uses_code = any(str(node.this).lower() == "code" for node in tree.find_all(exp.Anonymous))
     if (uses_code or coded) and not described:
         reader.mistake(path, "meaning: the code list is not explained; write transformDescription or enum")

@@ -526,8 +526,10 @@ def _target(to: exp.Expression) -> tuple[ValueType, int | None, str]:
         if 0 <= scale <= precision <= MAX_DIGITS and precision:
             return ValueType(Kind.DECIMAL, scale), precision, name
     if to.this not in _TARGETS or to.expressions:
-        raise Misfit(f"cast to {name} is not available: smallint, integer, bigint, decimal(p,s), text, date, timestamp, "
-                     "boolean, double precision")  # fmt: skip
+        raise Misfit(
+            f"cast to {name} is not available: smallint, integer, bigint, decimal(p,s), text, date, timestamp, "
+            "boolean, double precision"
+        )
     return *_TARGETS[to.this], name
 
 

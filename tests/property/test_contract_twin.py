@@ -59,7 +59,7 @@ def batch(ops: list[int], rows: list[dict[str, Any]]) -> RawBatch:
     return RawBatch("orders", SHAPE, changes, pa.RecordBatch.from_arrays(columns, names=list(COLUMNS)))
 
 
-def day(number: Decimal | None) -> dt.date | None | str:
+def day(number: Decimal | None) -> dt.date | str | None:
     if number is None or number == 0:
         return None
     text = f"{int(number):07d}"
@@ -133,7 +133,7 @@ def repeated(ops: list[int], rows: list[dict[str, Any]]) -> set[int]:
     return found
 
 
-def maybe(*usual: Any, rare: Any) -> st.SearchStrategy[Any]:
+def maybe(*usual: object, rare: list[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(st.sampled_from(usual), st.sampled_from(usual), st.sampled_from(usual), st.sampled_from(rare))
 
 
@@ -176,10 +176,60 @@ def test_the_vector_check_agrees_with_a_plain_row_by_row_judge(changes: list[tup
     assert [{(breach.rule, breach.field) for breach in breaches} for breaches in found] == wanted
 
 
-PIECES = ["ord_no", "amt", "upd_ts", "nope", "1", "1.5", "'x'", "null", "true", "+", "-", "*", "/", "%", "||", "(", ")", ",",
-          "case when", "then", "else", "end", "is null", "in", "between", "and", "or", "not", "like", "cast(", "as",
-          "integer", "decimal(5,2)", "date", "round(", "trim(", "code(", "cyymmdd(", "implied_decimal(", "local_time(",
-          "coalesce(", "nullif(", "extract(", "year from", "select", ";", "::", "interval", "'", '"', "--", "\\"]  # fmt: skip
+PIECES = [
+    "ord_no",
+    "amt",
+    "upd_ts",
+    "nope",
+    "1",
+    "1.5",
+    "'x'",
+    "null",
+    "true",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "||",
+    "(",
+    ")",
+    ",",
+    "case when",
+    "then",
+    "else",
+    "end",
+    "is null",
+    "in",
+    "between",
+    "and",
+    "or",
+    "not",
+    "like",
+    "cast(",
+    "as",
+    "integer",
+    "decimal(5,2)",
+    "date",
+    "round(",
+    "trim(",
+    "code(",
+    "cyymmdd(",
+    "implied_decimal(",
+    "local_time(",
+    "coalesce(",
+    "nullif(",
+    "extract(",
+    "year from",
+    "select",
+    ";",
+    "::",
+    "interval",
+    "'",
+    '"',
+    "--",
+    "\\",
+]
 
 
 @settings(max_examples=400, deadline=None)
@@ -199,11 +249,10 @@ def test_any_text_is_compiled_or_refused_and_never_crashes(text: str) -> None:
 @given(st.text(max_size=200))
 def test_any_text_is_read_as_yaml_or_refused(text: str) -> None:
     try:
-        found = yamlfile.parse(text, file="f")
-    except ConfigError as error:
-        assert error.detail.startswith("f:")
-    else:
-        assert found.line_of(()) >= 1
+        line = yamlfile.parse(text, file="f").line_of(())
+    except ConfigError:
+        return
+    assert line >= 1
 
 
 def test_a_lost_column_is_drift_and_names_it() -> None:

@@ -21,7 +21,8 @@ GOOD = textwrap.dedent("""\
     status: active
     description: {purpose: Orders.}
     slaProperties:
-      - {property: errorRate, value: 0.1, unit: percent, customProperties: [{property: bridge.validity_window, value: 15m}]}
+      - {property: errorRate, value: 0.1, unit: percent,
+         customProperties: [{property: bridge.validity_window, value: 15m}]}
     schema:
       - name: orders
         properties:
@@ -75,14 +76,14 @@ def test_a_complete_contract_is_accepted_whole() -> None:
         ("version: 1.2.0", "status: draft", "already given"),
         ("description: {purpose: Orders.}", "description: {usage: x}", "c.yaml:6: meaning: `description.purpose`"),
         ("        description: Number.\n", "", "meaning: field `id` has no description"),
-        ("- {property: bridge.unit, value: USD}", "", "c.yaml:18: meaning: the number `amount` has no unit"),
+        ("- {property: bridge.unit, value: USD}", "", "c.yaml:19: meaning: the number `amount` has no unit"),
         ("        transformDescription: A means active.\n", "", "the code list is not explained"),
         ("value: 0.1, ", "", "c.yaml:7: quality: no level is stated"),
         ("unit: percent", "unit: rows", "errorRate needs `unit: percent`"),
         ("primaryKey: true", "primaryKey: false", "no field is primaryKey"),
         ("primaryKeyPosition: 1", "primaryKeyPosition: 2", "must count from 1"),
-        ("trim(ord_no)", "pg_sleep(9)", "c.yaml:17 (line 1, column 8 of the expression): there is no function"),
-        ("amount >= 0", "amout >= 0", "c.yaml:34: quality: `amout` is not a field"),
+        ("trim(ord_no)", "pg_sleep(9)", "c.yaml:18 (line 1, column 8 of the expression): there is no function"),
+        ("amount >= 0", "amout >= 0", "c.yaml:35: quality: `amout` is not a field"),
         ("logicalType: number", "logicalType: float", "logicalType is one of"),
         ("decimal(13,2)", "decimal(2,13)", "says how exact it is"),
         ("name: orders\n", "name: orders\n    physicalNam: x\n", "`physicalNam` is not a key of the standard"),
@@ -138,7 +139,7 @@ def bomb() -> str:
     ],
 )
 def test_hostile_yaml_is_refused(make: Callable[[], str], expected: str) -> None:
-    with pytest.raises(ConfigError, match="config.invalid") as caught:
+    with pytest.raises(ConfigError) as caught:
         yamlfile.parse(make(), file="f")
     assert expected in caught.value.detail
 
