@@ -81,7 +81,8 @@ class MemoryJournal:
         self._now = now or (lambda: datetime.now(UTC))
         self._lock = RLock()
         self._version = 0
-        self._ids = itertools.count(1)
+        self._letter_ids = itertools.count(1)
+        self._parked_ids = itertools.count(1)
         self._streams: dict[str, _Stream] = {}
         self._positions: dict[str, tuple[Position | None, bytes]] = {}
         self._cursors: dict[tuple[str, str], int] = {}
@@ -308,10 +309,10 @@ class MemoryJournal:
     def _set_aside(self, commit: Commit) -> None:
         for new in commit.letters:
             for letter in _letters(new, self._now()):
-                number = next(self._ids)
+                number = next(self._letter_ids)
                 self._letters[number] = replace(letter, id=number)
         for parked in commit.parked:
-            number = next(self._ids)
+            number = next(self._parked_ids)
             self._parked[number] = Parked(number, parked.epoch, parked.raw)
         for parked_id in commit.unparked:
             del self._parked[parked_id]
