@@ -121,10 +121,10 @@ class _Builder:
         return self._expand(root, (), 0) if root is not None else None
 
     def _mistake(self, event: Any, what: str, *, hint: str | None = None) -> ConfigError:
-        return ConfigError(f"{self.file}:{event.start_mark.line + 1}: {what}", hint=hint)
+        return ConfigError(f"{self.file}:{_line(event)}: {what}", hint=hint)
 
     def _node(self, events: Iterator[Any], event: Any, depth: int) -> _Node:
-        line = event.start_mark.line + 1
+        line = _line(event)
         if depth > MAX_DEPTH:
             raise self._mistake(event, f"is nested deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
@@ -154,7 +154,7 @@ class _Builder:
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
                 raise self._mistake(event, "a key must be plain text")
-            key, line = _unshield(event.value), event.start_mark.line + 1
+            key, line = _unshield(event.value), _line(event)
             if key == "<<":
                 raise self._mistake(event, "merge keys (`<<`) are not part of YAML 1.2", hint="Write the keys out.")
             if key in entries:
@@ -192,6 +192,10 @@ def _shield(text: str) -> str:
 
 def _unshield(text: str) -> str:
     return _SHIELDED.sub(r"${\1}", text)
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
 
 
 def _resolve(text: str) -> Any:
