@@ -104,10 +104,11 @@ def snapshot(
         raise typer.BadParameter("choose one of --pause, --resume and --cancel")
     verb = "pause" if pause else "resume" if resume else "cancel" if cancel else "start"
     opened = session(context)
+    before = _number(opened, name)
     outcome = _act(opened, f"snapshot.{verb}", name, dry_run=dry_run)
     wants_wait = on_terminal() if wait is None else wait
     if outcome is not None and outcome.done and verb in ("start", "resume") and wants_wait:
-        _watch(opened, name, after=outcome.result.get("number"))
+        _watch(opened, name, number=before + 1 if verb == "start" else before)
 
 
 def _act(opened: "Session", kind: str, name: str, *, dry_run: bool, must_exist: bool = True) -> Outcome | None:
@@ -127,8 +128,23 @@ def _act(opened: "Session", kind: str, name: str, *, dry_run: bool, must_exist: 
     return outcome
 
 
-def _watch(opened: "Session", name: str, *, after: int | None) -> None:
-    """Follow the re-read until it is done; Ctrl-C stops watching, not the re-read."""
+def _number(opened: "Session", name: str) -> int:
+    """The number of the stream's newest re-read; 0 before the first."""
+    config = opened.config()
+    if name not in config.streams:
+        return 0
+    with opened.journal(config) as journal:
+        return int(_state(journal, config.streams[name].system, name).get("number", 0))
+
+
+def _state(journal: "Journal", system: str, name: str) -> dict[str, Any]:
+    """What the journal knows of the stream's newest re-read; empty before the first."""
+    found: dict[str, Any] = journal.position(system)[1].get("snapshots", {}).get(name) or {}
+    return found
+
+
+def _watch(opened: "Session", name: str, *, number: int) -> None:
+    """Follow a re-read until it is over; Ctrl-C stops watching, not the re-read."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -137,16 +153,16 @@ def _watch(opened: "Session", name: str, *, after: int | None) -> None:
         shown = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
         with Progress(*shown, console=Console(stderr=True), disable=not on_terminal()) as progress:
             bar = progress.add_task(f"reading {config.streams[name].log}", total=None)
-            for state in _progress(journal, config.streams[name].system, name, after=after):
+            for state in _progress(journal, config.streams[name].system, name, number=number):
                 progress.update(bar, completed=state.get("rows", 0), total=state.get("of") or None)
 
 
-def _progress(journal: "Journal", system: str, name: str, *, after: int | None) -> Iterator[dict[str, Any]]:
-    """The states of a stream's re-read as they are journalled, until it no longer runs."""
+def _progress(journal: "Journal", system: str, name: str, *, number: int) -> Iterator[dict[str, Any]]:
+    """The states of a re-read, or of one planned after it, as they are journalled until it is over."""
     while True:
-        state = journal.position(system)[1].get("snapshots", {}).get(name)
-        if state is not None and (after is None or state.get("number", 0) >= after):
+        state = _state(journal, system, name)
+        if state.get("number", 0) >= number:
             yield state
-            if state.get("phase") in ("done", "paused", "cancelled"):
+            if state["phase"] in ("done", "cancelled"):
                 return
         time.sleep(PROGRESS_S)

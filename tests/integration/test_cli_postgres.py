@@ -36,6 +36,7 @@ class Bridge:
             "PGPORT": str(erp.server.port),
             "BRIDGE_SYSTEMS__ERP__POSTGRES__DATABASE": erp.name,
             "BRIDGE_SYSTEMS__ERP__POSTGRES__SLOT": self.slot,
+            "BRIDGE_NAME": self.slot.replace("_", "-"),  # so that no bridge takes another's sessions for its own
             "BRIDGE_HTTP__PORT": str(free_port()),
         }
 
