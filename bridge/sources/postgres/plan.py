@@ -24,6 +24,7 @@ class Reread:
 
     number: int  # unique within the source, part of the ids of its events
     phase: Phase = Phase.RUNNING
+    key: tuple[str, ...] = ()  # columns it goes by; empty before the first chunk
     last: tuple[str, ...] | None = None  # key of the last row journalled; None before the first chunk
     rows: int = 0  # rows journalled
     of: int = 0  # about how many there are; 0: not known

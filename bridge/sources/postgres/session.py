@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -113,13 +113,17 @@ def _take_any_bytes(connection: Connection) -> None:
 
 
 @contextmanager
-def read_only(connection: Connection) -> Iterator[None]:
+def read_only(connection: Connection, *, per_statement: bool = False) -> Iterator[None]:
     """One consistent, read-only look at the database, always rolled back.
 
     The first query in the same batch takes the snapshot, and after it PostgreSQL refuses to make the transaction
     writable again. It does not stop notifications and advisory locks; missing grants do the rest (I9).
+
+    Args:
+        per_statement: every statement looks at the database anew.
     """
-    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1")
+    isolation: LiteralString = "READ COMMITTED" if per_statement else "REPEATABLE READ"
+    connection.execute("BEGIN ISOLATION LEVEL " + isolation + " READ ONLY; SELECT 1")
     try:
         yield
     finally:

@@ -1,0 +1,253 @@
+"""A whole bridge inside the test's process: the daemon's own loops in threads, on a real journal and a real server.
+
+Built from a configuration file and contracts as the daemon builds itself; only signals, pages and the process are left
+out. Every table has one shape: `shop.<stream> (id bigint PRIMARY KEY, name text, amount int)`.
+"""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+import yaml
+
+from bridge import app, operate
+from bridge.config.load import load
+from bridge.health import Ailment, HealthBoard
+from bridge.ingest import Flow, Handoff, Ingest, Pump
+from bridge.journal.sqlite import SqliteJournal
+from bridge.metrics import Metrics
+from bridge.model import Op
+from bridge.sources.postgres.reader import PostgresSource
+from bridge.watch import Watch
+from demo.server import Database
+
+DEADLINE_S = 60.0
+LOGIN = "bridge_ro"
+SLOT = "legacy_bridge"
+_SHAPE = "id bigint PRIMARY KEY, name text, amount int"
+_CONTRACT = """
+apiVersion: v3.1.0
+kind: DataContract
+id: shop-{stream}
+name: {stream}
+version: 1.0.0
+status: active
+description: {{purpose: What is on the shelf.}}
+slaProperties:
+  - {{property: errorRate, value: 50, unit: percent, description: Rows rejected.,
+     customProperties: [{{property: bridge.validity_window, value: 1h}}]}}
+schema:
+  - name: {stream}
+    physicalName: shop.{stream}
+    logicalType: object
+    description: One row per article.
+    properties:
+      - {{name: id, description: Its number., logicalType: integer, primaryKey: true, primaryKeyPosition: 1}}
+      - {{name: name, description: What it is called., logicalType: string}}
+      - {{name: amount, description: How many there are., logicalType: integer,
+         customProperties: [{{property: bridge.unit, value: piece}}]}}
+"""
+
+
+def prepare(database: Database, *streams: str) -> None:
+    """What the DBA does once: here with the tables themselves."""
+    tables = ", ".join(f"shop.{stream}" for stream in streams)
+    if not database.sql(f"SELECT FROM pg_roles WHERE rolname = '{LOGIN}'"):
+        database.sql(f"CREATE ROLE {LOGIN} LOGIN REPLICATION")
+    database.sql(
+        f"CREATE SCHEMA shop; {'; '.join(f'CREATE TABLE shop.{stream} ({_SHAPE})' for stream in streams)};"
+        f" GRANT USAGE ON SCHEMA shop TO {LOGIN}; GRANT SELECT ON {tables} TO {LOGIN};"
+        f" CREATE PUBLICATION legacy_bridge FOR TABLE {tables}"
+    )
+
+
+def wait_for(what: Callable[[], Any], *, within_s: float = DEADLINE_S, why: Callable[[], object] = lambda: "") -> Any:  # noqa: ANN401  the answer
+    """Ask until the answer is true; other threads and processes act in their own time."""
+    deadline = time.monotonic() + within_s
+    while not (answer := what()):
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.02)
+    return answer
+
+
+class Bridge:
+    """One configuration in a folder of its own, and its loops while they run.
+
+    Args:
+        folder: for configuration, contracts and journal; the journal stays there over `stop` and `start`.
+        database: the legacy one, `prepare`d.
+        streams: tables below `shop`.
+        postgres: keys of the system's `postgres` section, over host, port, database and user.
+        system: other keys of the system.
+        settings: fields of the source's settings that have no key.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        *streams: str,
+        postgres: Mapping[str, Any] | None = None,
+        system: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.database = database
+        self.streams = streams
+        self.path = folder / "bridge.yaml"
+        self.board = HealthBoard()
+        self.postgres: dict[str, Any] = {
+            "host": database.server.host,
+            "port": database.server.port,
+            "database": database.name,
+            "user": LOGIN,
+            "slot": SLOT,
+            **(postgres or {}),
+        }
+        self.system: dict[str, Any] = {"allow": ["public_temp", "unlimited_slot"], **(system or {})}
+        self._settings = settings or {}
+        for stream in streams:
+            (folder / f"{stream}.odcs.yaml").write_text(_CONTRACT.format(stream=stream))
+
+    @property
+    def journal_file(self) -> Path:
+        """Where events are kept."""
+        return self.path.parent / "journal.db"
+
+    def write_config(self) -> None:
+        """The file an operator would have written."""
+        document = {
+            "bridge": {
+                "name": "test",
+                "type_prefix": "com.example",
+                "journal": {"sqlite": "journal.db"},
+                "http": {"port": 0},
+            },
+            "systems": {"erp": {"postgres": self.postgres, **self.system}},
+            "streams": {
+                stream: {"system": "erp", "log": f"shop.{stream}", "contract": f"{stream}.odcs.yaml"}
+                for stream in self.streams
+            },
+        }
+        self.path.write_text(yaml.safe_dump(document))
+
+    def start(self) -> Self:
+        """Start the loops, as the daemon does."""
+        self.write_config()
+        config = load(self.path)
+        documents = app.load_contracts(config)
+        self.journal = SqliteJournal.open(self.journal_file, owner=True)
+        judges = app.build_judges(config, documents, self.journal)
+        source = app.build_source(config, "erp", documents)
+        self.source = PostgresSource(replace(source._settings, **self._settings))
+        position, state = self.journal.position("erp")
+        self.flow = Flow(self.source, frozenset(self.streams), position, state, config.systems["erp"].on_position_lost)
+        self._stop, handoff, metrics = threading.Event(), Handoff(), Metrics()
+        self.pump = Pump(self.flow, handoff, self.board, self._stop)
+        control = {stream: partial(app._control, self.source, stream) for stream in self.streams}
+        self.ingest = Ingest(
+            self.journal,
+            handoff,
+            judges,
+            board=self.board,
+            metrics=metrics,
+            desk=operate.Desk(self.journal, judges, control),
+            stop=self._stop,
+        )
+        self.watch = Watch(self.journal, {"erp": self.flow}, judges, board=self.board, metrics=metrics)
+        self._threads = [threading.Thread(target=loop.run, daemon=True) for loop in (self.pump, self.ingest)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop as the daemon does; callable twice."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(DEADLINE_S)
+            assert not thread.is_alive()
+        self.journal.close()
+
+    def restart(self) -> None:
+        """Stop and start."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # -- what is seen from outside
+
+    def ailment(self, component: str) -> Ailment | None:
+        """What the health page says of a component now, as the daemon's main thread keeps it."""
+        self.watch._due_at = 0.0
+        self.watch.step()
+        return next((found for found in self.board.ailments() if found.component == component), None)
+
+    def wait_ailment(self, component: str, *, within_s: float = DEADLINE_S) -> Ailment:
+        """Wait for the health page to say so."""
+        found: Ailment = wait_for(lambda: self.ailment(component), within_s=within_s, why=self.board.report)
+        return found
+
+    def events(self, stream: str) -> pl.DataFrame:
+        """All events of a stream in the journal's order."""
+        pages = [
+            pl.DataFrame(pl.from_arrow(block.batch)).with_columns(epoch=block.epoch)
+            for block in self.journal.read(stream)
+        ]
+        return pl.concat(pages) if pages else pl.DataFrame({"_op": [], "_key": [], "_note": []})
+
+    def gaps(self, stream: str) -> list[dict[str, Any]]:
+        """The gaps declared on a stream."""
+        events = self.events(stream)
+        return [json.loads(note) for note in events.filter(pl.col("_op") == Op.GAP)["_note"].to_list()]
+
+    def replayed(self, stream: str) -> dict[int, tuple[int, str | None, int | None]]:
+        """The rows a reader of all events ends up with."""
+        rows: dict[int, tuple[int, str | None, int | None]] = {}
+        events = self.events(stream)
+        if not events.height:
+            return rows
+        for op, number, name, amount in events.select("_op", "id", "name", "amount").iter_rows():
+            if op == Op.TRUNCATE:
+                rows.clear()
+            elif op == Op.DELETE:
+                rows.pop(number, None)
+            elif op != Op.GAP:
+                rows[number] = (number, name, amount)
+        return rows
+
+    def table(self, stream: str) -> dict[int, tuple[int, str | None, int | None]]:
+        """The rows the legacy table holds."""
+        return {row[0]: (row[0], row[1], row[2]) for row in self.database.sql(f"SELECT * FROM shop.{stream}")}
+
+    def is_level(self, *streams: str) -> bool:
+        """Whether the journal says what the tables hold."""
+        return all(self.replayed(stream) == self.table(stream) for stream in streams or self.streams)
+
+    def wait_level(self, *streams: str, within_s: float = DEADLINE_S) -> None:
+        """Wait until the journal says what the tables hold."""
+        wait_for(lambda: self.is_level(*streams), within_s=within_s, why=self.board.report)
+
+    def wait_loaded(self) -> None:
+        """Wait until every re-read is complete."""
+        wait_for(self._is_loaded, why=self.board.report)
+
+    def _is_loaded(self) -> bool:
+        rereads = self.journal.position("erp")[1].get("snapshots", {})
+        return bool(rereads) and all(reread["phase"] == "done" for reread in rereads.values())
+
+    def doubled(self, stream: str) -> list[tuple[Any, ...]]:
+        """Changes that are in the journal more than once."""
+        changes = self.events(stream).filter(pl.col("_snapshot").is_null() & (pl.col("_op") != Op.GAP))
+        counts = Counter(changes.select("epoch", "_position", "_tx_index", "_op", "_key").iter_rows())
+        return [change for change, count in counts.items() if count > 1]
