@@ -17,6 +17,7 @@ from bridge.contract.terms import Field
 from bridge.model import Breach, Mark, Marks, Op, RawBatch, Rejected, Verdict
 
 _KEY = "_key"
+_SUSPECT = "any rule broken"  # no field can have this name
 _OVERFLOW = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError)
 _ARROW_LEVEL = pl.CompatLevel.oldest()
 
@@ -63,14 +64,15 @@ class Judge:
         self._names = [field.name for field in fields]
         self._key_names = frozenset(field.name for field in fields if field.key_position is not None)
         self._raw_names = [RAW + name for name in plan.columns]
-        self._levels = [*plan.steps.levels, [*plan.fields], [plan.key.alias(_KEY)], *plan.rule_steps.levels]
+        self._levels = [*plan.steps.levels, [*plan.fields], *plan.rule_steps.levels]
         self._masks = plan.masks
         self._untouched = plan.untouched
         self._mask_exprs = [mask.broken.fill_null(value=False).alias(str(i)) for i, mask in enumerate(plan.masks)]
         special = [expr for field in fields if field.marks_allowed and field.type.kind is Kind.DOUBLE
                    for expr in [~pl.col(field.name).is_finite()]]  # fmt: skip
         suspects = [mask.broken for mask in plan.masks if mask.nulls is None] + special
-        self._suspect = pl.any_horizontal(suspects).any() if suspects else pl.lit(value=False)
+        suspect = pl.any_horizontal(suspects).any() if suspects else pl.lit(value=False)
+        self._levels.append([plan.key.alias(_KEY), suspect.alias(_SUSPECT)])
         self._null_pairs = tuple(mask.nulls for mask in plan.masks if mask.nulls is not None)
         self._special = bool(special)
 
@@ -123,7 +125,7 @@ class Judge:
             known = computed.get_column(before).null_count() if before is not None else 0
             if computed.get_column(after).null_count() != known:
                 return True
-        return bool(computed.select(self._suspect).item()) or self._may_repeat(computed, kinds)
+        return bool(computed.get_column(_SUSPECT).any()) or self._may_repeat(computed, kinds)
 
     def _may_repeat(self, computed: pl.DataFrame, kinds: _Kinds) -> bool:
         """Whether a key might have been added twice; cheap, exact enough to be wrong on the safe side."""
