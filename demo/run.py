@@ -36,6 +36,7 @@ START_S = 30.0
 CATCH_UP_S = 120.0
 STOP_S = 60.0
 POLL_S = 0.1
+DIES_WITH_US = ("setpriv", "--pdeathsig", "TERM")
 
 
 class DemoFailed(Exception):
@@ -101,17 +102,16 @@ def _play(stage: Stage, *, seconds: float, rate: float) -> None:
     config = load(stage.config_file, environ=stage.environment)
     with _child(stage, "daemon", ["bridge", "run", "--config", str(stage.config_file)]) as daemon:
         # From here on nothing that commits can be missed: before it, the daemon had nothing to resume from.
-        _wait(lambda: _confirmed(stage) is not None, daemon, "create its slot", timeout_s=START_S)
-        journal = _opened(config, daemon)
+        _wait(stage, daemon, lambda: _confirmed(stage) is not None, timeout_s=START_S)
+        journal = SqliteJournal.open(config.bridge.journal.sqlite, owner=False)
         try:
             day = ["demo.business", "--dsn", stage.erp.dsn, "--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]
-            with View() as view, _child(stage, "generator", [*day, "--oracle", str(stage.oracle_file)]) as generator:
-                while generator.poll() is None:
-                    _require(daemon, "daemon", stage)
-                    view.show(_figures(journal, config))
-                    _rest(generator)
-                if generator.returncode:
-                    raise DemoFailed(_tail(stage, "generator"))
+            with View() as view:
+                with _child(stage, "generator", [*day, "--oracle", str(stage.oracle_file)]) as generator:
+                    while generator.poll() is None:
+                        _require(stage, daemon)
+                        view.show(_figures(journal, config))
+                        _rest(generator)
                 _catch_up(stage, journal, config, daemon=daemon, view=view)
         finally:
             journal.close()
@@ -126,21 +126,24 @@ def _catch_up(stage: Stage, journal: Journal, config: Config, *, daemon: "subpro
         loads = journal.position(SYSTEM)[1].get("snapshots", {}).values()
         return (_confirmed(stage) or 0) >= end and all(load.get("phase") == "done" for load in loads)
 
-    _wait(caught_up, daemon, "catch up", timeout_s=CATCH_UP_S)
+    _wait(stage, daemon, caught_up, timeout_s=CATCH_UP_S)
 
 
 def _reckon(stage: Stage) -> int:
     """Let a process that shares nothing with the daemon count."""
     arguments = ["--oracle", str(stage.oracle_file), "--dsn", stage.erp.dsn, "--config", str(stage.config_file)]
-    command = [sys.executable, "-m", "demo.reckoning", *arguments]
+    command = [*DIES_WITH_US, sys.executable, "-m", "demo.reckoning", *arguments]
     return subprocess.run(command, check=False, cwd=REPOSITORY, env=dict(stage.environment)).returncode
 
 
 @contextmanager
 def _child(stage: Stage, name: str, module: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """A Python module as a process that is stopped at the end and dies with this one; its output goes to a file."""
+    """A Python module as a process that is stopped at the end and dies with this one; its output goes to a file.
+
+    Raises: DemoFailed when it does not end cleanly.
+    """
     with (stage.folder / f"{name}.log").open("wb") as log:
-        command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", *module]
+        command = [*DIES_WITH_US, sys.executable, "-m", *module]
         process = subprocess.Popen(
             command, cwd=REPOSITORY, env=dict(stage.environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
@@ -153,13 +156,8 @@ def _child(stage: Stage, name: str, module: Sequence[str]) -> Iterator["subproce
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-    if process.returncode not in (0, -signal.SIGTERM):
-        raise DemoFailed(_tail(stage, name))
-
-
-def _opened(config: Config, daemon: "subprocess.Popen[bytes]") -> SqliteJournal:
-    _wait(config.bridge.journal.sqlite.exists, daemon, "make its journal", timeout_s=START_S)
-    return SqliteJournal.open(config.bridge.journal.sqlite, owner=False)
+    if process.returncode:
+        raise DemoFailed(f"the {name} ended with {process.returncode}{_tail(stage, name)}")
 
 
 def _confirmed(stage: Stage) -> int | None:
@@ -175,17 +173,18 @@ def _figures(journal: Journal, config: Config) -> dict[str, Any]:
     return overview(journal, config, now=datetime.now(UTC))
 
 
-def _wait(condition: Callable[[], bool], daemon: "subprocess.Popen[bytes]", what: str, *, timeout_s: float) -> None:
+def _wait(stage: Stage, daemon: "subprocess.Popen[bytes]", condition: Callable[[], bool], *, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
-        if daemon.poll() is not None or time.monotonic() > deadline:
-            raise DemoFailed(f"the daemon did not {what}; see its log")
+        _require(stage, daemon)
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"the daemon was not ready after {timeout_s:.0f} s{_tail(stage, 'daemon')}")
         time.sleep(POLL_S)
 
 
-def _require(process: "subprocess.Popen[bytes]", name: str, stage: Stage) -> None:
-    if process.poll() is not None:
-        raise DemoFailed(_tail(stage, name))
+def _require(stage: Stage, daemon: "subprocess.Popen[bytes]") -> None:
+    if daemon.poll() is not None:
+        raise DemoFailed(f"the daemon ended early{_tail(stage, 'daemon')}")
 
 
 def _rest(process: "subprocess.Popen[bytes]") -> None:
@@ -197,8 +196,9 @@ def _rest(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _tail(stage: Stage, name: str, lines: int = 15) -> str:
+    """The end of a child's log, below a message."""
     log = (stage.folder / f"{name}.log").read_text(errors="replace").splitlines()
-    return "\n  ".join([f"the {name} ended early:", *log[-lines:]])
+    return "\n  ".join([":", *log[-lines:]])
 
 
 def _free_port() -> int:
