@@ -102,7 +102,7 @@ def _play(stage: Stage, *, seconds: float, rate: float) -> None:
     config = load(stage.config_file, environ=stage.environment)
     with _child(stage, "daemon", ["bridge", "run", "--config", str(stage.config_file)]) as daemon:
         # From here on nothing that commits can be missed: before it, the daemon had nothing to resume from.
-        _wait(stage, daemon, lambda: _confirmed(stage) is not None, timeout_s=START_S)
+        _wait(stage, daemon, lambda: _confirmed(stage) is not None, "created its slot", timeout_s=START_S)
         journal = SqliteJournal.open(config.bridge.journal.sqlite, owner=False)
         try:
             day = ["demo.business", "--dsn", stage.erp.dsn, "--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]
@@ -126,7 +126,7 @@ def _catch_up(stage: Stage, journal: Journal, config: Config, *, daemon: "subpro
         loads = journal.position(SYSTEM)[1].get("snapshots", {}).values()
         return (_confirmed(stage) or 0) >= end and all(load.get("phase") == "done" for load in loads)
 
-    _wait(stage, daemon, caught_up, timeout_s=CATCH_UP_S)
+    _wait(stage, daemon, caught_up, "caught up", timeout_s=CATCH_UP_S)
 
 
 def _reckon(stage: Stage) -> int:
@@ -173,12 +173,14 @@ def _figures(journal: Journal, config: Config) -> dict[str, Any]:
     return overview(journal, config, now=datetime.now(UTC))
 
 
-def _wait(stage: Stage, daemon: "subprocess.Popen[bytes]", condition: Callable[[], bool], *, timeout_s: float) -> None:
+def _wait(
+    stage: Stage, daemon: "subprocess.Popen[bytes]", condition: Callable[[], bool], what: str, *, timeout_s: float
+) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         _require(stage, daemon)
         if time.monotonic() > deadline:
-            raise DemoFailed(f"the daemon was not ready after {timeout_s:.0f} s{_tail(stage, 'daemon')}")
+            raise DemoFailed(f"the daemon has not {what} within {timeout_s:.0f} s{_tail(stage, 'daemon')}")
         time.sleep(POLL_S)
 
 
