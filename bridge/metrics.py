@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -72,13 +72,14 @@ class Metrics:
 
     def record_events(self, events: EventBatch, *, now: datetime) -> None:
         """Count a journalled batch and how far behind the source it was."""
-        ops, counts = np.unique(events.batch.column("_op").to_numpy(), return_counts=True)
-        for op, count in zip(ops.tolist(), counts.tolist(), strict=True):
-            self._events.labels(events.stream, _OPS[op]).inc(count)
-        newest: datetime | None = pc.max(events.batch.column("_commit_at")).as_py()
-        if newest is not None:
-            self._last_event.labels(events.stream).set(newest.timestamp())
-            self._lag.labels(events.stream).set(max(0.0, (now - newest).total_seconds()))
+        counts = np.bincount(events.batch.column("_op").to_numpy())
+        for op in np.flatnonzero(counts).tolist():
+            self._events.labels(events.stream, _OPS[op]).inc(int(counts[op]))
+        committed = events.batch.column("_commit_at")
+        if committed.null_count < len(committed):
+            newest_s = float(committed.drop_null().view(pa.int64()).to_numpy().max()) / 1e6
+            self._last_event.labels(events.stream).set(newest_s)
+            self._lag.labels(events.stream).set(max(0.0, now.timestamp() - newest_s))
 
     def record_rejected(self, letters: NewLetters) -> None:
         """Count the rules that rejected rows broke (rejected rows only: a loop over rows is allowed here)."""

@@ -18,7 +18,7 @@ from bridge.journal.database import Database
 from bridge.journal.rows import micros, moment
 from bridge.ports import Retention, SubscriberGap
 
-_PASS_S = 0.05  # how long one pass may take before it says that more waits
+_PASS_S = 0.005  # how long one pass may take before it says that more waits: an event may be waiting behind it
 _HEADS = 1_024
 _DROPPED_BLOCKS = 64  # per transaction
 _SPARE_PAGES = 512  # free pages kept for the next appends
