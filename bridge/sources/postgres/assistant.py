@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, InternalError
 from bridge.sources.postgres import slot as slots
 from bridge.sources.postgres.findings import Finding, Level
-from bridge.sources.postgres.plan import Phase, Reread
+from bridge.sources.postgres.plan import Reread
 from bridge.sources.postgres.session import Connection, translated
-from bridge.sources.postgres.snapshot import Chunk, Table, Touched, read_chunk
+from bridge.sources.postgres.snapshot import Chunk, Obstacle, read_chunk
+from bridge.sources.postgres.tables import Capture, Tables
+from bridge.sources.postgres.touched import Watch
 
 GUARD_INTERVAL_S = 10.0
 RETRY_INTERVAL_S = 5.0
@@ -31,16 +33,24 @@ class Observation:
     forecast: slots.Forecast | None
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A re-read to work on, from its `last`."""
+
+    capture: Capture
+    reread: Reread
+    watch: Watch
+
+
 class Assistant:
     """One thread with one SQL session; the reader's thread talks to it through `plan`, `take` and `observation`."""
 
     def __init__(
         self,
-        connect: Callable[[], Connection],
+        connect: Callable[[], Tables],
         *,
         slot: str,
         limits: slots.SlotLimits,
-        touched: Touched,
         heartbeat_s: float,
         chunk_rows: int,
         rows_per_second: int,
@@ -49,15 +59,17 @@ class Assistant:
         self._connect = connect
         self._slot = slot
         self._limits = limits
-        self._touched = touched
         self._heartbeat_s = heartbeat_s
         self._chunk_rows = chunk_rows
         self._rows_per_second = rows_per_second
         self._wake = wake
         self._changed = threading.Condition()
         self._stopping = False
-        self._work: dict[str, tuple[Table, Reread]] = {}
+        self._read_at = 0.0  # when the next chunk may be read
+        self._work: dict[str, Task] = {}
+        self._blocked: dict[str, tuple[float, BridgeError]] = {}  # until when, and why
         self._chunk: Chunk | None = None
+        self.rekeyed: str | None = None  # a stream whose re-read must begin anew
         self.observation: Observation | None = None
         self.failure: BridgeError | None = None  # why it cannot work now
         self._thread = threading.Thread(target=self._run, name=f"assist-{slot}", daemon=True)
@@ -74,16 +86,13 @@ class Assistant:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
-    def plan(self, work: Mapping[str, tuple[Table, Reread]]) -> None:
-        """The re-reads to work on from now on, each from its `last`; a chunk of any other is thrown away."""
+    def plan(self, work: Mapping[str, Task]) -> None:
+        """The re-reads to work on from now on; a chunk of any other is thrown away."""
         with self._changed:
-            self._work = {
-                stream: (table, reread) for stream, (table, reread) in work.items() if reread.phase is Phase.RUNNING
-            }
+            self._work, self._blocked, self.rekeyed = dict(work), {}, None
             chunk = self._chunk
             if chunk is not None and chunk.number == self._number(chunk.table.stream):
-                table, reread = self._work[chunk.table.stream]
-                self._work[chunk.table.stream] = (table, replace(reread, last=chunk.last or reread.last))
+                self._read_on_behind(chunk)
             else:
                 self._chunk = None
             self._changed.notify()
@@ -101,44 +110,51 @@ class Assistant:
             self._changed.notify()
 
     def _number(self, stream: str) -> int | None:
-        work = self._work.get(stream)
-        return work[1].number if work else None
+        task = self._work.get(stream)
+        return task.reread.number if task else None
+
+    def _read_on_behind(self, chunk: Chunk) -> None:
+        stream = chunk.table.stream
+        task = self._work[stream]
+        reread = replace(task.reread, key=chunk.table.key_names, last=chunk.last or task.reread.last)
+        self._work[stream] = replace(task, reread=reread)
 
     def _run(self) -> None:
-        connection: Connection | None = None
-        beat_at = guard_at = read_at = 0.0
+        tables: Tables | None = None
+        beat_at = guard_at = 0.0
         while not self._stopping:
             try:
-                connection = connection or self._connect()
+                tables = tables or self._connect()
                 now = time.monotonic()
                 if self._heartbeat_s and now >= beat_at:
                     beat_at = now + self._heartbeat_s
                     with translated("writing a heartbeat"):
-                        connection.execute(_HEARTBEAT)
+                        tables.connection.execute(_HEARTBEAT)
                 if now >= guard_at:
                     guard_at = now + GUARD_INTERVAL_S
-                    self._guard(connection)
-                if now >= read_at and self._chunk is None and self._work:
-                    read_at = now + self._read(connection)
+                    self._guard(tables.connection)
+                if now >= self._read_at and self._chunk is None:
+                    self._read_at = now + self._read(tables)
                 self.failure = None
             except BridgeError as error:
                 self.failure = error
-                if connection is not None:
-                    connection.close()
-                connection = None
-                read_at = time.monotonic() + RETRY_INTERVAL_S
-            self._pause(min(beat_at if self._heartbeat_s else guard_at, guard_at), read_at)
-        if connection is not None:
-            connection.close()
+            except Exception as error:  # noqa: BLE001  a bug in here must be seen, and heartbeats and guard go on
+                self.failure = InternalError(f"the assistant failed: {type(error).__name__}")
+            if self.failure is not None and tables is not None:
+                tables.connection.close()
+                tables = None
+            self._pause(min(beat_at if self._heartbeat_s else guard_at, guard_at))
+        if tables is not None:
+            tables.connection.close()
 
-    def _pause(self, timer_at: float, read_at: float) -> None:
+    def _pause(self, timer_at: float) -> None:
         """Sleep until something is due or somebody calls."""
         with self._changed:
             now = time.monotonic()
             if self.failure is not None:
                 due_at = now + RETRY_INTERVAL_S
             elif self._work and self._chunk is None:
-                due_at = min(timer_at, read_at)
+                due_at = min(timer_at, max(self._read_at, self._unblocked_at()))
             else:
                 due_at = timer_at
             if not self._stopping and due_at > now:
@@ -151,32 +167,47 @@ class Assistant:
         forecast = slots.forecast(state, previous, self._limits) if state else None
         self.observation = Observation(state, findings, forecast)
 
-    def _read(self, connection: Connection) -> float:
+    def _unblocked_at(self) -> float:
+        """When the first of the re-reads may be worked on."""
+        return min(self._blocked[stream][0] if stream in self._blocked else 0.0 for stream in self._work)
+
+    def _read(self, tables: Tables) -> float:
         """Read the next chunk of the first re-read; returns how many seconds to wait before the one after it."""
-        with self._changed:
-            if not self._work:
-                return 0.0
-            stream, (table, reread) = next(iter(self._work.items()))
         started = time.monotonic()
-        chunk = read_chunk(
-            connection, table, number=reread.number, last=reread.last, row_limit=self._chunk_rows, touched=self._touched
-        )
-        if chunk is None:
+        with self._changed:
+            ready = (task for stream, task in self._work.items() if self._blocked.get(stream, (0.0,))[0] <= started)
+            task = next(ready, None)
+        if task is None:
+            return 0.0
+        stream = task.capture.stream
+        try:
+            chunk = read_chunk(tables, task.capture, task.reread, row_limit=self._chunk_rows, watch=task.watch)
+        except BridgeError as error:
+            if tables.connection.closed:
+                raise
+            self._blocked[stream] = started + RETRY_INTERVAL_S, error  # the other tables go on
+            return 0.0
+        if chunk is Obstacle.BLIND:
             return 0.01
         with self._changed:
-            current = self._work.get(stream)
-            if current is None or current[1] is not reread:
+            if self._work.get(stream) is not task:
                 return 0.0  # the plan changed meanwhile
-            self._chunk = chunk
-            self._work[stream] = (table, replace(reread, last=chunk.last or reread.last))
+            self._blocked.pop(stream, None)
+            if chunk is Obstacle.REKEYED:
+                self.rekeyed = stream
+                self._blocked[stream] = started + RETRY_INTERVAL_S, InternalError("its re-read was not begun anew")
+            else:
+                self._chunk = chunk
+                self._read_on_behind(chunk)
         self._wake()
-        if not self._rows_per_second:
+        if not self._rows_per_second or not isinstance(chunk, Chunk):
             return 0.0
         return max(0.0, float(chunk.columns.num_rows) / self._rows_per_second - (time.monotonic() - started))
 
     def ailments(self) -> list[Finding]:
         """What is wrong now with the slot, or with the assistant's own work."""
         found = list(self.observation.findings) if self.observation else []
-        if (failure := self.failure) is not None:
+        failures = [error for _, error in list(self._blocked.values())]
+        for failure in [*failures, self.failure] if self.failure else failures:
             found.append(Finding(Level.WARN, failure.code, self._slot, failure.detail, failure.hint))
         return found

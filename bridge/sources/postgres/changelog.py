@@ -134,12 +134,11 @@ class ChangeLog:
             if current is not None:
                 if which > 0:
                     return which
-                self._tables.forget(configured)
                 reshaped.append(configured.stream)
             captured = capture(
                 relation,
                 stream=configured.stream,
-                key_columns=self._tables.key_of(configured),
+                key_columns=configured.key_columns,
                 lookup=self._tables.lookup,
             )
             self._relations[relation.oid] = self._current[configured.stream] = captured

@@ -37,6 +37,7 @@ class State:
 
     system_id: str = ""  # of the server; a different one is a replaced server
     timeline: int = 0
+    awaits: str = ""  # the loss after which a person decides how to go on; empty: none
     partial_lsn: int = 0  # commit LSN of the transaction journalled in part; 0: none
     next_number: int = 1  # of the next re-read
     rereads: Mapping[str, Reread] = field(default_factory=dict)  # by stream
@@ -45,7 +46,14 @@ class State:
     def load(cls, stored: Mapping[str, Any]) -> "State":
         """From its JSON form; {} is the state before the first start."""
         rereads = {
-            stream: Reread(**{**kept, "phase": Phase(kept["phase"]), "last": kept["last"] and _load_key(kept["last"])})
+            stream: Reread(
+                **{
+                    **kept,
+                    "phase": Phase(kept["phase"]),
+                    "key": tuple(kept["key"]),
+                    "last": kept["last"] and _load_key(kept["last"]),
+                }
+            )
             for stream, kept in stored.get("snapshots", {}).items()
         }
         rest = {name: value for name, value in stored.items() if name != "snapshots"}
@@ -55,7 +63,7 @@ class State:
         """The JSON form; re-reads under the name operators know them by."""
         stored = asdict(self)
         stored["snapshots"] = {
-            stream: {**reread, "last": reread["last"] and _dump_key(reread["last"])}
+            stream: {**reread, "key": list(reread["key"]), "last": reread["last"] and _dump_key(reread["last"])}
             for stream, reread in stored.pop("rereads").items()
         }
         return stored

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bridge.errors import InternalError, SourceRefused
+from bridge.errors import InternalError, PositionLost, SourceRefused
 from bridge.model import Position, Window
 from bridge.resilience.failpoint import reach
 from bridge.sources.postgres import slot as slots
@@ -26,8 +26,8 @@ from bridge.sources.postgres.history import declare_gap, find_start, sound_slot
 from bridge.sources.postgres.plan import State
 from bridge.sources.postgres.rereads import Rereads, require_readable
 from bridge.sources.postgres.session import Connection, ConnectSettings, connect, translated
-from bridge.sources.postgres.snapshot import Touched
 from bridge.sources.postgres.tables import Capture, Tables
+from bridge.sources.postgres.touched import Touched
 from bridge.sources.postgres.wire import Received, Wire
 
 WINDOW_BYTES = 8 << 20
@@ -57,6 +57,7 @@ class Settings:
     chunk_rows: int = 20_000
     rows_per_second: int = 0  # of re-reads; 0: no limit
     limits: slots.SlotLimits = field(default_factory=slots.SlotLimits)
+    rereads_after_loss: bool = True  # else the gap is declared and a person decides
     prove: Callable[[Connection], None] | None = None  # raises SourceRefused where this login may not be used
 
 
@@ -67,7 +68,6 @@ class _Open:
     wire: Wire
     log: ChangeLog
     rereads: Rereads
-    touched: Touched
     assistant: Assistant
     epoch: int
     status_interval_s: float
@@ -97,6 +97,8 @@ class PostgresSource:
         """
         self.close()
         settings, kept = self._settings, State.load(state)
+        if kept.awaits:
+            raise self._undecided(kept.awaits)
         with ExitStack() as sessions:
             replication = self._session(sessions, "stream", replication=True)
             sql = self._session(sessions, "lookup")
@@ -107,20 +109,18 @@ class PostgresSource:
             start = find_start(position, kept, history, slot, name=settings.slot)
             if start is None:
                 start = slots.create(replication, settings.slot, failover=settings.failover)
-            tables = Tables(sql, settings.captures)
-            touched = Touched()
+            tables = self._tables(sql)
             assistant = Assistant(
-                lambda: connect(settings.connect, purpose="assist"),
+                lambda: self._tables(connect(settings.connect, purpose="assist")),
                 slot=settings.slot,
                 limits=settings.limits,
-                touched=touched,
                 heartbeat_s=settings.heartbeat_s,
                 chunk_rows=settings.chunk_rows,
                 rows_per_second=settings.rows_per_second,
                 wake=self._wake,
             )
             known = replace(kept, system_id=history.system_id, timeline=history.timeline)
-            rereads = Rereads(known, tables, touched, assistant)
+            rereads = Rereads(known, tables, Touched(), assistant)
             rereads.plan_first()
             rereads.hand_over()
             with translated("reading wal_sender_timeout"):
@@ -135,7 +135,6 @@ class PostgresSource:
                 wire=wire,
                 log=ChangeLog(tables, lsn=start, skip=position.at[1] if position else 0, partial_lsn=kept.partial_lsn),
                 rereads=rereads,
-                touched=touched,
                 assistant=assistant,
                 epoch=position.epoch if position else 1,
                 status_interval_s=((row[0] if row else 0) / 1000 or _DEFAULT_SENDER_TIMEOUT_S) / 3,
@@ -145,6 +144,8 @@ class PostgresSource:
 
     def renew(self, position: Position | None, state: Mapping[str, Any], cause: str) -> Window:
         """Begin a new epoch after PositionLost: a sound slot, a gap declared on every stream, re-reads planned.
+
+        Where a person is to decide, no re-read is planned and `open` refuses until the settings plan one.
 
         Returns: the window to journal before `open` is called with its position.
         Raises: SourceUnavailable, SourceRefused.
@@ -162,6 +163,7 @@ class PostgresSource:
             state=State.load(state),
             cause=cause,
             history=history,
+            rereads=self._settings.rereads_after_loss,
         )
 
     def read(self, timeout_s: float, *, is_busy: Callable[[], bool] = _never) -> Window | None:
@@ -236,6 +238,13 @@ class PostgresSource:
         if at is not None:
             at.sessions.close()
 
+    def _undecided(self, cause: str) -> PositionLost | SourceRefused:
+        """A gap was declared and nothing planned: go on as settings say now."""
+        if self._settings.rereads_after_loss:
+            return PositionLost(cause)
+        hint = f"To read its tables again and go on, set systems.{self.name}.on_position_lost to resnapshot and reload."
+        return SourceRefused(f"a gap is declared and a person decides how to go on: {cause}", hint=hint)
+
     def _session(self, sessions: ExitStack, purpose: str, *, replication: bool = False) -> Connection:
         connection = connect(self._settings.connect, purpose=purpose, replication=replication)
         sessions.callback(connection.close)
@@ -248,6 +257,9 @@ class PostgresSource:
         if not rows:
             raise SourceRefused(f"there is no publication {' or '.join(self._settings.publications)}")
         return [row[0] for row in rows]
+
+    def _tables(self, connection: Connection) -> Tables:
+        return Tables(connection, self._settings.captures, self._settings.publications)
 
     def _opened(self) -> _Open:
         if self._open is None:
@@ -293,7 +305,7 @@ class PostgresSource:
         decoded = at.log.decode(run)
         at.pending = decoded.rest
         for batch in decoded.batches:
-            at.touched.record(batch, at.log.key_names(batch.stream))
+            at.rereads.record(batch, at.log.key_names(batch.stream))
         for stream in decoded.reshaped:
             at.rereads.restart(stream)
         if not decoded.moved:

@@ -4,15 +4,17 @@ Belongs to the reader's thread. The assistant reads chunks ahead; here each is h
 stream and its progress becomes part of the source's state.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bridge.errors import SourceRefused
 from bridge.model import RawBatch
 from bridge.resilience.failpoint import reach
-from bridge.sources.postgres.assistant import Assistant
+from bridge.sources.postgres.assistant import Assistant, Task
 from bridge.sources.postgres.plan import Phase, State
-from bridge.sources.postgres.snapshot import Touched, estimate, merge
+from bridge.sources.postgres.snapshot import merge
 from bridge.sources.postgres.tables import Capture, Tables
+from bridge.sources.postgres.touched import Touched
 
 _PHASES = {"pause": Phase.PAUSED, "resume": Phase.RUNNING, "cancel": Phase.CANCELLED}
 
@@ -53,33 +55,41 @@ class Rereads:
         """Tell the assistant what to read, watching the keys of each table from before its first chunk."""
         work = {}
         for capture in self._tables.captures:
-            reread = self.state.rereads.get(capture.stream)
+            stream = capture.stream
+            reread = self.state.rereads.get(stream)
             if reread is None or reread.phase is not Phase.RUNNING:
-                self._touched.forget(capture.stream)
+                self._touched.forget(stream)
                 continue
             if not reread.of and reread.last is None:
-                row_count = estimate(self._tables.connection, capture.table)
-                self.state = self.state.move(capture.stream, of=row_count)
-            if not self._touched.watches(capture.stream):
-                self._touched.watch(capture.stream)
-            work[capture.stream] = (self._tables.describe(capture), self.state.rereads[capture.stream])
+                self.state = self.state.move(stream, of=self._tables.estimate(capture))
+            work[stream] = Task(capture, self.state.rereads[stream], self._touched.watch(stream))
         self._assistant.plan(work)
 
+    def record(self, batch: RawBatch, key: Sequence[str]) -> None:
+        """Remember a streamed batch, as far as the chunk that waits does not include it."""
+        self._touched.record(batch, key)
+        chunk = self._assistant.peek()
+        if chunk is not None and chunk.table.stream == batch.stream:
+            self._touched.watch(batch.stream).forget_seen(chunk.visibility)
+
     def merge(self, *, streamed: int) -> Merged | None:
-        """The chunk that is ready, once every transaction its snapshot includes was streamed; None before.
+        """The chunk that is ready, once every transaction its rows include was streamed; None before.
 
         Args:
             streamed: every transaction that commits before this LSN has been returned.
         """
+        if self._assistant.rekeyed is not None:
+            self.restart(self._assistant.rekeyed)
         chunk = self._assistant.peek()
         if chunk is None or chunk.high_lsn > streamed:
             return None
         stream = chunk.table.stream
-        batch = merge(chunk, self._touched.stale_rows(chunk))
+        batch = merge(chunk, self._touched.watch(stream).stale_rows(chunk.columns, chunk.visibility))
         before = self.state.rereads[stream]
         self._assistant.take()
         self.state = self.state.move(
             stream,
+            key=chunk.table.key_names,
             last=chunk.last or before.last,
             rows=before.rows + chunk.columns.num_rows,
             phase=Phase.DONE if chunk.is_final else Phase.RUNNING,
@@ -90,10 +100,10 @@ class Rereads:
         return Merged(batch, stream if chunk.is_final and before.heals else None)
 
     def restart(self, stream: str) -> None:
-        """The table's shape changed: what is read from now on needs a plan of its own."""
+        """The table is another one now than when its re-read began: what was read of it is not all there is to read."""
         reread = self.state.rereads.get(stream)
         if reread is not None and reread.phase is Phase.RUNNING:
-            self.state = replace(self.state.plan(stream, heals=reread.heals))
+            self.state = self.state.plan(stream, heals=reread.heals)
             self._touched.forget(stream)
             self.hand_over()
 

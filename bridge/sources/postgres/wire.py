@@ -19,6 +19,7 @@ from bridge.sources.postgres import lsn
 from bridge.sources.postgres.framing import EPOCH_2000_US, Run
 from bridge.sources.postgres.session import Connection, translated
 
+_DISCARD_BYTES = 1 << 20
 _STATUS = struct.Struct(">cQQQqB")
 _JOINED_MESSAGES = 1024  # few enough that their memory is used again and again: fresh pages would cost most of all
 
@@ -95,6 +96,17 @@ class Wire:
                 return True
         finally:
             received.add(messages)
+
+    def abandon(self) -> None:
+        """Cancel the query under way and throw away what it still sends."""
+        with translated("cancelling"):
+            self._connection.cancel_safe()
+        try:
+            while self.drain(Received(), _DISCARD_BYTES):
+                self.wait(1.0)
+        except SourceUnavailable:  # the server says that it was cancelled
+            if self._connection.closed:
+                raise
 
     def wait(self, timeout_s: float) -> None:
         """Return when bytes have arrived or the time is over."""
