@@ -1,7 +1,8 @@
 """The command `legacy-bridge`: arguments in, exit code out.
 
 Promises: a foreseen failure prints `error:` and `hint:` on stderr and ends with its class's exit code, never with a
-traceback; a reader that goes away (`| head`) and an interrupt end the program quietly. Imports nothing heavy.
+traceback; an unforeseen one ends with its traceback and code 70; a reader that goes away (`| head`) and an interrupt end
+the program quietly. Imports nothing heavy.
 """
 
 import os
@@ -9,7 +10,7 @@ import signal
 import sys
 
 from bridge.cli import cli, hoisted
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, InternalError
 
 
 def main() -> None:
@@ -25,6 +26,9 @@ def main() -> None:
         sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except Exception:  # noqa: BLE001 - the outermost frame: exit code 1 would say that a check has failed
+        sys.excepthook(*sys.exc_info())
+        sys.exit(InternalError.exit_code)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ on record. Then either the daemon settles it, or this process takes the journal'
 Re-reads need the daemon's session on the legacy system; without a daemon they stay queued.
 """
 
-import getpass
+import os
+import pwd
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,8 +49,11 @@ class Outcome:
 
 
 def actor() -> str:
-    """Who is asking, for the audit trail."""
-    return f"cli:{getpass.getuser()}"
+    """Who is asking, for the audit trail: the user the process runs as, whatever the environment says."""
+    try:
+        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:  # a container's user needs no name
+        return f"cli:{os.getuid()}"
 
 
 def ask(session: "Session", kind: str, args: Mapping[str, Any], *, patience_s: float = PATIENCE_S) -> Outcome:

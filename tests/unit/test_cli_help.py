@@ -1,5 +1,7 @@
 """The command line itself: its help, its options, its exit codes, its page in the docs."""
 
+import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 
 from bridge import __version__
 from bridge.cli import EXIT_CODES, cli, hoisted
+from bridge.cli.ask import actor
 from bridge.errors import BridgeError
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +98,26 @@ def test_a_mistake_prints_error_and_hint_and_no_traceback(tmp_path: Path) -> Non
     assert done.stderr.splitlines()[0] == f"error: {tmp_path / 'none.yaml'}: no such file"
     assert done.stderr.splitlines()[1].startswith("hint: ")
     assert done.stdout == ""
+
+
+def test_a_fault_of_our_own_is_70_with_a_traceback() -> None:
+    """A script must not take a crash for a failed check, which is 1."""
+    script = """
+import sys
+from bridge import __main__, cli
+cli.cli.command("broken")(lambda: 1 / 0)
+sys.argv = ["legacy-bridge", "broken"]
+__main__.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 70
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_the_audit_trail_is_told_the_real_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment can say anything; the process's user cannot."""
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    assert actor() == f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
 
 
 def test_the_version_is_the_packages() -> None:
