@@ -1,8 +1,8 @@
 """The command `legacy-bridge`: arguments in, exit code out.
 
 Promises: a foreseen failure prints `error:` and `hint:` on stderr and ends with its class's exit code, never with a
-traceback; an unforeseen one ends with its traceback and code 70; a reader that goes away (`| head`) and an interrupt end
-the program quietly. Imports nothing heavy.
+traceback; an unforeseen one ends with its traceback and code 70; a reader that goes away (`| head`) and an interrupt
+end the program quietly. Imports nothing heavy.
 """
 
 import os
