@@ -118,6 +118,7 @@ def build_source(config: Config, system: str, documents: Mapping[str, contracts.
             chunk_rows=declared.snapshot_chunk_rows,
             rows_per_second=declared.budget.snapshot_rows_per_second,
             limits=configured.slot_limits(config, system),
+            rereads_after_loss=declared.on_position_lost == "resnapshot",
             prove=partial(prove_harmless, config, system),
         )
     )
@@ -226,12 +227,12 @@ class Daemon:
         judges = build_judges(config, documents, journal)
         stop, handoff = threading.Event(), Handoff()
         flows = {}
-        for system, declared in config.systems.items():
+        for system in config.systems:
             if config.streams_of(system):
                 position, state = journal.position(system)
                 source = build_source(config, system, documents)
                 streams = frozenset(config.streams_of(system))
-                flows[system] = Flow(source, streams, position, state, declared.on_position_lost)
+                flows[system] = Flow(source, streams, position, state)
         rereads: dict[str, Callable[[str], None]] = {
             stream: partial(_control, flows[declared.system].source, stream)
             for stream, declared in config.streams.items()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -28,7 +28,9 @@ from bridge.resilience.failpoint import reach
 from bridge.resilience.retry import Backoff
 
 QUEUED_WINDOWS = 2  # of up to 8 MB each; what does not fit waits in the source's socket
-TEND_INTERVAL_S = 1.0
+POLL_INTERVAL_S = 0.05  # for operators' requests
+TEND_INTERVAL_S = 0.2  # of upkeep, when no window waits
+OVERDUE_TEND_S = 2.0  # upkeep comes first then
 
 _log = structlog.get_logger()
 
@@ -60,7 +62,6 @@ class Flow:
     streams: frozenset[str]
     position: Position | None
     state: Mapping[str, Any]
-    on_position_lost: Literal["resnapshot", "stop"] = "resnapshot"
     waiting: int = 0  # windows handed over and not yet journalled
     settled: threading.Condition = field(default_factory=threading.Condition)
 
@@ -136,6 +137,7 @@ class Pump:
             self._settle()
             source.open(self.flow.position, self.flow.state)
             self._is_open = True
+            self._board.ok(self._component)
             _log.info("source.opened", system=self.flow.name)
         window = source.read(timeout_s, is_busy=lambda: self.flow.waiting > 0)
         self._backoff.reset()
@@ -181,8 +183,6 @@ class Pump:
 
     def _begin_epoch(self, lost: PositionLost) -> bool:
         # I2: a gap is declared before anything of the new history is journalled.
-        if self.flow.on_position_lost == "stop":
-            return False
         self._settle()
         try:
             self._give(self.flow.source.renew(self.flow.position, self.flow.state, lost.detail))
@@ -222,6 +222,7 @@ class Ingest:
         self._backoff = Backoff()
         self._trouble = Repeating(_log, failed="journal.failed", recovered="journal.recovered")
         self._tend_at = time.monotonic()
+        self._poll_at = 0.0
         self._seen_version = -1
         self.turned_at = time.monotonic()
         self.failed = False  # stopped for good; health says why
@@ -244,7 +245,7 @@ class Ingest:
         taken = self._handoff.take(timeout_s=timeout_s)
         if taken is not None:
             self._take(*taken)
-        self._attend(idle=taken is None)
+        self._attend(idle=self._handoff.is_empty())
         return taken is not None
 
     def _take(self, flow: Flow, window: Window) -> None:
@@ -342,15 +343,18 @@ class Ingest:
     def _attend(self, *, idle: bool) -> None:
         """Operators' requests when somebody wrote to the journal; upkeep when there is time, or when it is overdue."""
         try:
-            version = self._journal.version()
-            if version != self._seen_version:
-                for request in self._journal.requests():
-                    perform(self._desk, request)
-                self._seen_version = version
-            waited_s = time.monotonic() - self._tend_at
-            if waited_s >= TEND_INTERVAL_S and (idle or waited_s >= 5 * TEND_INTERVAL_S):
+            now = time.monotonic()
+            if now >= self._poll_at:
+                self._poll_at = now + POLL_INTERVAL_S
+                version = self._journal.version()
+                if version != self._seen_version:
+                    for request in self._journal.requests():
+                        perform(self._desk, request)
+                    self._seen_version = version
+            waited_s = now - self._tend_at
+            if waited_s >= TEND_INTERVAL_S and (idle or waited_s >= OVERDUE_TEND_S):
                 more = self._journal.tend(self._now())
-                self._tend_at = time.monotonic() - (TEND_INTERVAL_S if more else 0.0)
+                self._tend_at = time.monotonic() - (TEND_INTERVAL_S if more and idle else 0.0)
         except BridgeError as error:
             if error.reaction != "wait":
                 raise

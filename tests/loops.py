@@ -29,6 +29,7 @@ from bridge.watch import Watch
 from demo.server import Database
 
 DEADLINE_S = 60.0
+DECLARED_WITHIN_S = 10.0  # of a loss, from when the bridge can see it
 LOGIN = "bridge_ro"
 SLOT = "legacy_bridge"
 _SHAPE = "id bigint PRIMARY KEY, name text, amount int"
@@ -59,7 +60,7 @@ schema:
 def prepare(database: Database, *streams: str) -> None:
     """What the DBA does once: here with the tables themselves."""
     tables = ", ".join(f"shop.{stream}" for stream in streams)
-    if not database.sql(f"SELECT FROM pg_roles WHERE rolname = '{LOGIN}'"):
+    if not database.sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{LOGIN}'"):
         database.sql(f"CREATE ROLE {LOGIN} LOGIN REPLICATION")
     database.sql(
         f"CREATE SCHEMA shop; {'; '.join(f'CREATE TABLE shop.{stream} ({_SHAPE})' for stream in streams)};"
@@ -147,7 +148,7 @@ class Bridge:
         source = app.build_source(config, "erp", documents)
         self.source = PostgresSource(replace(source._settings, **self._settings))
         position, state = self.journal.position("erp")
-        self.flow = Flow(self.source, frozenset(self.streams), position, state, config.systems["erp"].on_position_lost)
+        self.flow = Flow(self.source, frozenset(self.streams), position, state)
         self._stop, handoff, metrics = threading.Event(), Handoff(), Metrics()
         self.pump = Pump(self.flow, handoff, self.board, self._stop)
         control = {stream: partial(app._control, self.source, stream) for stream in self.streams}
@@ -210,6 +211,16 @@ class Bridge:
         """The gaps declared on a stream."""
         events = self.events(stream)
         return [json.loads(note) for note in events.filter(pl.col("_op") == Op.GAP)["_note"].to_list()]
+
+    def wait_gap(self, stream: str) -> dict[str, Any]:
+        """Wait for a gap; the newest of the stream."""
+        gaps = wait_for(lambda: self.gaps(stream), within_s=DECLARED_WITHIN_S, why=self.board.report)
+        newest: dict[str, Any] = gaps[-1]
+        return newest
+
+    def wait_reported(self) -> None:
+        """Wait until the server knows what the journal holds."""
+        wait_for(lambda: self.flow.position is not None and self.source._reported >= self.flow.position.at[0])
 
     def replayed(self, stream: str) -> dict[int, tuple[int, str | None, int | None]]:
         """The rows a reader of all events ends up with."""

@@ -8,20 +8,18 @@ import pyarrow as pa
 
 from bridge.model import CHANGE_COLUMNS, Op, RawBatch, Shape
 from bridge.sources.postgres import lsn
-from bridge.sources.postgres.plan import Reread
 from bridge.sources.postgres.tables import Capture
 
 
-def gap_batch(capture: Capture, *, left: int, position: int, cause: str, reread: Reread | None) -> RawBatch:
+def gap_batch(capture: Capture, *, left: int, position: int, cause: str, plan: str) -> RawBatch:
     """One gap row of a stream, without legacy columns.
 
     Args:
         left: LSN up to which the journal holds everything.
         position: LSN from which changes come again.
         cause: why, for people.
-        reread: the planned re-read that mends it; None when none is planned.
+        plan: what is done about it, for people.
     """
-    plan = f"re-read number {reread.number}" if reread else "none: ask for one with `legacy-bridge snapshot`"
     note = {"from": lsn.text(left), "to": lsn.text(position), "cause": cause, "plan": plan}
     changes = pa.RecordBatch.from_arrays(
         [

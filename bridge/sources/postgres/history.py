@@ -35,7 +35,7 @@ def find_start(
     at = position.at[0]
     if state.system_id != history.system_id:
         raise PositionLost(f"the server was replaced: system {state.system_id} is now {history.system_id}")
-    if not history.holds(at, timeline=state.timeline):
+    if not history.holds(max(at, state.partial_lsn), timeline=state.timeline):
         raise PositionLost(f"the server's history does not hold {lsn.text(at)} of timeline {state.timeline}: restored?")
     if slot is None:
         raise PositionLost(f"slot {name} is gone")
@@ -68,15 +68,17 @@ def declare_gap(
     state: State,
     cause: str,
     history: slots.History,
+    rereads: bool,
 ) -> Window:
-    """The first window of a new epoch: a gap on every stream, and the re-reads that mend it planned."""
-    renewed = replace(state, system_id=history.system_id, timeline=history.timeline, partial_lsn=0)
-    for capture in captures:
-        if is_readable(capture):
-            renewed = renewed.plan(capture.stream, heals=True)
+    """The first window of a new epoch: a gap on every stream and, with `rereads`, the re-reads that mend it planned."""
+    awaits = "" if rereads else cause
+    renewed = replace(state, system_id=history.system_id, timeline=history.timeline, partial_lsn=0, awaits=awaits)
     left = position.at[0] if position else 0
-    batches = tuple(
-        gap_batch(capture, left=left, position=start, cause=cause, reread=renewed.rereads.get(capture.stream))
-        for capture in captures
-    )
-    return Window(batches, Position(position.epoch + 1 if position else 1, (start, 0)), renewed.dump())
+    batches = []
+    for capture in captures:
+        plan = "none: the table has no key to read it by" if rereads else "none yet: a person decides"
+        if rereads and is_readable(capture):
+            renewed = renewed.plan(capture.stream, heals=True)
+            plan = f"re-read number {renewed.rereads[capture.stream].number}"
+        batches.append(gap_batch(capture, left=left, position=start, cause=cause, plan=plan))
+    return Window(tuple(batches), Position(position.epoch + 1 if position else 1, (start, 0)), renewed.dump())

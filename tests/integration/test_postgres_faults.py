@@ -1,0 +1,285 @@
+"""A server that loses our place, falls over, is replaced or fills up: nothing is lost without being declared."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from bridge.sources.postgres import lsn
+from demo.server import VERSIONS, Database, PostgresServer
+from tests.loops import SLOT, Bridge, prepare, wait_for
+
+MEGABYTE = 1 << 20
+
+
+@contextmanager
+def started(*streams: str, version: str | None = None, **settings: str) -> Iterator[Database]:
+    """A server of one's own, with a prepared database."""
+    with PostgresServer.start(version=version, settings={"fsync": "off", **settings}) as server:
+        database = Database(server, "postgres")
+        prepare(database, *streams)
+        yield database
+
+
+@contextmanager
+def started_anew(*streams: str) -> Iterator[Database]:
+    """The same, as a server with an identity of its own: `started` gives all the same, as copies of one cluster."""
+    folder = Path(tempfile.mkdtemp(prefix="legacy-bridge-pg-"))
+    try:
+        with PostgresServer.start(settings={"fsync": "off"}) as model:
+            binaries, owner = model.binaries, _owner(model.data)
+        os.chown(folder, *owner)
+        command = [str(binaries / "initdb"), "-D", str(folder / "data"), "--username=postgres", "--auth=trust"]
+        subprocess.run(
+            [*command, "--no-sync", "--no-locale", "--encoding=UTF8"],
+            check=True,
+            capture_output=True,
+            user=owner[0],
+            group=owner[1],
+            extra_groups=[],
+            cwd="/",
+        )
+        with PostgresServer.start(folder, settings={"fsync": "off"}) as server:
+            database = Database(server, "postgres")
+            prepare(database, *streams)
+            yield database
+    finally:
+        shutil.rmtree(folder)
+
+
+def fill(database: Database, stream: str = "item") -> None:
+    database.sql(f"INSERT INTO shop.{stream} SELECT i, 'name ' || i, i FROM generate_series(1, 500) i")
+
+
+def change_unseen(database: Database, stream: str = "item") -> None:
+    """Every kind of change, to be hidden by a gap."""
+    database.sql(
+        f"DELETE FROM shop.{stream} WHERE id % 7 = 0; UPDATE shop.{stream} SET amount = -1 WHERE id % 5 = 0;"
+        f" UPDATE shop.{stream} SET id = id + 10000 WHERE id % 11 = 0;"
+        f" INSERT INTO shop.{stream} SELECT i, 'late', i FROM generate_series(600, 650) i"
+    )
+
+
+def write_wal(database: Database, megabytes: int) -> None:
+    database.sql(
+        f"SELECT pg_logical_emit_message(false, 'x', repeat('x', {MEGABYTE})) FROM generate_series(1, {megabytes})"
+    )
+
+
+def assert_declared_and_healed(bridge: Bridge, *streams: str) -> None:
+    """Each stream has a gap with both ends, and after its re-read the journal says what the tables hold."""
+    for stream in streams:
+        gap = bridge.wait_gap(stream)
+        assert gap["cause"]
+        assert lsn.parse(gap["from"]) > 0
+        assert lsn.parse(gap["to"]) > 0
+        assert gap["plan"].startswith("re-read number")
+    bridge.wait_loaded()
+    bridge.wait_level(*streams)
+    assert not any(bridge.doubled(stream) for stream in streams)
+    wait_for(lambda: bridge.ailment("source:erp") is None, why=bridge.board.report)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_slot_lost_at_the_cap_is_declared_and_healed(version: str, tmp_path: Path) -> None:
+    """B1: also of what was deleted inside the gap."""
+    with started("item", "order", version=version, max_slot_wal_keep_size="64MB", wal_keep_size="0") as database:
+        fill(database)
+        fill(database, "order")
+        bridge = Bridge(tmp_path, database, "item", "order")
+        with bridge:
+            bridge.wait_loaded()
+            bridge.wait_level()
+        change_unseen(database)
+        database.sql("DELETE FROM shop.order")
+        write_wal(database, 130)
+        database.sql("SELECT pg_switch_wal(); CHECKPOINT")
+        assert database.sql("SELECT wal_status FROM pg_replication_slots") == [("lost",)]
+        with bridge:
+            assert_declared_and_healed(bridge, "item", "order")
+            assert not bridge.replayed("order")
+            change_unseen(database, "order")
+            database.sql("DELETE FROM shop.item WHERE id > 10000")
+            bridge.wait_level()
+
+
+@pytest.mark.skipif(next(iter(VERSIONS), "0") < "18", reason="idle_replication_slot_timeout is of PostgreSQL 18")
+def test_a_slot_taken_for_idleness_is_declared_and_healed(tmp_path: Path) -> None:
+    """B2."""
+    with started("item", idle_replication_slot_timeout="2s") as database:
+        fill(database)
+        bridge = Bridge(tmp_path, database, "item")
+        with bridge:
+            bridge.wait_loaded()
+        change_unseen(database)
+        idle = "SELECT now() > inactive_since + interval '2 s' FROM pg_replication_slots"
+        wait_for(lambda: database.sql(idle) == [(True,)])
+        database.sql("CHECKPOINT")
+        assert database.sql("SELECT invalidation_reason FROM pg_replication_slots") == [("idle_timeout",)]
+        with bridge:
+            assert_declared_and_healed(bridge, "item")
+
+
+@pytest.mark.parametrize("run", [*range(3), *(pytest.param(n, marks=pytest.mark.soak) for n in range(3, 20))])
+def test_a_slot_recreated_under_its_name_is_noticed(database: Database, tmp_path: Path, run: int) -> None:
+    """B3: whether or not anything was changed meanwhile, before or after the new slot began."""
+    prepare(database, "item")
+    fill(database)
+    slot = f"slot_{database.name}"
+    bridge = Bridge(tmp_path, database, "item", postgres={"slot": slot})
+    with bridge:
+        bridge.wait_loaded()
+    if run % 3 != 1:
+        change_unseen(database)
+    database.sql(f"SELECT pg_drop_replication_slot('{slot}')")
+    database.sql(f"SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")
+    if run % 3 == 2:
+        database.sql("DELETE FROM shop.item WHERE id < 50")
+    with bridge:
+        assert_declared_and_healed(bridge, "item")
+        assert len(bridge.gaps("item")) == 1
+
+
+def test_a_slot_dropped_under_the_running_bridge_is_declared_and_healed(database: Database, tmp_path: Path) -> None:
+    prepare(database, "item")
+    fill(database)
+    slot = f"slot_{database.name}"
+    with Bridge(tmp_path, database, "item", postgres={"slot": slot}) as bridge:
+        bridge.wait_loaded()
+
+        def is_dropped() -> bool:
+            database.sql(
+                f"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{slot}'"
+            )
+            try:
+                database.sql(f"SELECT pg_drop_replication_slot('{slot}')")
+            except psycopg.errors.ObjectInUse:
+                return False
+            return True
+
+        wait_for(is_dropped)
+        change_unseen(database)
+        assert_declared_and_healed(bridge, "item")
+
+
+def test_a_person_decides_where_the_operator_wants_it(database: Database, tmp_path: Path) -> None:
+    """`on_position_lost: stop` declares the gap once, stands still over restarts, and goes on when told to."""
+    prepare(database, "item")
+    fill(database)
+    slot = f"slot_{database.name}"
+    bridge = Bridge(tmp_path, database, "item", postgres={"slot": slot}, system={"on_position_lost": "stop"})
+    with bridge:
+        bridge.wait_loaded()
+    database.sql(f"SELECT pg_drop_replication_slot('{slot}')")
+    change_unseen(database)
+    with bridge:
+        (gap,) = wait_for(lambda: bridge.gaps("item"))
+        assert "person" in gap["plan"]
+        ailment = wait_for(lambda: (found := bridge.ailment("source:erp")) and "person" in found.what and found)
+        assert "on_position_lost" in ailment.action
+        wait_for(lambda: not bridge._threads[0].is_alive())
+    with bridge:
+        wait_for(lambda: not bridge._threads[0].is_alive())
+        assert bridge.gaps("item") == [gap]
+        assert not bridge.is_level()
+    bridge.system["on_position_lost"] = "resnapshot"
+    with bridge:
+        wait_for(lambda: len(bridge.gaps("item")) == 2)
+        assert_declared_and_healed(bridge, "item")
+
+
+def test_a_journal_restored_from_a_backup_is_noticed_and_healed(database: Database, tmp_path: Path) -> None:
+    """A10: the slot is ahead of it, so what is missing cannot be sent again."""
+    prepare(database, "item")
+    fill(database)
+    slot = f"slot_{database.name}"
+    bridge = Bridge(tmp_path, database, "item", postgres={"slot": slot})
+    with bridge:
+        bridge.wait_loaded()
+        bridge.journal.backup(tmp_path / "old.db")
+        change_unseen(database)
+        bridge.wait_level()
+        bridge.wait_reported()
+    for name in ("journal.db", "journal.db-wal", "journal.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    shutil.copy(tmp_path / "old.db", bridge.journal_file)
+    with bridge:
+        assert_declared_and_healed(bridge, "item")
+
+
+def test_a_copied_state_folder_is_noticed_and_healed(database: Database, tmp_path: Path) -> None:
+    """A10: an old copy of the whole folder put back, as an administrator would."""
+    prepare(database, "item")
+    fill(database)
+    slot = f"slot_{database.name}"
+    folder = tmp_path / "now"
+    folder.mkdir()
+    bridge = Bridge(folder, database, "item", postgres={"slot": slot})
+    with bridge:
+        bridge.wait_loaded()
+    shutil.copytree(folder, tmp_path / "old")
+    with bridge:
+        change_unseen(database)
+        bridge.wait_level()
+        bridge.wait_reported()
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "old", folder)
+    with bridge:
+        assert_declared_and_healed(bridge, "item")
+
+
+def test_another_server_under_the_same_address_is_noticed_and_healed(tmp_path: Path) -> None:
+    with started("item") as old, started_anew("item") as new:
+        fill(old)
+        bridge = Bridge(tmp_path, old, "item")
+        with bridge:
+            bridge.wait_loaded()
+        fill(new)
+        change_unseen(new)
+        new.sql(f"SELECT pg_create_logical_replication_slot('{SLOT}', 'pgoutput')")
+        bridge.database = new
+        bridge.postgres["port"] = new.server.port
+        with bridge:
+            assert_declared_and_healed(bridge, "item")
+            assert "replaced" in bridge.gaps("item")[0]["cause"]
+
+
+@pytest.mark.parametrize("keeps_slot", [True, False], ids=["cold copy", "without slots"])
+def test_a_server_put_back_to_an_older_day_is_noticed_and_healed(tmp_path: Path, keeps_slot: bool) -> None:  # noqa: FBT001
+    """Its history no longer holds what we have read; what it lost is lost for us too, as deletes."""
+    with started("item") as database:
+        fill(database)
+        bridge = Bridge(tmp_path, database, "item")
+        with bridge:
+            bridge.wait_loaded()
+        server = database.server
+        server.stop()
+        backup = server.folder / "backup"
+        shutil.copytree(server.data, backup)
+        server.start_again()
+        with bridge:
+            change_unseen(database)
+            bridge.wait_level()
+        server.stop()
+        shutil.rmtree(server.data)
+        shutil.copytree(backup, server.data)
+        if not keeps_slot:  # as pg_basebackup and pg_dump leave it
+            shutil.rmtree(server.data / "pg_replslot" / SLOT)
+        for path in (server.data, *server.data.rglob("*")):
+            os.chown(path, *_owner(server.folder))
+        server.start_again()
+        if not keeps_slot:  # and lived on, past where we were
+            write_wal(database, 1)
+        with bridge:
+            assert_declared_and_healed(bridge, "item")
+            assert ("does not hold" if keeps_slot else "is gone") in bridge.gaps("item")[0]["cause"]
+
+
+def _owner(folder: Path) -> tuple[int, int]:
+    return folder.stat().st_uid, folder.stat().st_gid
