@@ -84,7 +84,7 @@ class Rereads:
         if chunk is None or chunk.high_lsn > streamed:
             return None
         stream = chunk.table.stream
-        batch = merge(chunk, self._touched.watch(stream).stale_rows(chunk.columns, chunk.visibility))
+        batch = merge(chunk, self._touched.watch(stream))
         before = self.state.rereads[stream]
         self._assistant.take()
         self.state = self.state.move(

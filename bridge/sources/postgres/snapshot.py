@@ -19,8 +19,8 @@ from psycopg import sql
 
 from bridge.model import CHANGE_COLUMNS, Marks, Op, RawBatch
 from bridge.sources.postgres import lsn
-from bridge.sources.postgres.assembly import take_marks
 from bridge.sources.postgres.columns import decode
+from bridge.sources.postgres.completion import concat
 from bridge.sources.postgres.copytext import walk_text
 from bridge.sources.postgres.plan import Reread
 from bridge.sources.postgres.session import Connection, read_only, translated
@@ -105,11 +105,18 @@ def read_chunk(tables: Tables, capture: Capture, reread: Reread, *, row_limit: i
     )
 
 
-def merge(chunk: Chunk, stale: NDArray[np.bool_]) -> RawBatch:
-    """The chunk as read events, less its stale rows."""
-    rows = np.flatnonzero(~stale)
-    count = rows.size
-    columns = chunk.columns if count == stale.size else chunk.columns.take(pa.array(rows))
+def merge(chunk: Chunk, watch: Watch) -> RawBatch:
+    """The chunk as read events, less its stale rows, but for values that no change has."""
+    stale = watch.stale_rows(chunk.columns, chunk.visibility)
+    batch = _events(chunk)
+    if not stale.any():
+        return batch
+    needed = watch.left_out(batch.take(np.flatnonzero(stale)))
+    return concat([batch.take(np.flatnonzero(~stale)), *needed])
+
+
+def _events(chunk: Chunk) -> RawBatch:
+    count = chunk.columns.num_rows
     changes = pa.RecordBatch.from_arrays(
         [
             pa.array(np.full(count, Op.READ, np.uint8)),
@@ -123,7 +130,7 @@ def merge(chunk: Chunk, stale: NDArray[np.bool_]) -> RawBatch:
         ],
         schema=CHANGE_COLUMNS,
     )
-    return RawBatch(chunk.table.stream, chunk.table.shape, changes, columns, take_marks(chunk.marks, rows, stale.size))
+    return RawBatch(chunk.table.stream, chunk.table.shape, changes, chunk.columns, chunk.marks)
 
 
 def _query(table: Table, last: Sequence[str] | None, row_limit: int) -> sql.Composed:

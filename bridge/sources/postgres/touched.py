@@ -14,9 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bridge.model import Op, RawBatch
+from bridge.sources.postgres.completion import Key, Partials, complete, keys_of
 from bridge.sources.postgres.visibility import Visibility
 
 _REMEMBERED_TRANSACTIONS = 65_536
+_PLACE = "place among the changes watched"
 
 
 @dataclass(slots=True)
@@ -27,8 +29,12 @@ class Watch:
     """
 
     before: NDArray[np.uint64]  # transactions streamed not long before, until a snapshot has included them all
-    touched: list[tuple[NDArray[np.uint64], pa.RecordBatch]] = field(default_factory=list)  # transactions, keys
+    touched: list[tuple[NDArray[np.uint64], pa.RecordBatch]] = field(
+        default_factory=list
+    )  # transactions, keys and places
     truncated: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    partials: Partials = field(default_factory=Partials)
+    _count: int = 0  # changes recorded
 
     def is_blind(self, visibility: Visibility) -> bool:
         """Whether a snapshot misses a transaction that was streamed before the keys were watched.
@@ -42,7 +48,11 @@ class Watch:
 
     def record(self, raw: RawBatch, xids: NDArray[np.uint64], key: Sequence[str]) -> None:
         """Remember the keys of a streamed batch."""
-        self.touched.append((xids, raw.columns.select(list(key))))
+        places = np.arange(self._count, self._count + raw.row_count)
+        self._count += raw.row_count
+        keys = raw.columns.select(list(key)).append_column(_PLACE, pa.array(places))
+        self.touched.append((xids, keys))
+        self.partials.record(raw, places)
         truncates = raw.changes.column("_op").to_numpy() == Op.TRUNCATE
         self.truncated = np.concatenate((self.truncated, np.unique(xids[truncates])))
 
@@ -55,16 +65,32 @@ class Watch:
             for (xids, keys), mask in zip(self.touched, masks, strict=True)
             if mask.any()
         ]
+        self.partials.forget_seen(visibility)
 
     def stale_rows(self, columns: pa.RecordBatch, visibility: Visibility) -> NDArray[np.bool_]:
         """Which rows of a chunk are older than what was streamed."""
         self.forget_seen(visibility)
         stale = np.full(columns.num_rows, self.truncated.size > 0)
         if self.touched and columns.num_rows and not self.truncated.size:
-            touched = _frame([keys for _, keys in self.touched]).unique()
+            touched = _frame([keys for _, keys in self.touched]).drop(_PLACE).unique()
             rows = _frame([columns.select(touched.columns)]).with_row_index("row")
             stale[rows.join(touched, on=touched.columns, how="semi")["row"].to_numpy()] = True
         return stale
+
+    def left_out(self, stale: RawBatch) -> list[RawBatch]:
+        """The stale rows of a chunk that are needed all the same, as they now are; see `completion`."""
+        if not self.touched or self.truncated.size:
+            return []
+        key = [name for name in self.touched[0][1].schema.names if name != _PLACE]
+        wanted = self.partials.keys(key)
+        if not wanted:
+            return []
+        seen: dict[Key, tuple[int, int]] = {}
+        for _, keys in self.touched:
+            for place, one in zip(keys.column(_PLACE).to_pylist(), keys_of(keys, key), strict=True):
+                if one in wanted:
+                    seen[one] = (seen.get(one, (0, 0))[0] + 1, place)
+        return complete(self.partials, stale, key, seen)
 
 
 @dataclass(slots=True)
