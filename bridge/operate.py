@@ -64,6 +64,7 @@ def perform(desk: Desk, request: Request) -> None:
             raise
         desk.journal.settle(request.id, ok=False, result={"error": error.detail, "hint": error.hint})
         return
+    reach("operate.before_settle")
     desk.journal.settle(request.id, ok=True, result=result)
 
 
@@ -101,7 +102,7 @@ def _resume(desk: Desk, request: Request) -> dict[str, Any]:
         ruling = judge.check(raw, epoch=parked[0].epoch)
         shape = raw.shape if raw.shape.columns else judge.state.shape
         state = StreamState(judge.stream, judge.state.phase, judge.state.since, judge.state.why, shape)
-        reach("operate.before_replay")
+        reach("operate.before_resume")
         _commit(
             desk,
             judge,

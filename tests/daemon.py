@@ -323,6 +323,25 @@ class Daemon:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def request(self, kind: str, **args: Any) -> int:  # noqa: ANN401  as the command line leaves them
+        """Leave a request in the journal without waiting for its outcome; returns its number."""
+        with self.journal() as journal:
+            return journal.request(kind, args, "test")
+
+    def wait_settled(self, number: int) -> Mapping[str, Any]:
+        """Wait for the outcome of a request."""
+
+        def settled() -> list[Mapping[str, Any]]:
+            with self.journal() as journal:
+                return [
+                    request.result or {}
+                    for request in journal.requests(open_only=False)
+                    if request.id == number and request.settled_at is not None
+                ]
+
+        found: list[Mapping[str, Any]] = wait_for(settled, why=self.log_tail)
+        return found[0]
+
     # -- what is journalled
 
     @contextmanager
@@ -347,6 +366,16 @@ class Daemon:
         """What the journal holds of a stream's changes, in order: operation and id; re-read rows are left out."""
         found = self.events(stream).filter(pl.col("_snapshot").is_null() & pl.col("id").is_not_null())
         return [(Op(op).word, number) for op, number in found.select("_op", "id").iter_rows()]
+
+    def doubled(self, stream: str) -> list[tuple[Any, ...]]:
+        """What identifies events that are in the journal more than once."""
+        identity = ["epoch", "_snapshot", "_position", "_tx_index", "_op", "_key"]
+        events = self.events(stream)
+        if not len(events):
+            return []
+        log = events.filter(pl.col("_snapshot").is_null()).select(identity)
+        read = events.filter(pl.col("_snapshot").is_not_null()).select("_snapshot", "_key")
+        return [row for part in (log, read) for row, count in Counter(part.iter_rows()).items() if count > 1]
 
     def rows(self, stream: str) -> dict[int, tuple[str | None, int | None]]:
         """The rows a reader of all events ends up with."""
@@ -459,6 +488,7 @@ def reckon(daemon: Daemon, stream: str, loads: Sequence[Load], *, within_s: floa
     )
     found = daemon.changes(stream)
     assert Counter(found) == Counter(expected), f"doubled: {(Counter(found) - Counter(expected)).most_common(20)}"
+    assert daemon.doubled(stream) == []
     place = {change: index for index, change in enumerate(found)}
     for number in {number for _, number in found}:
         places = [place[word, number] for word in ("created", "updated", "deleted") if (word, number) in place]
