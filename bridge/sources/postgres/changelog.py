@@ -17,7 +17,7 @@ from bridge.sources.postgres.assembly import assemble
 from bridge.sources.postgres.framing import RELATION, TRUNCATE, XLOG_HEADER, Frames, Run, Transaction, big_endian, frame
 from bridge.sources.postgres.relation import Captured, capture, parse
 from bridge.sources.postgres.reselect import fill_unchanged
-from bridge.sources.postgres.tables import Tables
+from bridge.sources.postgres.tables import Capture, Tables
 
 _KEEPALIVE, _KEEPALIVE_SIZE = ord("k"), 18
 
@@ -94,11 +94,11 @@ class ChangeLog:
             rest = run.behind(int(starts[end]) - XLOG_HEADER)
             frames = frame(run.buffer, starts[:end], self._transaction)
         batches = self._batches(frames, self._is_new(frames))
+        before = self.at
         self._advance(frames)
         if idle_lsn and rest is None and not self._transaction.is_open:
             self.streamed = max(self.streamed, idle_lsn)
-        moved = frames.committed_lsn is not None or bool(frames.changes.size)
-        return Decoded(tuple(batches), moved, rest, tuple(reshaped))
+        return Decoded(tuple(batches), self.at != before, rest, tuple(reshaped))
 
     def _read_keepalives(self, run: Run) -> tuple[NDArray[np.bool_], int]:
         """Which messages are data, and up to where the server has sent everything if it said so last.
@@ -124,7 +124,7 @@ class ChangeLog:
             more = frames.starts[which + 1 :]
             stop = int(more[0]) - XLOG_HEADER if more.size else frames.buffer.size
             relation = parse(frames.buffer[start:stop].tobytes())
-            configured = self._tables.capture_of(relation.qualified)
+            configured = self._tables.capture_of(relation.qualified) or self._renamed(relation.oid)
             if configured is None:
                 self._relations[relation.oid] = None
                 continue
@@ -143,6 +143,11 @@ class ChangeLog:
             )
             self._relations[relation.oid] = self._current[configured.stream] = captured
         return None
+
+    def _renamed(self, oid: int) -> Capture | None:
+        """The capture of a relation that was one of ours: under its new name its shape is another, so it is drift."""
+        known = self._relations.get(oid)
+        return self._tables.capture_for(known.stream) if known else None
 
     def _is_new(self, frames: Frames) -> NDArray[np.bool_]:
         """Which changes the journal does not hold. # I4: each exactly once, also from inside a transaction."""
@@ -183,9 +188,9 @@ class ChangeLog:
             if oid in truncated:
                 which = np.sort(np.concatenate((which, np.array(truncated[oid], np.int64))))
             batch = assemble(frames, captured, which)
-            configured = self._tables.capture_of(captured.relation.qualified)
-            if batch.marks and configured is not None and configured.reselects:
-                batch = fill_unchanged(self._tables.connection, batch, captured)
+            if batch.marks and self._tables.capture_for(captured.stream).reselects:
+                unfinished = frames.last.final_lsn if frames.last.is_open else 0
+                batch = fill_unchanged(self._tables.connection, batch, captured, unfinished=unfinished)
             batches.append(batch)
         return batches
 

@@ -1,14 +1,17 @@
 """Fetch values the change log left out because they did not change (TOAST), where that is exact.
 
-A row's present value belongs to a change only if the row was not written since: then its xmin is the change's own
-transaction. Any other row keeps its mark, since a later change of it is on its way. So no field is ever newer than its
-event (I5). A change made inside a savepoint has another xmin and keeps its mark too.
+A row's present value belongs to a change only if the row was not written since: its xmin is the change's transaction,
+and the change is the last one of its key in it. Any other row keeps its mark, since a later change of it is on its way.
+So no field is ever newer than its event (I5). A change made inside a savepoint has another xmin: it keeps its mark too.
 """
 
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from psycopg import sql
 
 from bridge.model import Mark, Marks, RawBatch
@@ -19,14 +22,20 @@ from bridge.sources.postgres.tuples import NULL, TEXT, Cells
 from bridge.sources.postgres.types import PgType
 
 
-def fill_unchanged(connection: Connection, batch: RawBatch, captured: Captured) -> RawBatch:
+def fill_unchanged(connection: Connection, batch: RawBatch, captured: Captured, *, unfinished: int) -> RawBatch:
     """The batch with unchanged values filled where the table still holds exactly that version of the row.
 
+    Args:
+        unfinished: commit LSN of a transaction of which more is to come; 0 for none.
     Raises: SourceUnavailable, SourceRefused when the table may not be read.
     """
+    key = batch.columns.select([captured.shape.columns[number].name for number in captured.key])
+    if not captured.key or any(pa.types.is_list(column.type) for column in key.columns):
+        return batch
+    is_last = _last_of_key(batch.changes, key) & (batch.changes.column("_position").to_numpy() != unfinished)
     missing = {name: marks.rows[marks.kinds == Mark.UNCHANGED] for name, marks in batch.marks.items()}
-    missing = {name: rows for name, rows in missing.items() if rows.size}
-    if not missing or not captured.key:
+    missing = {name: rows[is_last[rows]] for name, rows in missing.items() if is_last[rows].any()}
+    if not missing:
         return batch
     rows = np.unique(np.concatenate(list(missing.values())))
     found = _select(connection, captured, batch.take(rows), list(missing))
@@ -36,6 +45,13 @@ def fill_unchanged(connection: Connection, batch: RawBatch, captured: Captured) 
         if known:
             batch = _fill(batch, name, captured.types[captured.shape.names().index(name)], known)
     return batch
+
+
+def _last_of_key(changes: pa.RecordBatch, key: pa.RecordBatch) -> NDArray[np.bool_]:
+    """Which changes are the last ones of their key in their transaction."""
+    table = pa.table([changes.column("_tx"), *key.columns], names=["_tx", *(str(n) for n in range(key.num_columns))])
+    frame = pl.DataFrame(pl.from_arrow(table))
+    return frame.select(pl.struct(pl.all()).is_last_distinct()).to_series().to_numpy()
 
 
 def _select(
@@ -59,10 +75,20 @@ def _select(
         table=sql.Identifier(captured.relation.schema, captured.relation.name),
         match=match,
     )
-    texts = [[str(value) for value in column.to_pylist()] for column in parameters]
+    texts = [_texts(column) for column in parameters]
     with translated(f"re-selecting from {captured.relation.qualified}"), read_only(connection):
         rows = connection.execute(query, texts).fetchall()
     return {int(row[0]) - 1: [_bytes(value) for value in row[1:]] for row in rows}
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    """Values as the server reads them; None, which matches no row, for a time before the year 1."""
+    if pa.types.is_large_binary(column.type):
+        return [None if value is None else rf"\x{value.hex()}" for value in column.to_pylist()]
+    texts = column.cast(pa.large_string())
+    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+        texts = pc.if_else(pc.greater(pc.year(column), 0), texts, None)
+    return list(texts.to_pylist())
 
 
 def _bytes(value: str | None) -> bytes | None:
