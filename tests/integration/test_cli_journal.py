@@ -179,13 +179,14 @@ def test_a_file_of_columns_holds_every_event(project: Project, tmp_path: Path, k
 
 
 def test_a_file_of_columns_has_the_union_of_the_contracts_fields(project: Project, tmp_path: Path) -> None:
-    """A field that a later contract version added is null in older rows."""
+    """A field that one contract version added and the next took away is null in the rows of the others."""
     with project.owned() as journal:
         newer = orders(11, 1)
         batch = newer.batch.append_column("channel", pa.array(["web"], pa.large_string()))
         journal.append(Commit(events=(EventBatch(stream="orders", epoch=1, contract="1.1.0", batch=batch),)))
+        journal.append(Commit(events=(orders(12, 1),)))
     project.run("events", "orders", "--parquet", str(tmp_path / "all.parquet"))
-    assert pq.read_table(tmp_path / "all.parquet").column("channel").to_pylist() == [None] * 10 + ["web"]
+    assert pq.read_table(tmp_path / "all.parquet").column("channel").to_pylist() == [None] * 10 + ["web", None]
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(project: Project, tmp_path: Path) -> None:
