@@ -1,21 +1,18 @@
 """A whole bridge inside the test's process: the daemon's own loops in threads, on a real journal and a real server.
 
 Built from a configuration file and contracts as the daemon builds itself; only signals, pages and the process are left
-out. Every table has one shape: `shop.<stream> (id bigint PRIMARY KEY, name text, amount int)`.
+out. The tables are those of `tests.daemon`.
 """
 
 import json
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import polars as pl
-import yaml
 
 from bridge import app, operate
 from bridge.config.load import load
@@ -27,55 +24,9 @@ from bridge.model import Op
 from bridge.sources.postgres.reader import PostgresSource
 from bridge.watch import Watch
 from demo.server import Database
+from tests.daemon import DEADLINE_S, Daemon, wait_for
 
-DEADLINE_S = 60.0
 DECLARED_WITHIN_S = 10.0  # of a loss, from when the bridge can see it
-LOGIN = "bridge_ro"
-SLOT = "legacy_bridge"
-_SHAPE = "id bigint PRIMARY KEY, name text, amount int"
-_CONTRACT = """
-apiVersion: v3.1.0
-kind: DataContract
-id: shop-{stream}
-name: {stream}
-version: 1.0.0
-status: active
-description: {{purpose: What is on the shelf.}}
-slaProperties:
-  - {{property: errorRate, value: 50, unit: percent, description: Rows rejected.,
-     customProperties: [{{property: bridge.validity_window, value: 1h}}]}}
-schema:
-  - name: {stream}
-    physicalName: shop.{stream}
-    logicalType: object
-    description: One row per article.
-    properties:
-      - {{name: id, description: Its number., logicalType: integer, primaryKey: true, primaryKeyPosition: 1}}
-      - {{name: name, description: What it is called., logicalType: string}}
-      - {{name: amount, description: How many there are., logicalType: integer,
-         customProperties: [{{property: bridge.unit, value: piece}}]}}
-"""
-
-
-def prepare(database: Database, *streams: str) -> None:
-    """What the DBA does once: here with the tables themselves."""
-    tables = ", ".join(f"shop.{stream}" for stream in streams)
-    if not database.sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{LOGIN}'"):
-        database.sql(f"CREATE ROLE {LOGIN} LOGIN REPLICATION")
-    database.sql(
-        f"CREATE SCHEMA shop; {'; '.join(f'CREATE TABLE shop.{stream} ({_SHAPE})' for stream in streams)};"
-        f" GRANT USAGE ON SCHEMA shop TO {LOGIN}; GRANT SELECT ON {tables} TO {LOGIN};"
-        f" CREATE PUBLICATION legacy_bridge FOR TABLE {tables}"
-    )
-
-
-def wait_for(what: Callable[[], Any], *, within_s: float = DEADLINE_S, why: Callable[[], object] = lambda: "") -> Any:  # noqa: ANN401  the answer
-    """Ask until the answer is true; other threads and processes act in their own time."""
-    deadline = time.monotonic() + within_s
-    while not (answer := what()):
-        assert time.monotonic() < deadline, why()
-        time.sleep(0.02)
-    return answer
 
 
 class Bridge:
@@ -85,65 +36,33 @@ class Bridge:
         folder: for configuration, contracts and journal; the journal stays there over `stop` and `start`.
         database: the legacy one, `prepare`d.
         streams: tables below `shop`.
-        postgres: keys of the system's `postgres` section, over host, port, database and user.
-        system: other keys of the system.
         settings: fields of the source's settings that have no key.
+
+    Attributes:
+        daemon: the same configuration, to be run as a process.
+        system: the system's section of it; takes effect with the next start.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        database: Database,
-        *streams: str,
-        postgres: Mapping[str, Any] | None = None,
-        system: Mapping[str, Any] | None = None,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, database: Database, *streams: str, **settings: Any) -> None:  # noqa: ANN401  as above
         self.database = database
         self.streams = streams
-        self.path = folder / "bridge.yaml"
+        self.daemon = Daemon(folder, database, *streams)
+        self.system: dict[str, Any] = self.daemon.document["systems"]["erp"]
         self.board = HealthBoard()
-        self.postgres: dict[str, Any] = {
-            "host": database.server.host,
-            "port": database.server.port,
-            "database": database.name,
-            "user": LOGIN,
-            "slot": SLOT,
-            **(postgres or {}),
-        }
-        self.system: dict[str, Any] = {"allow": ["public_temp", "unlimited_slot"], **(system or {})}
-        self._settings = settings or {}
-        for stream in streams:
-            (folder / f"{stream}.odcs.yaml").write_text(_CONTRACT.format(stream=stream))
+        self._settings = settings
 
     @property
-    def journal_file(self) -> Path:
-        """Where events are kept."""
-        return self.path.parent / "journal.db"
-
-    def write_config(self) -> None:
-        """The file an operator would have written."""
-        document = {
-            "bridge": {
-                "name": "test",
-                "type_prefix": "com.example",
-                "journal": {"sqlite": "journal.db"},
-                "http": {"port": 0},
-            },
-            "systems": {"erp": {"postgres": self.postgres, **self.system}},
-            "streams": {
-                stream: {"system": "erp", "log": f"shop.{stream}", "contract": f"{stream}.odcs.yaml"}
-                for stream in self.streams
-            },
-        }
-        self.path.write_text(yaml.safe_dump(document))
+    def postgres(self) -> dict[str, Any]:
+        """The system's `postgres` section."""
+        section: dict[str, Any] = self.system["postgres"]
+        return section
 
     def start(self) -> Self:
         """Start the loops, as the daemon does."""
-        self.write_config()
-        config = load(self.path)
+        self.daemon.write()
+        config = load(self.daemon.path)
         documents = app.load_contracts(config)
-        self.journal = SqliteJournal.open(self.journal_file, owner=True)
+        self.journal = SqliteJournal.open(self.daemon.journal_file, owner=True)
         judges = app.build_judges(config, documents, self.journal)
         source = app.build_source(config, "erp", documents)
         self.source = PostgresSource(replace(source._settings, **self._settings))

@@ -13,7 +13,8 @@ import pytest
 
 from bridge.sources.postgres import lsn
 from demo.server import VERSIONS, Database, PostgresServer
-from tests.loops import SLOT, Bridge, prepare, wait_for
+from tests.daemon import prepare, wait_for
+from tests.loops import Bridge
 
 MEGABYTE = 1 << 20
 
@@ -60,7 +61,7 @@ def fill(database: Database, stream: str = "item") -> None:
 def change_unseen(database: Database, stream: str = "item") -> None:
     """Every kind of change, to be hidden by a gap."""
     database.sql(
-        f"DELETE FROM shop.{stream} WHERE id % 7 = 0; UPDATE shop.{stream} SET amount = -1 WHERE id % 5 = 0;"
+        f"DELETE FROM shop.{stream} WHERE id % 7 = 0; UPDATE shop.{stream} SET amount = 7 WHERE id % 5 = 0;"
         f" UPDATE shop.{stream} SET id = id + 10000 WHERE id % 11 = 0;"
         f" INSERT INTO shop.{stream} SELECT i, 'late', i FROM generate_series(600, 650) i"
     )
@@ -131,14 +132,13 @@ def test_a_slot_recreated_under_its_name_is_noticed(database: Database, tmp_path
     """B3: whether or not anything was changed meanwhile, before or after the new slot began."""
     prepare(database, "item")
     fill(database)
-    slot = f"slot_{database.name}"
-    bridge = Bridge(tmp_path, database, "item", postgres={"slot": slot})
+    bridge = Bridge(tmp_path, database, "item")
     with bridge:
         bridge.wait_loaded()
     if run % 3 != 1:
         change_unseen(database)
-    database.sql(f"SELECT pg_drop_replication_slot('{slot}')")
-    database.sql(f"SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")
+    database.sql(f"SELECT pg_drop_replication_slot('{bridge.daemon.slot}')")
+    database.sql(f"SELECT pg_create_logical_replication_slot('{bridge.daemon.slot}', 'pgoutput')")
     if run % 3 == 2:
         database.sql("DELETE FROM shop.item WHERE id < 50")
     with bridge:
@@ -149,16 +149,16 @@ def test_a_slot_recreated_under_its_name_is_noticed(database: Database, tmp_path
 def test_a_slot_dropped_under_the_running_bridge_is_declared_and_healed(database: Database, tmp_path: Path) -> None:
     prepare(database, "item")
     fill(database)
-    slot = f"slot_{database.name}"
-    with Bridge(tmp_path, database, "item", postgres={"slot": slot}) as bridge:
+    with Bridge(tmp_path, database, "item") as bridge:
         bridge.wait_loaded()
 
         def is_dropped() -> bool:
             database.sql(
-                f"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{slot}'"
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+                f" WHERE slot_name = '{bridge.daemon.slot}'"
             )
             try:
-                database.sql(f"SELECT pg_drop_replication_slot('{slot}')")
+                database.sql(f"SELECT pg_drop_replication_slot('{bridge.daemon.slot}')")
             except psycopg.errors.ObjectInUse:
                 return False
             return True
@@ -172,11 +172,11 @@ def test_a_person_decides_where_the_operator_wants_it(database: Database, tmp_pa
     """`on_position_lost: stop` declares the gap once, stands still over restarts, and goes on when told to."""
     prepare(database, "item")
     fill(database)
-    slot = f"slot_{database.name}"
-    bridge = Bridge(tmp_path, database, "item", postgres={"slot": slot}, system={"on_position_lost": "stop"})
+    bridge = Bridge(tmp_path, database, "item")
+    bridge.system["on_position_lost"] = "stop"
     with bridge:
         bridge.wait_loaded()
-    database.sql(f"SELECT pg_drop_replication_slot('{slot}')")
+    database.sql(f"SELECT pg_drop_replication_slot('{bridge.daemon.slot}')")
     change_unseen(database)
     with bridge:
         (gap,) = wait_for(lambda: bridge.gaps("item"))
@@ -198,8 +198,7 @@ def test_a_journal_restored_from_a_backup_is_noticed_and_healed(database: Databa
     """A10: the slot is ahead of it, so what is missing cannot be sent again."""
     prepare(database, "item")
     fill(database)
-    slot = f"slot_{database.name}"
-    bridge = Bridge(tmp_path, database, "item", postgres={"slot": slot})
+    bridge = Bridge(tmp_path, database, "item")
     with bridge:
         bridge.wait_loaded()
         bridge.journal.backup(tmp_path / "old.db")
@@ -208,7 +207,7 @@ def test_a_journal_restored_from_a_backup_is_noticed_and_healed(database: Databa
         bridge.wait_reported()
     for name in ("journal.db", "journal.db-wal", "journal.db-shm"):
         (tmp_path / name).unlink(missing_ok=True)
-    shutil.copy(tmp_path / "old.db", bridge.journal_file)
+    shutil.copy(tmp_path / "old.db", bridge.daemon.journal_file)
     with bridge:
         assert_declared_and_healed(bridge, "item")
 
@@ -217,10 +216,9 @@ def test_a_copied_state_folder_is_noticed_and_healed(database: Database, tmp_pat
     """A10: an old copy of the whole folder put back, as an administrator would."""
     prepare(database, "item")
     fill(database)
-    slot = f"slot_{database.name}"
     folder = tmp_path / "now"
     folder.mkdir()
-    bridge = Bridge(folder, database, "item", postgres={"slot": slot})
+    bridge = Bridge(folder, database, "item")
     with bridge:
         bridge.wait_loaded()
     shutil.copytree(folder, tmp_path / "old")
@@ -242,7 +240,7 @@ def test_another_server_under_the_same_address_is_noticed_and_healed(tmp_path: P
             bridge.wait_loaded()
         fill(new)
         change_unseen(new)
-        new.sql(f"SELECT pg_create_logical_replication_slot('{SLOT}', 'pgoutput')")
+        new.sql(f"SELECT pg_create_logical_replication_slot('{bridge.daemon.slot}', 'pgoutput')")
         bridge.database = new
         bridge.postgres["port"] = new.server.port
         with bridge:
@@ -270,7 +268,7 @@ def test_a_server_put_back_to_an_older_day_is_noticed_and_healed(tmp_path: Path,
         shutil.rmtree(server.data)
         shutil.copytree(backup, server.data)
         if not keeps_slot:  # as pg_basebackup and pg_dump leave it
-            shutil.rmtree(server.data / "pg_replslot" / SLOT)
+            shutil.rmtree(server.data / "pg_replslot" / bridge.daemon.slot)
         for path in (server.data, *server.data.rglob("*")):
             os.chown(path, *_owner(server.folder))
         server.start_again()

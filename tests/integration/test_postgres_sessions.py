@@ -12,7 +12,8 @@ from bridge.sources.postgres.reader import PostgresSource, Settings
 from bridge.sources.postgres.session import ConnectSettings
 from bridge.sources.postgres.tables import Capture
 from demo.server import Database, PostgresServer
-from tests.loops import Bridge, prepare, wait_for
+from tests.daemon import prepare, wait_for
+from tests.loops import Bridge
 
 
 @pytest.fixture
