@@ -83,6 +83,7 @@ class Project:
         self.config = folder / "bridge.yaml"
         self.file = folder / "var" / "journal.db"
         self.environment = dict(os.environ) | {"NO_COLOR": "1"}
+        self.started: list[subprocess.Popen[str]] = []
 
     @contextmanager
     def owned(self) -> Iterator[SqliteJournal]:
@@ -107,7 +108,9 @@ class Project:
         """A command as a process of its own."""
         command = [sys.executable, "-m", "bridge", "--config", str(self.config), *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=self.environment)
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=self.environment)
+        self.started.append(process)
+        return process
 
     def finish(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of a command."""
@@ -117,7 +120,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path) -> Iterator[Project]:
     """A starter project; its journal holds ten orders, two dead letters, a paused stream and an audit entry."""
     assert CliRunner().invoke(cli, ["init", str(tmp_path / "acme")]).exit_code == 0
     made = Project(tmp_path / "acme")
@@ -131,7 +134,9 @@ def project(tmp_path: Path) -> Project:
                 audit=(AuditEntry("cli:ann", "stream.pause", "orders", "year end"),),
             )
         )  # fmt: skip
-    return made
+    yield made
+    for process in made.started:  # nothing is left behind when a test fails
+        process.kill()
 
 
 def test_events_come_as_cloudevents_in_order(project: Project) -> None:
