@@ -78,15 +78,20 @@ def build_judges(
     states = journal.stream_states()
     judges = {}
     for stream, declared in config.streams.items():
-        waiting = operate.open_letters(journal, stream) if declared.on_reject == "hold" else []
+        waiting = operate.waiting_keys(journal, stream) if declared.on_reject == "hold" else frozenset()
         judges[stream] = StreamJudge(
             stream,
             documents[stream],
             on_reject=declared.on_reject,
             state=states.get(stream),
-            waiting=frozenset(letter.key for letter in waiting if letter.key is not None),
+            waiting=waiting,
         )
     return judges
+
+
+def systems_of(config: Config) -> dict[str, str]:
+    """The system that each stream is read from."""
+    return {stream: declared.system for stream, declared in config.streams.items()}
 
 
 def build_source(config: Config, system: str, documents: Mapping[str, contracts.ContractDocument]) -> PostgresSource:
@@ -143,6 +148,7 @@ class Loops:
     """The loops of one configuration."""
 
     config: Config
+    documents: Mapping[str, contracts.ContractDocument]
     flows: dict[str, Flow]
     pumps: list[Pump]
     ingest: Ingest
@@ -237,36 +243,52 @@ class Daemon:
             stream: partial(_control, flows[declared.system].source, stream)
             for stream, declared in config.streams.items()
         }
-        desk = operate.Desk(journal, judges, rereads, reload=self._prepare_reload)
+        desk = operate.Desk(journal, judges, rereads, reload=self._prepare_reload, systems=systems_of(config))
         pumps = [Pump(flow, handoff, self._board, stop) for flow in flows.values()]
         ingest = Ingest(journal, handoff, judges, board=self._board, metrics=self._metrics, desk=desk, stop=stop)
         watch = Watch(journal, flows, judges, board=self._board, metrics=self._metrics)
         threads = [threading.Thread(target=pump.run, name=f"pump-{pump.flow.name}") for pump in pumps]
         threads.append(threading.Thread(target=ingest.run, name="ingest"))
-        return Loops(config, flows, pumps, ingest, watch, stop, threads)
+        return Loops(config, documents, flows, pumps, ingest, watch, stop, threads)
 
     def _end_loops(self) -> None:
-        if self._loops is not None:
-            self._loops.end()
+        """Raises: what stopped the journal for good, so that the exit code tells."""
+        if self._loops is None:
+            return
+        self._loops.end()
+        if self._loops.ingest.failure is not None:
+            raise self._loops.ingest.failure
 
     # -- reload
 
     def _prepare_reload(self) -> Mapping[str, Any]:
         """Check a changed configuration whole; only then is the main thread told to change over.
 
-        Called on the ingest thread, between windows. Raises: ConfigError; the old configuration keeps running.
+        Called on the ingest thread, between windows. Raises: ConfigError; the old configuration keeps running, and
+        health says what is wrong with the new one.
         """
+        try:
+            changes = self._check_reload()
+        except BridgeError as error:
+            self._refuse_reload(error)
+            raise
+        self._board.ok("configuration")
+        self._wake.set()
+        return {"changes": [change.key for change in changes]}
+
+    def _check_reload(self) -> list[differences.Change]:
         assert self._loops is not None  # noqa: S101  requests come from running loops
-        old = self._loops.config
-        new = load(self._path)
+        old, new = self._loops.config, load(self._path)
         changes = differences.diff(old, new)
         fixed = [change.key for change in changes if not change.live and change.key.startswith("bridge.")]
         if fixed:
             raise ConfigError(f"needs a restart: {', '.join(fixed)}", hint="Restart the daemon to change these.")
-        documents = load_contracts(new)
-        self._next = self._build(new, documents, self._loops.watch.journal)
-        self._wake.set()
-        return {"changes": [change.key for change in changes]}
+        self._next = self._build(new, load_contracts(new), self._loops.watch.journal)
+        return changes
+
+    def _refuse_reload(self, error: BridgeError) -> None:
+        _log.error("reload.refused", error=error)
+        self._board.fail("configuration", f"not taken over: {error.detail}", error.hint, level="warn")
 
     def _change_over(self, notifier: Notifier) -> None:
         following, self._next = self._next, None
@@ -274,13 +296,13 @@ class Daemon:
             return
         notifier.reloading()
         self._loops.end()
-        journal = self._loops.watch.journal
-        documents = load_contracts(following.config)
-        logs.set_level(following.config.bridge.log.level)
-        self._loops = self._build(following.config, documents, journal)  # states and positions as they are now
+        config = following.config
+        logs.set_level(config.bridge.log.level)
+        self._loops = self._build(config, following.documents, self._loops.watch.journal)  # positions as they are now
+        self._board.keep({*config.systems, *config.streams})
         self._loops.start()
         notifier.ready("running")
-        _log.info("daemon.reloaded", streams=len(following.config.streams))
+        _log.info("daemon.reloaded", streams=len(config.streams))
 
     # -- the main thread
 
@@ -293,13 +315,19 @@ class Daemon:
                 return
             if self._reload_wanted:
                 self._reload_wanted = False
-                journal.request("reload", {}, "signal:SIGHUP")
+                self._ask_reload(journal)
             self._change_over(notifier)
             if self._is_alive():
                 notifier.alive()
             self._loops.watch.step()
-            if self._loops.ingest.failed:
-                raise BridgeError("the ingest loop has stopped", hint="See the log above.")
+            if self._loops.ingest.failure is not None:
+                return
+
+    def _ask_reload(self, journal: Journal) -> None:
+        try:
+            journal.request("reload", {}, "signal:SIGHUP")
+        except BridgeError as error:
+            self._refuse_reload(error)
 
     def _is_alive(self) -> bool:
         return self._loops is not None and time.monotonic() - self._loops.turned_at() < STALL_S

@@ -5,7 +5,7 @@ bookkeeping behind a lock: no I/O, the clock is an argument.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -53,6 +53,14 @@ class HealthBoard:
         """Stop listing a component that no longer exists."""
         with self._lock:
             self._states.pop(component, None)
+
+    def keep(self, names: Container[str]) -> None:
+        """Forget the components of streams and systems (`kind:name`) that are not among `names`."""
+        with self._lock:
+            for component in list(self._states):
+                _, has_name, name = component.partition(":")
+                if has_name and name not in names:
+                    del self._states[component]
 
     def ailments(self) -> list[Ailment]:
         """What is not well, the worst and oldest first."""

@@ -72,3 +72,11 @@ def test_a_credential_in_a_foreign_message_does_not_reach_the_page() -> None:
     board = HealthBoard()
     board.fail("source:erp", "could not connect to postgres://b:canary@db/erp", "set password=canary")
     assert "canary" not in str(board.report())
+
+
+def test_components_of_what_is_not_configured_any_more_are_forgotten() -> None:
+    board = HealthBoard()
+    for component in ("journal", "stream:orders", "stream:customers", "source:erp"):
+        board.ok(component)
+    board.keep({"erp", "orders"})
+    assert set(board.report()["checks"]) == {"journal", "stream:orders", "source:erp"}
