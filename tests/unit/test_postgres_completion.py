@@ -27,6 +27,11 @@ def changes(ops: list[Op], xids: list[int]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=CHANGE_COLUMNS)
 
 
+def copied(*given: tuple[int, int | None, str | None]) -> bytes:
+    """Rows in COPY's text format."""
+    return "".join("\t".join(map(str, row)) + "\n" for row in given).encode()
+
+
 def rows(*given: tuple[int, int | None, str | None]) -> pa.RecordBatch:
     """Legacy columns."""
     return pa.RecordBatch.from_arrays(
@@ -42,7 +47,8 @@ def streamed(op: Op, row: tuple[int, int | None, str | None], *, xid: int, note_
 
 def read_events(watch: Watch, *given: tuple[int, int | None, str | None]) -> list[tuple[Any, ...]]:
     """What a chunk with these rows becomes."""
-    chunk = Chunk(Table("t", SHAPE, TYPES, (0,)), 1, BEFORE, 500, 0, rows(*given), {}, ("9",), is_final=True)
+    buffer = np.frombuffer(copied(*given), np.uint8)
+    chunk = Chunk(Table("t", SHAPE, TYPES, (0,)), 1, BEFORE, 500, 0, buffer, len(given), ("9",), is_final=True)
     batch = merge(chunk, watch)
     assert not batch.marks
     return list(zip(*(column.to_pylist() for column in batch.columns.columns), strict=True))

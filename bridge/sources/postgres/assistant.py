@@ -202,7 +202,7 @@ class Assistant:
         self._wake()
         if not self._rows_per_second or not isinstance(chunk, Chunk):
             return 0.0
-        return max(0.0, float(chunk.columns.num_rows) / self._rows_per_second - (time.monotonic() - started))
+        return max(0.0, float(chunk.row_count) / self._rows_per_second - (time.monotonic() - started))
 
     def ailments(self) -> list[Finding]:
         """What is wrong now with the slot, or with the assistant's own work."""

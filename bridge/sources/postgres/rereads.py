@@ -91,7 +91,7 @@ class Rereads:
             stream,
             key=chunk.table.key_names,
             last=chunk.last or before.last,
-            rows=before.rows + chunk.columns.num_rows,
+            rows=before.rows + chunk.row_count,
             phase=Phase.DONE if chunk.is_final else Phase.RUNNING,
         )
         if chunk.is_final:

@@ -17,16 +17,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from psycopg import sql
 
-from bridge.model import CHANGE_COLUMNS, Marks, Op, RawBatch
+from bridge.model import CHANGE_COLUMNS, Op, RawBatch
 from bridge.sources.postgres import lsn
 from bridge.sources.postgres.columns import decode
 from bridge.sources.postgres.completion import concat
 from bridge.sources.postgres.copytext import walk_text
+from bridge.sources.postgres.framing import Run
 from bridge.sources.postgres.plan import Reread
 from bridge.sources.postgres.session import Connection, read_only, translated
 from bridge.sources.postgres.tables import Capture, Table, Tables, quoted
 from bridge.sources.postgres.touched import Watch
-from bridge.sources.postgres.tuples import Cells
 from bridge.sources.postgres.visibility import Visibility
 from bridge.sources.postgres.wire import Received, Wire
 
@@ -60,8 +60,8 @@ class Chunk:
     visibility: Visibility  # the rows include at least these transactions
     high_lsn: int  # all transactions the rows include are streamed before this
     read_us: int  # when, microseconds since 1970 UTC
-    columns: pa.RecordBatch
-    marks: dict[str, Marks]
+    buffer: NDArray[np.uint8]  # the rows in COPY's text format; decoded by whoever hands them on
+    row_count: int
     last: tuple[str, ...] | None  # key of the last row, where the next chunk starts; None: no row
     is_final: bool
 
@@ -85,30 +85,28 @@ def read_chunk(tables: Tables, capture: Capture, reread: Reread, *, row_limit: i
         table = tables.describe(capture)
         if reread.last is not None and table.key_names != reread.key:
             return Obstacle.REKEYED
-        buffer, is_cut = _copy(connection, _query(table, reread.last, row_limit), name)
+        run, is_cut = _copy(connection, _query(table, reread.last, row_limit), name)
     with translated(f"reading {name}"):
         high = connection.execute(_HIGH).fetchone()
     assert high is not None  # noqa: S101  the same
-    cells, buffer, row_count = walk_text(buffer, len(table.types))
-    columns, marks = decode(cells, table.types, table.shape.names(), buffer)
-    end = tuple(_text_at(buffer, cells[number], -1) for number in table.key) if row_count else None
+    row_count = int(run.starts.size)
     return Chunk(
         table,
         reread.number,
         visibility,
         _reachable(lsn.parse(high[0])),
         int(row[1]),
-        columns,
-        marks,
-        end,
+        run.buffer,
+        row_count,
+        _key_of_last(run, table) if row_count else None,
         is_final=not is_cut and row_count < row_limit,
     )
 
 
 def merge(chunk: Chunk, watch: Watch) -> RawBatch:
     """The chunk as read events, less its stale rows, but for values that no change has."""
-    stale = watch.stale_rows(chunk.columns, chunk.visibility)
     batch = _events(chunk)
+    stale = watch.stale_rows(batch.columns, chunk.visibility)
     if not stale.any():
         return batch
     needed = watch.left_out(batch.take(np.flatnonzero(stale)))
@@ -116,7 +114,8 @@ def merge(chunk: Chunk, watch: Watch) -> RawBatch:
 
 
 def _events(chunk: Chunk) -> RawBatch:
-    count = chunk.columns.num_rows
+    cells, buffer, count = walk_text(chunk.buffer, len(chunk.table.types))
+    columns, marks = decode(cells, chunk.table.types, chunk.table.shape.names(), buffer)
     changes = pa.RecordBatch.from_arrays(
         [
             pa.array(np.full(count, Op.READ, np.uint8)),
@@ -130,7 +129,7 @@ def _events(chunk: Chunk) -> RawBatch:
         ],
         schema=CHANGE_COLUMNS,
     )
-    return RawBatch(chunk.table.stream, chunk.table.shape, changes, chunk.columns, chunk.marks)
+    return RawBatch(chunk.table.stream, chunk.table.shape, changes, columns, marks)
 
 
 def _query(table: Table, last: Sequence[str] | None, row_limit: int) -> sql.Composed:
@@ -149,7 +148,7 @@ def _query(table: Table, last: Sequence[str] | None, row_limit: int) -> sql.Comp
     )
 
 
-def _copy(connection: Connection, query: sql.Composable, name: str) -> tuple[NDArray[np.uint8], bool]:
+def _copy(connection: Connection, query: sql.Composable, name: str) -> tuple[Run, bool]:
     """The rows of a COPY, and whether it was cut short at CHUNK_BYTES; the server sends one message a row."""
     wire = Wire(connection)
     wire.copy_out(query, f"reading {name}")
@@ -158,13 +157,14 @@ def _copy(connection: Connection, query: sql.Composable, name: str) -> tuple[NDA
         wire.wait(1.0)
     if goes_on:
         wire.abandon()
-    run = received.run()
-    return (run.buffer if run else np.empty(0, np.uint8)), goes_on
+    return received.run() or Run.join((b"",), ()), goes_on
 
 
-def _text_at(buffer: NDArray[np.uint8], cells: Cells, row: int) -> str:
-    start = int(cells.starts[row])
-    return buffer[start : start + int(cells.lengths[row])].tobytes().decode("utf-8", "surrogateescape")
+def _key_of_last(run: Run, table: Table) -> tuple[str, ...]:
+    """The key of the last row as text, where the next chunk starts."""
+    cells, buffer, _ = walk_text(run.buffer[run.starts[-1] :], len(table.types))
+    ends = [(int(cells[number].starts[0]), int(cells[number].lengths[0])) for number in table.key]
+    return tuple(buffer[start : start + length].tobytes().decode("utf-8", "surrogateescape") for start, length in ends)
 
 
 def _reachable(position: int) -> int:
