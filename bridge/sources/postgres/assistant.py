@@ -22,6 +22,9 @@ GUARD_INTERVAL_S = 10.0
 RETRY_INTERVAL_S = 5.0
 # Not transactional: it writes a few bytes of WAL and no row, and needs no right (I9).
 _HEARTBEAT = "SELECT pg_logical_emit_message(false, 'legacy-bridge', '')"
+# The same, and its WAL at once on disk: the server sends no further, and a chunk waits for what it has seen to be sent.
+_FLUSHED_HEARTBEAT = "SELECT pg_logical_emit_message(false, 'legacy-bridge', '', true)"
+_FLUSH_SINCE = 170000  # server_version_num
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +192,9 @@ class Assistant:
             return 0.0
         if chunk is Obstacle.BLIND:
             return 0.01
+        if self._heartbeat_s and tables.connection.info.server_version >= _FLUSH_SINCE:
+            with translated("writing a heartbeat"):
+                tables.connection.execute(_FLUSHED_HEARTBEAT)
         with self._changed:
             if self._work.get(stream) is not task:
                 return 0.0  # the plan changed meanwhile

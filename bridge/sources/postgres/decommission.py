@@ -21,7 +21,8 @@ SELECT pid FROM pg_stat_activity
 WHERE usename = session_user AND pid <> pg_backend_pid() AND left(application_name, length(%(ours)s)) = %(ours)s
 """
 _STRANGER: LiteralString = """
-SELECT active_pid FROM pg_replication_slots WHERE slot_name = %(slot)s AND active_pid <> ALL(%(pids)s)
+SELECT active_pid FROM pg_replication_slots
+WHERE slot_name = %(slot)s AND active_pid IS NOT NULL AND active_pid <> ALL(%(pids)s)
 """
 _END: LiteralString = "SELECT count(*) FROM unnest(%(pids)s::int[]) pid WHERE pg_terminate_backend(pid)"
 _DROP: LiteralString = """
