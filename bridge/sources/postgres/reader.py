@@ -172,7 +172,12 @@ class PostgresSource:
         deadline = time.monotonic() + timeout_s
         while True:
             self.keep_alive()
-            window = self._controlled(at) or self._merged(at) or self._streamed(at, is_busy) or self._idle(at)
+            window = (
+                self._controlled(at)
+                or self._merged(at)
+                or self._streamed(at, is_busy, until=deadline)
+                or self._idle(at)
+            )
             if window is not None:
                 reach("source.after_read")
                 return window
@@ -290,13 +295,13 @@ class PostgresSource:
         healed = (merged.healed,) if merged.healed else ()
         return self._window(at, batches=batches, size_bytes=merged.batch.columns.nbytes, reread=healed)
 
-    def _streamed(self, at: _Open, is_busy: Callable[[], bool]) -> Window | None:
+    def _streamed(self, at: _Open, is_busy: Callable[[], bool], *, until: float) -> Window | None:
         """What the change log has sent."""
         run, at.pending = at.pending, None
         if run is None:
             received = Received()
             at.wire.drain(received, WINDOW_BYTES)
-            while 0 < received.size_bytes < WINDOW_BYTES and is_busy() and time.monotonic() < at.status_at:
+            while 0 < received.size_bytes < WINDOW_BYTES and is_busy() and time.monotonic() < min(until, at.status_at):
                 time.sleep(_LINGER_S)  # asking the socket for every single message would cost more than the messages
                 at.wire.drain(received, WINDOW_BYTES)
             run = received.run()
