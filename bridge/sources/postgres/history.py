@@ -3,6 +3,7 @@
 # I2: a history that does not hold our position is a new epoch with a declared gap, never a quiet jump.
 """
 
+import time
 from dataclasses import replace
 
 from bridge.errors import PositionLost
@@ -73,6 +74,8 @@ def declare_gap(
     """The first window of a new epoch: a gap on every stream and, with `rereads`, the re-reads that mend it planned."""
     awaits = "" if rereads else cause
     renewed = replace(state, system_id=history.system_id, timeline=history.timeline, partial_lsn=0, awaits=awaits)
+    # I8: a restored journal has forgotten numbers that were given since; by the clock none is given twice.
+    renewed = replace(renewed, next_number=max(renewed.next_number, int(time.time())))
     left = position.at[0] if position else 0
     batches = []
     for capture in captures:
