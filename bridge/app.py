@@ -28,12 +28,14 @@ from bridge.contract import document as contracts
 from bridge.contract.expression import columns
 from bridge.errors import BridgeError, ConfigError, SourceUnavailable
 from bridge.health import HealthBoard
-from bridge.ingest import Flow, Handoff, Ingest, Pump, RenewableSource
+from bridge.ingest import Ingest
 from bridge.journal.sqlite import SqliteJournal
 from bridge.judge import StreamJudge
 from bridge.metrics import Metrics
 from bridge.notify import Notifier
 from bridge.ports import Journal, Retention
+from bridge.pump import Flow, Handoff, Pump, RenewableSource
+from bridge.replay import waiting_keys
 from bridge.sources.postgres import configured, preflight
 from bridge.sources.postgres.findings import Level
 from bridge.sources.postgres.reader import PostgresSource, Settings
@@ -78,7 +80,7 @@ def build_judges(
     states = journal.stream_states()
     judges = {}
     for stream, declared in config.streams.items():
-        waiting = operate.waiting_keys(journal, stream) if declared.on_reject == "hold" else frozenset()
+        waiting = waiting_keys(journal, stream) if declared.on_reject == "hold" else frozenset()
         judges[stream] = StreamJudge(
             stream,
             documents[stream],

@@ -1,82 +1,137 @@
 """After a gap and its re-read: the deletes that the gap hid.
 
-A re-read finds every row that exists, so a key that was alive in the journal before the gap, and of which the new epoch
-has neither an event nor a dead letter, was deleted in the gap. Works on journal columns alone, whatever the source.
+A re-read finds every row that exists. So a key that was alive in the journal before the gap, and of which the new epoch
+has neither an event nor a dead letter, was deleted in the gap; and an open letter from before the gap is overtaken: its
+row was read again as it is now, or is gone. Works on journal columns alone, whatever the source.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from bridge.model import Block, EventBatch, Op
+from bridge.contract.compiled import schema_of
+from bridge.contract.document import ContractDocument
+from bridge.model import EventBatch, LetterState, Op
 from bridge.ports import Journal
 
 _PAGE = 1_000
+_COMPACT_ROWS = 200_000  # rows gathered before those of one key are reduced to the last
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The window that ends a re-read after a gap, as far as one stream is concerned; not stored yet."""
+    """The end of a re-read after a gap, as far as one stream is concerned."""
 
     stream: str
     epoch: int  # the one that began with the gap
-    position: int  # where the window ends, as events say it
+    position: int  # where the source stands, as events say it
     at: datetime  # when the re-read ended
     snapshot: int  # the re-read's number
-    events: pa.RecordBatch | None
-    lettered: Iterable[str | None]  # keys about to be dead-lettered: alive at the source
+    events: pa.RecordBatch | None = None  # about to be appended in the same commit
+    lettered: Iterable[str | None] = ()  # keys about to be dead-lettered: alive at the source
 
 
-def missing_deletes(journal: Journal, ending: Ending, *, key_fields: tuple[str, ...]) -> EventBatch | None:
-    """One delete event for each key that vanished in the gap; None when none did.
+@dataclass(frozen=True, slots=True)
+class Healing:
+    """What becomes part of the commit that ends the re-read."""
 
-    Cost: one pass over the stream's keys; memory grows with the number of distinct keys.
+    deletes: EventBatch | None  # one for each key that vanished in the gap
+    settled: Mapping[int, tuple[LetterState, str]]  # open letters from before the gap, as `Commit` settles them
+
+
+def healing_number(state: Mapping[str, Any], stream: str) -> int | None:
+    """The number of a stream's re-read where it followed a gap and is complete, by the source's stored state."""
+    reread = state.get("snapshots", {}).get(stream)
+    return int(reread["number"]) if reread and reread["heals"] and reread["phase"] == "done" else None
+
+
+def heal(journal: Journal, ending: Ending, contract: ContractDocument, *, turned: Callable[[], None]) -> Healing:
+    """What the gap hid; nothing the second time, and nothing where no events are from before it.
+
+    Cost: one pass over the stream; memory grows with the number of distinct keys.
+
+    Args:
+        journal: with every event of the stream up to the end of the re-read but those in `ending`.
+        ending: of the re-read.
+        contract: the stream's; keys of another form, from an older contract, are not compared.
+        turned: called once a block.
     """
-    alive, newest = _alive_before(journal, ending, key_fields)
-    if alive is None or newest is None:
-        return None
-    found = [_keys(block.batch) for block in journal.read(ending.stream) if block.epoch >= ending.epoch]
-    found += [_keys(ending.events)] if ending.events is not None else []
-    found.append(pl.Series("_key", [*ending.lettered, *_lettered(journal, ending)], pl.String))
-    gone = alive.filter(~pl.col("_key").is_in(pl.concat(found).unique().implode()))
-    if not gone.height:
-        return None
-    return EventBatch(ending.stream, ending.epoch, newest.contract, _deletes(gone, ending, newest.batch.schema))
-
-
-def _alive_before(
-    journal: Journal, ending: Ending, key_fields: tuple[str, ...]
-) -> tuple[pl.DataFrame | None, Block | None]:
-    """The keys whose last event before the epoch is not a delete, with their key fields; and the newest block."""
-    newest: pl.DataFrame | None = None
-    block = None
+    lettered, settled = _letters(journal, ending)
+    before, after = _Keys(), _Keys()
+    schema = schema_of(contract)
+    wanted = ["_op", "_key", *contract.key_fields]
     for block in journal.read(ending.stream):
+        turned()
         if block.epoch >= ending.epoch:
-            continue
-        page = pl.DataFrame(pl.from_arrow(block.batch.select(["_op", "_key", *key_fields])))
-        truncates = page["_op"] == Op.TRUNCATE
-        if truncates.any():
-            newest, page = None, page.slice(int(truncates.arg_true()[-1]) + 1)
-        newest = page if newest is None else pl.concat([newest, page])
-        newest = newest.filter(pl.col("_key").is_not_null()).unique("_key", keep="last", maintain_order=True)
-    return (newest.filter(pl.col("_op") != Op.DELETE) if newest is not None else None), block
+            _note(after, before, block.batch.select(["_op", "_key"]))
+        elif all(block.batch.schema.get_field_index(name) >= 0 for name in wanted):
+            page = block.batch.select(wanted)
+            if page.schema.equals(pa.schema([schema.field(name) for name in wanted])):
+                _note(before, before, page)
+    if ending.events is not None:
+        _note(after, before, ending.events.select(["_op", "_key"]))
+    after.add(pl.DataFrame({"_key": [*ending.lettered, *lettered]}, schema={"_key": pl.String}))
+    gone = before.last().filter(pl.col("_op") != Op.DELETE).join(after.last(), on="_key", how="anti")
+    if not gone.height:
+        return Healing(None, settled)
+    deletes = EventBatch(ending.stream, ending.epoch, contract.version, _deletes(gone, ending, schema))
+    return Healing(deletes, settled)
 
 
-def _keys(batch: pa.RecordBatch) -> pl.Series:
-    return pl.Series("_key", pl.from_arrow(batch.column("_key"))).cast(pl.String)
+class _Keys:
+    """The last row of each key, in memory that grows with the keys and not with the rows."""
+
+    def __init__(self) -> None:
+        self._pages: list[pl.DataFrame] = []
+        self._row_count = self._key_count = 0
+
+    def add(self, page: pl.DataFrame) -> None:
+        """Newer rows; those without a key do not count."""
+        self._pages.append(page.filter(pl.col("_key").is_not_null()))
+        self._row_count += page.height
+        if self._row_count > 2 * self._key_count + _COMPACT_ROWS:
+            self._compact()
+
+    def clear(self) -> None:
+        """Every key is gone."""
+        self._pages, self._row_count, self._key_count = [page.clear() for page in self._pages[:1]], 0, 0
+
+    def last(self) -> pl.DataFrame:
+        """One row a key."""
+        self._compact()
+        return self._pages[0] if self._pages else pl.DataFrame(schema={"_op": pl.UInt8, "_key": pl.String})
+
+    def _compact(self) -> None:
+        if self._pages:
+            whole = pl.concat(self._pages, how="diagonal").unique("_key", keep="last", maintain_order=True)
+            self._pages, self._row_count, self._key_count = [whole], whole.height, whole.height
 
 
-def _lettered(journal: Journal, ending: Ending) -> list[str]:
-    """Keys of the epoch's dead letters, settled ones too."""
+def _note(keys: _Keys, before: _Keys, batch: pa.RecordBatch) -> None:
+    """Add a batch's keys. A truncate ends every key from before it; nothing of them is left to be deleted."""
+    page = pl.DataFrame(pl.from_arrow(batch))
+    truncates = page["_op"] == Op.TRUNCATE
+    if truncates.any():
+        before.clear()
+        page = page.slice(int(truncates.arg_true()[-1]) + 1) if keys is before else page
+    keys.add(page)
+
+
+def _letters(journal: Journal, ending: Ending) -> tuple[list[str], dict[int, tuple[LetterState, str]]]:
+    """Keys of the epoch's letters, settled ones too; and how open letters of earlier epochs are settled."""
     keys: list[str] = []
+    settled: dict[int, tuple[LetterState, str]] = {}
+    reason = LetterState.SUPERSEDED, f"read again after a gap, re-read number {ending.snapshot}"
     after = 0
     while page := journal.letters(stream=ending.stream, state=None, limit=_PAGE, after=after):
         keys += [letter.key for letter in page if letter.key is not None and letter.epoch >= ending.epoch]
+        settled |= {one.id: reason for one in page if one.epoch < ending.epoch and one.state is LetterState.OPEN}
         after = page[-1].id
-    return keys
+    return keys, settled
 
 
 def _deletes(gone: pl.DataFrame, ending: Ending, schema: pa.Schema) -> pa.RecordBatch:

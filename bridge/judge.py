@@ -27,7 +27,7 @@ from bridge.model import (
     StreamState,
 )
 
-_HELD = Breach("held", None, "an earlier change of this key is a dead letter; it waits behind it")
+HELD = Breach("held", None, "an earlier change of this key is a dead letter; it waits behind it")  # broke no rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Ruling:
     parked: NewParked | None = None
     state: StreamState | None = None  # the stream's new state, where it changes
     valid: int = 0
-    rejected: int = 0
+    rejected: int = 0  # rows that broke a rule; one that only waits did not
     waits: frozenset[str] = frozenset()  # keys that have a dead letter from now on
 
 
@@ -67,16 +67,16 @@ class StreamJudge:
         self.contract = contract
         self.state = state
         self._holds = on_reject == "hold"
-        self._waiting = waiting if self._holds else frozenset()
         self._compiled: dict[Shape, CompiledContract | Drift] = {}
+        self.wait_behind(waiting)
 
     def judge(self, raw: RawBatch, *, epoch: int, now: datetime) -> Ruling:
         """Decide a batch fresh from the source."""
-        if self.state is not None and self.state.phase is not StreamPhase.RUNNING:
+        if not self.is_running:
             return Ruling(parked=NewParked(epoch, raw))
         if not raw.shape.columns:
             return self.check(raw, epoch=epoch)
-        drift = self._drift(raw.shape)
+        drift = self.drift(raw.shape)
         if drift is not None:
             kept = self.state.shape if self.state else None
             return Ruling(
@@ -109,11 +109,19 @@ class StreamJudge:
             events=EventBatch(self.stream, epoch, version, events) if events.num_rows else None,
             letters=NewLetters(self.stream, epoch, version, rejected) if rejected else None,
             valid=events.num_rows,
-            rejected=len(rejected.breaches) if rejected else 0,
+            rejected=sum(breaches != (HELD,) for breaches in rejected.breaches) if rejected else 0,
             waits=frozenset(key for key in rejected.keys if key is not None)
             if rejected and self._holds
             else frozenset(),
         )
+
+    def drift(self, shape: Shape) -> str | None:
+        """Why rows of this shape must wait for a person; None when they need not."""
+        accepted = self.state.shape if self.state else None
+        if accepted is not None and accepted != shape:
+            return describe_change(accepted, shape)
+        compiled = self.compiled(shape)
+        return "; ".join(compiled.problems) if isinstance(compiled, Drift) else None
 
     def compiled(self, shape: Shape) -> CompiledContract | Drift:
         """The contract for tables of this shape, compiled once."""
@@ -128,21 +136,18 @@ class StreamJudge:
         self._waiting |= ruling.waits
 
     @property
+    def is_running(self) -> bool:
+        """Whether rows are journalled now; else they are parked."""
+        return self.state is None or self.state.phase is StreamPhase.RUNNING
+
+    @property
     def holds(self) -> bool:
         """Whether later changes of a rejected key wait behind it."""
         return self._holds
 
-    def release(self, keys: frozenset[str]) -> None:
-        """No dead letter of these keys is open any more."""
-        self._waiting -= keys
-
-    def _drift(self, shape: Shape) -> str | None:
-        """Why rows of this shape must wait for a person; None when they need not."""
-        accepted = self.state.shape if self.state else None
-        if accepted is not None and accepted != shape:
-            return describe_change(accepted, shape)
-        compiled = self.compiled(shape)
-        return "; ".join(compiled.problems) if isinstance(compiled, Drift) else None
+    def wait_behind(self, keys: frozenset[str]) -> None:
+        """These are the keys with an open dead letter, whatever they were before."""
+        self._waiting = keys if self._holds else frozenset()
 
     def _hold(
         self,
@@ -170,7 +175,7 @@ class StreamJudge:
         if not is_held.any():
             return events, rejected
         held = zip(rows[is_held].tolist(), keys.filter(pa.array(is_held)).to_pylist(), strict=True)
-        reasons |= {row: ((_HELD,), key) for row, key in held}
+        reasons |= {row: ((HELD,), key) for row, key in held}
         order = sorted(reasons)
         return events.filter(pa.array(~is_held)), Rejected(
             raw=raw.take(np.array(order, np.int64)),

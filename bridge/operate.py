@@ -6,14 +6,15 @@ command line does, as the journal's owner. Whatever changes state is one commit 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import polars as pl
+import structlog
 
 from bridge.contract.compiled import Drift
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, InternalError
+from bridge.heal import Ending, Healing, heal, healing_number
 from bridge.judge import Ruling, StreamJudge, judged
 from bridge.model import (
     AuditEntry,
@@ -25,9 +26,11 @@ from bridge.model import (
     StreamState,
 )
 from bridge.ports import Journal, Request
+from bridge.replay import open_letters, replay
 from bridge.resilience.failpoint import reach
 
 _PAGE = 500
+_log = structlog.get_logger()
 
 
 class Declined(BridgeError):
@@ -46,6 +49,8 @@ class Desk:
     judges: Mapping[str, StreamJudge]
     rereads: Mapping[str, Callable[[str], None]] = field(default_factory=dict)  # stream -> control(action)
     reload: Callable[[], Mapping[str, Any]] | None = None
+    systems: Mapping[str, str] = field(default_factory=dict)  # stream -> the system it is read from
+    turned: Callable[[], None] = lambda: None  # told of progress within one request
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -55,17 +60,23 @@ def perform(desk: Desk, request: Request) -> None:
     Raises: JournalUnavailable, JournalCorrupt; the request then stays open.
     """
     try:
-        action = _ACTIONS.get(request.kind)
-        if action is None:
-            raise Declined(f"unknown request {request.kind!r}")
-        result = action(desk, request)
+        result = _ACTIONS.get(request.kind, _unknown)(desk, request)
     except BridgeError as error:
         if error.code.startswith("journal."):
             raise
         desk.journal.settle(request.id, ok=False, result={"error": error.detail, "hint": error.hint})
         return
+    except Exception as error:  # noqa: BLE001  a request that meets a bug must not stop every start after it
+        _log.error("request.failed", kind=request.kind, request=request.id, error=error)
+        failed = InternalError(f"{request.kind} was stopped by {type(error).__name__}")
+        desk.journal.settle(request.id, ok=False, result={"error": failed.detail, "hint": failed.hint})
+        return
     reach("operate.before_settle")
     desk.journal.settle(request.id, ok=True, result=result)
+
+
+def _unknown(_desk: Desk, request: Request) -> dict[str, Any]:
+    raise Declined(f"unknown request {request.kind!r}")
 
 
 # -- streams
@@ -88,30 +99,52 @@ def _pause(desk: Desk, request: Request) -> dict[str, Any]:
 def _resume(desk: Desk, request: Request) -> dict[str, Any]:
     """Replay parked rows in order (I5), a batch a commit; a kill in between leaves the rest parked, in order."""
     judge = _judge(desk, request)
-    if judge.state is None or judge.state.phase is StreamPhase.RUNNING:
-        raise Declined(f"stream {judge.stream} is running already")
     rows = 0
-    while parked := desk.journal.parked(judge.stream, limit=1):
+    while not judge.is_running and (parked := desk.journal.parked(judge.stream, limit=1)):
+        desk.turned()
         raw = parked[0].raw
-        drift = judge.compiled(raw.shape) if raw.shape.columns else None
-        if isinstance(drift, Drift):
-            raise Declined(
-                f"{rows} rows replayed; the contract does not fit the next: {'; '.join(drift.problems)}",
-                hint="Give the contract a new version that fits the table, reload, and resume again.",
-            )
+        _require_fit(desk, judge, raw, request, replayed=rows)
         ruling = judge.check(raw, epoch=parked[0].epoch)
-        shape = raw.shape if raw.shape.columns else judge.state.shape
-        state = StreamState(judge.stream, judge.state.phase, judge.state.since, judge.state.why, shape)
+        if raw.shape.columns and judge.state is not None:
+            ruling = replace(ruling, state=replace(judge.state, shape=raw.shape))
         reach("operate.before_resume")
-        _commit(
-            desk,
-            judge,
-            Ruling(ruling.events, ruling.letters, None, state, ruling.valid, ruling.rejected, ruling.waits),
-            unparked=(parked[0].id,),
-        )
+        _commit(desk, judge, ruling, unparked=(parked[0].id,))
         rows += raw.row_count
-    _enter(desk, judge, StreamState(judge.stream, StreamPhase.RUNNING, desk.now(), "", judge.state.shape), request)
+    if judge.state is not None and not judge.is_running:
+        healing = _heal(desk, judge)
+        running = replace(judge.state, phase=StreamPhase.RUNNING, since=desk.now(), why="")
+        _enter(desk, judge, running, request, healing=healing)
+        if judge.holds and healing.settled:
+            replay(desk.journal, judge, (), actor=request.actor, turned=desk.turned)
     return {"stream": judge.stream, "rows": rows}
+
+
+def _require_fit(desk: Desk, judge: StreamJudge, raw: RawBatch, request: Request, *, replayed: int) -> None:
+    """Raises: Declined where the contract does not fit the table, or its shape changed while the stream was paused."""
+    if not raw.shape.columns or judge.state is None:
+        return
+    if judge.state.phase is StreamPhase.PAUSED and (drift := judge.drift(raw.shape)) is not None:
+        _enter(desk, judge, replace(judge.state, phase=StreamPhase.DRIFT, since=desk.now(), why=drift), request)
+        raise Declined(
+            f"{replayed} rows replayed; then {drift}",
+            hint="Where the contract still says what the table means, resume again; else give it a new version first.",
+        )
+    compiled = judge.compiled(raw.shape)
+    if isinstance(compiled, Drift):
+        raise Declined(
+            f"{replayed} rows replayed; the contract does not fit the next: {'; '.join(compiled.problems)}",
+            hint="Give the contract a new version that fits the table, reload, and resume again.",
+        )
+
+
+def _heal(desk: Desk, judge: StreamJudge) -> Healing:
+    """What a gap hid whose re-read was completed while the stream was parked."""
+    position, state = desk.journal.position(desk.systems.get(judge.stream, ""))
+    number = healing_number(state, judge.stream)
+    if position is None or number is None:
+        return Healing(None, {})
+    ending = Ending(judge.stream, epoch=position.epoch, position=position.at[0], at=desk.now(), snapshot=number)
+    return heal(desk.journal, ending, judge.contract, turned=desk.turned)
 
 
 def _remove(desk: Desk, request: Request) -> dict[str, Any]:
@@ -138,9 +171,19 @@ def _judge(desk: Desk, request: Request) -> StreamJudge:
     return judge
 
 
-def _enter(desk: Desk, judge: StreamJudge, state: StreamState, request: Request) -> None:
+def _enter(
+    desk: Desk, judge: StreamJudge, state: StreamState, request: Request, *, healing: Healing | None = None
+) -> None:
     audit = AuditEntry(request.actor, request.kind, judge.stream, state.why)
-    desk.journal.append(Commit(streams=(state,), audit=(audit,)))
+    deletes = healing.deletes if healing else None
+    desk.journal.append(
+        Commit(
+            events=(deletes,) if deletes else (),
+            settled=healing.settled if healing else {},
+            streams=(state,),
+            audit=(audit,),
+        )
+    )
     judge.settle(Ruling(state=state))
 
 
@@ -161,90 +204,33 @@ def _commit(desk: Desk, judge: StreamJudge, ruling: Ruling, **rest: Any) -> None
 
 
 def _replay(desk: Desk, request: Request) -> dict[str, Any]:
-    """Hold letters to the present contract, in order. # I5: one that was overtaken is closed, not emitted late."""
-    counts: Counter[str] = Counter()
-    for stream, letters in _by_stream(_chosen(desk.journal, request.args)).items():
+    counts: Counter[str] = Counter(replayed=0, superseded=0, still_rejected=0)
+    for stream, letters in _by_stream(_chosen(desk.journal, request)).items():
         judge = desk.judges.get(stream)
         if judge is None:
             raise Declined(f"stream {stream} is not configured any more", hint="Discard its letters with a reason.")
-        counts.update(_replay_stream(desk, judge, _with_held(desk, judge, letters), actor=request.actor))
+        counts.update(replay(desk.journal, judge, letters, actor=request.actor, turned=desk.turned))
     return dict(counts)
-
-
-def _replay_stream(desk: Desk, judge: StreamJudge, letters: list[Letter], *, actor: str) -> Counter[str]:
-    counts: Counter[str] = Counter(replayed=0, superseded=0, still_rejected=0)
-    newest = _newest(desk.journal, judge.stream, {letter.key for letter in letters if letter.key is not None})
-    stuck: set[str] = set()  # keys with a letter that stays open: what comes after it waits
-    for number in (letter.id for letter in letters):
-        letter = desk.journal.letter(number)
-        if letter is None or letter.raw is None or letter.state is not LetterState.OPEN:
-            continue
-        ruling = None if letter.key in stuck else _checked(judge, letter.raw, letter.epoch)
-        if ruling is None:
-            counts["still_rejected"] += 1
-            stuck |= {letter.key} if letter.key is not None else set()
-            continue
-        overtaken = letter.key is not None and newest.get(letter.key, (0, 0, 0)) > _place(letter)
-        outcome = LetterState.SUPERSEDED if overtaken else LetterState.REPLAYED
-        reach("operate.before_replay")
-        desk.journal.append(
-            Commit(
-                events=() if overtaken or ruling.events is None else (ruling.events,),
-                settled={letter.id: (outcome, f"{actor}, contract {judge.contract.version}")},
-                audit=(AuditEntry(actor, "dead.replay", f"{judge.stream}/{letter.id}", outcome.value),),
-            )
-        )
-        counts[outcome.value] += 1
-    _release(desk, judge, letters)
-    return counts
-
-
-def _checked(judge: StreamJudge, raw: RawBatch, epoch: int) -> Ruling | None:
-    """The ruling on a letter's row under the present contract; None where it is rejected still."""
-    if isinstance(judge.compiled(raw.shape), Drift):
-        return None
-    ruling = judge.check(raw, epoch=epoch, alone=True)
-    return None if ruling.letters else ruling
 
 
 def _discard(desk: Desk, request: Request) -> dict[str, Any]:
     reason = str(request.args.get("reason", "")).strip()
     if not reason:
         raise Declined("a letter is discarded only with a reason", hint="Say why: `--reason TEXT`.")
-    letters = list(_chosen(desk.journal, request.args))
-    for letter in letters:
+    counts: Counter[str] = Counter(discarded=0)
+    for letter in list(_chosen(desk.journal, request)):
+        desk.turned()
         desk.journal.append(
             Commit(
                 settled={letter.id: (LetterState.DISCARDED, f"{request.actor}: {reason}")},
                 audit=(AuditEntry(request.actor, "dead.discard", f"{letter.stream}/{letter.id}", reason),),
             )
         )
-    counts = {"discarded": len(letters)}
-    for stream, discarded in _by_stream(letters).items():
-        judge = desk.judges.get(stream)
-        if judge is not None and judge.holds:  # what waited behind them goes on
-            counts |= _replay_stream(desk, judge, _with_held(desk, judge, discarded), actor=request.actor)
-    return counts
-
-
-def _with_held(desk: Desk, judge: StreamJudge, letters: list[Letter]) -> list[Letter]:
-    """The letters, and those that only wait behind one of them, in order of id."""
-    if not judge.holds:
-        return letters
-    keys = {letter.key for letter in letters}
-    held = [
-        letter
-        for letter in open_letters(desk.journal, judge.stream)
-        if letter.key in keys and all(breach.rule == "held" for breach in letter.breaches)
-    ]
-    return sorted({letter.id: letter for letter in [*letters, *held]}.values(), key=lambda letter: letter.id)
-
-
-def _release(desk: Desk, judge: StreamJudge, letters: list[Letter]) -> None:
-    """Let those keys flow again that have no open letter any more."""
-    if judge.holds:
-        keys = {letter.key for letter in letters if letter.key is not None}
-        judge.release(frozenset(keys - {letter.key for letter in open_letters(desk.journal, judge.stream)}))
+        counts["discarded"] += 1
+    for judge in desk.judges.values():
+        if judge.holds:  # what waited behind them goes on
+            counts.update(replay(desk.journal, judge, (), actor=request.actor, turned=desk.turned))
+    return dict(counts)
 
 
 def _by_stream(letters: Iterable[Letter]) -> dict[str, list[Letter]]:
@@ -254,44 +240,20 @@ def _by_stream(letters: Iterable[Letter]) -> dict[str, list[Letter]]:
     return found
 
 
-def _chosen(journal: Journal, args: Mapping[str, Any]) -> Iterator[Letter]:
+def _chosen(journal: Journal, request: Request) -> Iterator[Letter]:
     """The open letters a request names, in order of id."""
-    if "ids" in args:
-        for number in sorted(args["ids"]):
-            letter = journal.letter(int(number))
+    if "ids" in request.args:
+        for number in sorted(map(int, request.args["ids"])):
+            letter = journal.letter(number)
+            if letter is not None and letter.settled_at is not None and letter.settled_at >= request.made_at:
+                continue  # by this request, before the process died
             if letter is None or letter.state is not LetterState.OPEN:
                 raise Declined(f"dead letter {number} is not open", hint="See `legacy-bridge dead list`.")
             yield letter
-    elif args.get("all") or args.get("stream"):
-        yield from open_letters(journal, args.get("stream"))
+    elif request.args.get("all") or request.args.get("stream"):
+        yield from open_letters(journal, request.args.get("stream"))
     else:
         raise Declined("no letters were named")
-
-
-def open_letters(journal: Journal, stream: str | None) -> list[Letter]:
-    """All open letters of a stream, or of all, in order of id."""
-    found: list[Letter] = []
-    while page := journal.letters(stream=stream, limit=_PAGE, after=found[-1].id if found else 0):
-        found += page
-    return found
-
-
-def _place(letter: Letter) -> tuple[int, int, int]:
-    """Where a letter's change stands in the source's order: epoch, position, index in its transaction."""
-    assert letter.raw is not None  # noqa: S101  asked for with its row
-    changes = letter.raw.changes
-    return letter.epoch, changes.column("_position")[0].as_py(), changes.column("_tx_index")[0].as_py()
-
-
-def _newest(journal: Journal, stream: str, keys: set[str]) -> dict[str, tuple[int, int, int]]:
-    """Of each of these keys, the place of the newest event in the journal. One pass over the stream."""
-    newest: dict[str, tuple[int, int, int]] = {}
-    wanted = pl.Series(sorted(keys), dtype=pl.String)
-    for block in journal.read(stream):
-        page = pl.DataFrame(pl.from_arrow(block.batch.select(["_key", "_position", "_tx_index"])))
-        for key, position, index in page.filter(pl.col("_key").is_in(wanted.implode())).iter_rows():
-            newest[key] = max(newest.get(key, (0, 0, 0)), (block.epoch, position, index))
-    return newest
 
 
 # -- re-reads and reload

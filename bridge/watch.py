@@ -11,11 +11,11 @@ from typing import Literal
 from bridge.contract import levels
 from bridge.errors import BridgeError
 from bridge.health import HealthBoard
-from bridge.ingest import Flow
 from bridge.judge import StreamJudge
 from bridge.metrics import Metrics
 from bridge.model import StreamPhase
 from bridge.ports import Journal
+from bridge.pump import Flow
 
 INTERVAL_S = 2.0
 

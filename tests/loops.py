@@ -17,10 +17,11 @@ import polars as pl
 from bridge import app, operate
 from bridge.config.load import load
 from bridge.health import Ailment, HealthBoard
-from bridge.ingest import Flow, Handoff, Ingest, Pump
+from bridge.ingest import Ingest
 from bridge.journal.sqlite import SqliteJournal
 from bridge.metrics import Metrics
 from bridge.model import Op
+from bridge.pump import Flow, Handoff, Pump
 from bridge.sources.postgres.reader import PostgresSource
 from bridge.watch import Watch
 from demo.server import Database
@@ -77,7 +78,7 @@ class Bridge:
             judges,
             board=self.board,
             metrics=metrics,
-            desk=operate.Desk(self.journal, judges, control),
+            desk=operate.Desk(self.journal, judges, control, systems=app.systems_of(config)),
             stop=self._stop,
         )
         self.watch = Watch(self.journal, {"erp": self.flow}, judges, board=self.board, metrics=metrics)

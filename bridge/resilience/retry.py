@@ -17,7 +17,11 @@ class Backoff:
         self._failure_count = min(self._failure_count + 1, 30)
         return ceiling_s * random.uniform(0.5, 1.0)  # noqa: S311  jitter, not a secret
 
-    def reset(self) -> bool:
-        """It worked; True when it had failed before."""
-        had_failed, self._failure_count = self._failure_count > 0, 0
-        return had_failed
+    @property
+    def has_failed(self) -> bool:
+        """Whether it failed last time."""
+        return self._failure_count > 0
+
+    def reset(self) -> None:
+        """It worked."""
+        self._failure_count = 0

@@ -1,0 +1,191 @@
+"""Reading: one thread a source hands its windows over to the thread that journals them.
+
+Between them is a short queue, so a slow journal is felt by the source and nothing piles up. A source that fails is
+opened again at the journal's position; one whose history is gone begins a new epoch with a declared gap.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+
+from bridge.errors import BridgeError, InternalError, PositionLost
+from bridge.health import HealthBoard
+from bridge.logs import Repeating
+from bridge.model import Position, Window
+from bridge.ports import Source
+from bridge.resilience.retry import Backoff
+
+QUEUED_WINDOWS = 2  # of up to 8 MB each; what does not fit waits in the source's socket
+
+_log = structlog.get_logger()
+
+
+class RenewableSource(Source, Protocol):
+    """A source that can begin a new epoch by itself."""
+
+    def renew(self, position: Position | None, state: Mapping[str, Any], cause: str) -> Window:
+        """The first window of a new epoch: gaps declared, re-reads planned."""
+
+    def keep_alive(self) -> None:
+        """Keep the session alive while the journal is busy."""
+
+    def control(self, action: str, stream: str) -> None:
+        """Start, pause, resume or cancel a re-read of a stream."""
+
+    def findings(self) -> Sequence[Any]:
+        """What is wrong with it now, for people: level, code, detail, fix."""
+
+    def observation(self) -> Any:  # noqa: ANN401  the adapter's own; None before the first look
+        """The last look at what it holds on the legacy system."""
+
+
+@dataclass(slots=True)
+class Flow:
+    """What a source's pump and the ingest thread share; only the ingest thread writes `position` and `state`."""
+
+    source: RenewableSource
+    streams: frozenset[str]
+    position: Position | None
+    state: Mapping[str, Any]
+    waiting: int = 0  # windows handed over and not yet journalled
+    settled: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def name(self) -> str:
+        """The system's name."""
+        return self.source.name
+
+
+class Handoff:
+    """The bounded queue between the pumps and the ingest thread."""
+
+    def __init__(self) -> None:
+        self._windows: queue.Queue[tuple[Flow, Window]] = queue.Queue(QUEUED_WINDOWS)
+
+    def give(self, flow: Flow, window: Window, *, timeout_s: float) -> bool:
+        """Hand a window over; False when there was no room in time."""
+        with flow.settled:
+            flow.waiting += 1  # before the ingest thread can count it off
+        try:
+            self._windows.put((flow, window), timeout=timeout_s)
+        except queue.Full:
+            with flow.settled:
+                flow.waiting -= 1
+            return False
+        return True
+
+    def take(self, *, timeout_s: float) -> tuple[Flow, Window] | None:
+        """The next window; None when none came in time."""
+        try:
+            return self._windows.get(timeout=timeout_s) if timeout_s > 0 else self._windows.get_nowait()
+        except queue.Empty:
+            return None
+
+    def is_empty(self) -> bool:
+        """Whether no window waits now."""
+        return self._windows.empty()
+
+
+class Pump:
+    """Reads one source and hands its windows over; for a thread of its own."""
+
+    def __init__(self, flow: Flow, handoff: Handoff, board: HealthBoard, stop: threading.Event) -> None:
+        self.flow = flow
+        self._handoff = handoff
+        self._board = board
+        self._stop = stop
+        self._component = f"source:{flow.name}"
+        self._is_open = False
+        self._backoff = Backoff()
+        self._trouble = Repeating(_log.bind(system=flow.name), failed="source.failed", recovered="source.recovered")
+        self.turned_at = time.monotonic()  # when the loop turned last
+
+    def run(self) -> None:
+        """Pump until told to stop, or until the source says that a person is needed."""
+        try:
+            while not self._stop.is_set():
+                self.turned_at = time.monotonic()
+                try:
+                    self.step(timeout_s=1.0)
+                except BridgeError as error:
+                    if not self._recover(error):
+                        return
+        except Exception as error:  # noqa: BLE001  a bug must stop its source, loudly, and not the others (I3)
+            _log.error("source.stopped", system=self.flow.name, error=error)
+            self._fail(f"stopped by {type(error).__name__}", InternalError.default_hint)
+        finally:
+            self.flow.source.close()
+
+    def step(self, *, timeout_s: float) -> bool:
+        """Read at most one window and hand it over; True when there was one.
+
+        Raises: whatever the source raises; the position then still is the journal's.
+        """
+        source = self.flow.source
+        if not self._is_open:
+            self._settle()
+            source.open(self.flow.position, self.flow.state)
+            self._is_open = True
+            self._board.ok(self._component)
+            _log.info("source.opened", system=self.flow.name)
+        window = source.read(timeout_s, is_busy=lambda: self.flow.waiting > 0)
+        self._backoff.reset()
+        self._trouble.success()
+        self._board.ok(self._component)
+        if window is None:
+            return False
+        self._give(window)
+        return True
+
+    def _give(self, window: Window) -> None:
+        """Hand a window over, however long it takes; one that is given up is read again from the journal's position."""
+        while not self._handoff.give(self.flow, window, timeout_s=0.5):
+            self.turned_at = time.monotonic()
+            if self._stop.is_set():
+                return
+            if self._is_open:
+                self.flow.source.keep_alive()
+
+    def _settle(self) -> None:
+        """Wait until the ingest thread has dealt with everything handed over: its position is the one to open at."""
+        with self.flow.settled:
+            while self.flow.waiting and not self._stop.is_set():
+                self.turned_at = time.monotonic()
+                self.flow.settled.wait(0.5)
+
+    def _recover(self, error: BridgeError) -> bool:
+        """Do what the error asks for; False when the source must stand still until somebody acts."""
+        self._is_open = False
+        self.flow.source.close()
+        self._fail(error.detail, error.hint)
+        if isinstance(error, PositionLost):
+            _log.error("source.position_lost", system=self.flow.name, error=error)
+            return self._begin_epoch(error)
+        if error.reaction != "wait":
+            _log.error("source.stopped", system=self.flow.name, error=error)
+            return False
+        self._trouble.failure(error)
+        self._stop.wait(self._backoff.next_s())
+        return True
+
+    def _fail(self, what: str, action: str) -> None:
+        self._board.fail(self._component, what, action, blocks=tuple(sorted(self.flow.streams)))
+
+    def _begin_epoch(self, lost: PositionLost) -> bool:
+        # I2: a gap is declared before anything of the new history is journalled.
+        self._settle()
+        try:
+            self._give(self.flow.source.renew(self.flow.position, self.flow.state, lost.detail))
+        except BridgeError as error:
+            if error.reaction == "stop" and not isinstance(error, PositionLost):
+                self._fail(error.detail, error.hint)
+                _log.error("source.stopped", system=self.flow.name, error=error)
+                return False
+            self._trouble.failure(error)
+            self._stop.wait(self._backoff.next_s())
+        return True
