@@ -1,15 +1,11 @@
-"""In-memory twins of the ports, shipped for tests of whatever stands on them.
-
-A twin keeps the promises of its port except those about the disk. `MemoryJournal` passes the conformance suite of the
-SQLite journal; `FakeClock` moves only when told to.
-"""
+"""The journal without a disk."""
 
 import itertools
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -35,23 +31,6 @@ from bridge.model import (
     event_id,
 )
 from bridge.ports import Request, Retention, StreamExtent, SubscriberGap
-
-
-class FakeClock:
-    """A clock for everything that takes `now`: calling it tells the time."""
-
-    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
-        """Stand at `start`."""
-        self._now = start
-
-    def __call__(self) -> datetime:
-        """The time."""
-        return self._now
-
-    def advance(self, seconds: float) -> datetime:
-        """Move forward; returns the new time."""
-        self._now += timedelta(seconds=seconds)
-        return self._now
 
 
 @dataclass(slots=True)
