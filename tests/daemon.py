@@ -227,7 +227,10 @@ class Daemon:
 
     def wait(self, within_s: float = DEADLINE_S) -> int:
         """Wait for its end; returns the exit code, negative for a signal."""
-        return self.process.wait(within_s)
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired as late:
+            raise AssertionError(f"it runs still after {within_s} s:\n{self.log_tail()}") from late
 
     def kill(self) -> None:
         """SIGKILL; nothing happens when it does not run."""
