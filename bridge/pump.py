@@ -128,7 +128,8 @@ class Pump:
         """
         source = self.flow.source
         if not self._is_open:
-            self._settle()
+            if not self._settle():
+                return False
             source.open(self.flow.position, self.flow.state)
             self._is_open = True
             self._board.ok(self._component)
@@ -151,12 +152,16 @@ class Pump:
             if self._is_open:
                 self.flow.source.keep_alive()
 
-    def _settle(self) -> None:
-        """Wait until the ingest thread has dealt with everything handed over: its position is the one to open at."""
+    def _settle(self) -> bool:
+        """Wait until the ingest thread has dealt with everything handed over: its position is the one to open at.
+
+        Returns: False when told to stop first; the position may then be an old one.
+        """
         with self.flow.settled:
             while self.flow.waiting and not self._stop.is_set():
                 self.turned_at = time.monotonic()
                 self.flow.settled.wait(0.5)
+            return not self.flow.waiting
 
     def _recover(self, error: BridgeError) -> bool:
         """Do what the error asks for; False when the source must stand still until somebody acts."""
@@ -178,7 +183,8 @@ class Pump:
 
     def _begin_epoch(self, lost: PositionLost) -> bool:
         # I2: a gap is declared before anything of the new history is journalled.
-        self._settle()
+        if not self._settle():
+            return False
         try:
             self._give(self.flow.source.renew(self.flow.position, self.flow.state, lost.detail))
         except BridgeError as error:

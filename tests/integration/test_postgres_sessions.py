@@ -1,13 +1,21 @@
 """Sessions that a server refuses, ends, starves or shares: the whole bridge lives with them or says what is wrong."""
 
+import itertools
 import json
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from bridge.journal.rows import to_json
 from bridge.model import Mark, Window
+from bridge.pump import QUEUED_WINDOWS
 from bridge.sources.postgres.reader import PostgresSource, Settings
 from bridge.sources.postgres.session import ConnectSettings
 from bridge.sources.postgres.tables import Capture
@@ -66,3 +74,159 @@ def test_a_re_read_goes_on_behind_a_key_that_is_no_utf8(ascii_database: Database
             found.append(marks.raw[0] or b"" if marks else batch.columns.column("id")[0].as_py().encode())
     source.close()
     assert found == [b"a", b"b\xe9", "cé".encode(), b"d", b"e\\\xff"]
+
+
+HELD_UP_S = 5.0
+FULL = QUEUED_WINDOWS + 2  # one with the journal, one that finds no room
+
+
+@contextmanager
+def started(*streams: str, **settings: str) -> Iterator[Database]:
+    """A server of one's own, with a prepared database."""
+    with PostgresServer.start(settings={"fsync": "off", **settings}) as server:
+        database = Database(server, "postgres")
+        prepare(database, *streams)
+        yield database
+
+
+@contextmanager
+def writing(database: Database, stream: str = "item") -> Iterator[None]:
+    """An application that writes as fast as it can until its server goes away."""
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 1_000
+        with psycopg.connect(database.dsn, autocommit=True) as connection:
+            while not stop.is_set():
+                number += 1
+                try:
+                    connection.execute(f"INSERT INTO shop.{stream} VALUES ({number}, 'new', {number})".encode())
+                except psycopg.OperationalError:
+                    return
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def blocked(bridge: Bridge) -> Iterator[None]:
+    """The journal takes nothing: another process (the lock is the process's) holds SQLite's write lock."""
+    hold = "import sqlite3, sys; held = sqlite3.connect(sys.argv[1], isolation_level=None)"
+    hold += "; held.execute('BEGIN IMMEDIATE'); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, bridge.daemon.journal_file]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        yield
+        other.kill()
+
+
+def fill(database: Database, bridge: Bridge, window_count: int) -> None:
+    """Change rows until so many windows wait for the journal."""
+    batches = itertools.count(0, 1_000)
+
+    def is_full() -> bool:
+        first = next(batches)
+        if first < 1_000 * 50:
+            database.sql(
+                f"INSERT INTO shop.item SELECT {first} + i, repeat('x', 1000), i FROM generate_series(1, 1000) i"
+            )
+        return bridge.flow.waiting >= window_count
+
+    wait_for(is_full, why=lambda: bridge.flow.waiting)
+
+
+def stop_timed(server: PostgresServer) -> float:
+    """Seconds that `pg_ctl stop -m fast` takes."""
+    begun = time.monotonic()
+    server.stop("fast")
+    return time.monotonic() - begun
+
+
+def test_a_server_that_stops_is_not_held_up(tmp_path: Path) -> None:
+    """Neither when idle nor in the middle of a stream; afterwards the bridge is back by itself, with everything."""
+    with started("item") as database, Bridge(tmp_path, database, "item") as bridge:
+        bridge.wait_loaded()
+        assert stop_timed(database.server) < HELD_UP_S
+        bridge.wait_ailment("source:erp")
+        database.server.start_again()
+        with writing(database):
+            wait_for(lambda: len(bridge.replayed("item")) > 50, why=bridge.board.report)
+            assert stop_timed(database.server) < HELD_UP_S
+        database.server.start_again()
+        bridge.wait_level()
+        assert not bridge.doubled("item")
+        assert not bridge.gaps("item")
+
+
+@pytest.mark.parametrize("window_count", [1, FULL], ids=["reading on", "full"])
+def test_a_server_that_stops_is_not_held_up_by_a_journal_that_takes_nothing(tmp_path: Path, window_count: int) -> None:
+    """What is sent and not journalled cannot be confirmed, and a server waits for that: so we hang up."""
+    with started("item") as database, Bridge(tmp_path, database, "item") as bridge:
+        bridge.wait_loaded()
+        with blocked(bridge):
+            fill(database, bridge, window_count)
+            assert stop_timed(database.server) < HELD_UP_S
+        database.server.start_again()
+        bridge.wait_level()
+        assert not bridge.doubled("item")
+        assert not bridge.gaps("item")
+
+
+def test_a_server_that_crashes_while_the_journal_takes_nothing_is_found_again(tmp_path: Path) -> None:
+    with started("item") as database, Bridge(tmp_path, database, "item") as bridge:
+        bridge.wait_loaded()
+        with blocked(bridge):
+            fill(database, bridge, FULL)
+            database.server.restart("immediate")
+            wait_for(lambda: bridge.ailment("source:erp"))
+        bridge.wait_level()
+        assert not bridge.doubled("item")
+
+
+def test_a_session_outlives_a_journal_that_takes_nothing_for_long(tmp_path: Path) -> None:
+    """Three times `wal_sender_timeout`: the server hears from us all the while."""
+    with started("item", wal_sender_timeout="2s") as database, Bridge(tmp_path, database, "item") as bridge:
+        bridge.wait_loaded()
+        reader = f"SELECT active_pid FROM pg_replication_slots WHERE slot_name = '{bridge.daemon.slot}'"
+        before = database.sql(reader)
+        with blocked(bridge):
+            begun = time.monotonic()
+            for number in range(6):
+                database.sql(f"INSERT INTO shop.item SELECT {number}, 'x', 1")
+                wait_for(lambda number=number: time.monotonic() > begun + number + 1)
+        bridge.wait_level()
+        assert database.sql(reader) == before != [(None,)]
+
+
+def test_a_second_reader_of_our_slot_is_waited_for_and_named(database: Database, tmp_path: Path) -> None:
+    prepare(database, "item")
+    bridge = Bridge(tmp_path, database, "item")
+    with bridge:
+        bridge.wait_loaded()
+    with psycopg.connect(f"{database.dsn} replication=database", autocommit=True) as other:
+        begin = f"START_REPLICATION SLOT {bridge.daemon.slot} LOGICAL 0/0"
+        options = "(proto_version '1', publication_names 'legacy_bridge')"
+        other.pgconn.exec_(f"{begin} {options}".encode())
+        with bridge:
+            ailment = bridge.wait_ailment("source:erp")
+            assert f"is active for PID {other.info.backend_pid}" in ailment.what
+            other.close()
+            database.sql("INSERT INTO shop.item VALUES (1, 'new', 1)")
+            bridge.wait_level()
+            assert not bridge.gaps("item")
+
+
+def test_a_session_that_sits_idle_is_not_ended_by_the_server(tmp_path: Path) -> None:
+    with started("item", idle_session_timeout="1s") as database, Bridge(tmp_path, database, "item") as bridge:
+        bridge.wait_loaded()
+        sessions = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'legacy-bridge/%' ORDER BY pid"
+        before = database.sql(sessions)
+        begun = time.monotonic()
+        wait_for(lambda: time.monotonic() > begun + 3)
+        assert database.sql(sessions) == before

@@ -66,6 +66,7 @@ class _Open:
     """What exists while the source is open."""
 
     wire: Wire
+    lookup: Connection
     log: ChangeLog
     rereads: Rereads
     assistant: Assistant
@@ -133,6 +134,7 @@ class PostgresSource:
                 self._flushed = position or Position(1, (0, 0))
             self._open = _Open(
                 wire=wire,
+                lookup=sql,
                 log=ChangeLog(tables, lsn=start, skip=position.at[1] if position else 0, partial_lsn=kept.partial_lsn),
                 rereads=rereads,
                 assistant=assistant,
@@ -186,7 +188,7 @@ class PostgresSource:
                 return None
             idle_at = at.idle_at if at.log.streamed > at.log.lsn else deadline
             wait_s = max(0.0, min(deadline, at.status_at, idle_at) - now)
-            ready, _, _ = select.select([at.wire.fileno(), self._wake_fd], [], [], wait_s)
+            ready, _, _ = select.select([at.wire.fileno(), at.lookup.fileno(), self._wake_fd], [], [], wait_s)
             if self._wake_fd in ready:
                 os.eventfd_read(self._wake_fd)
 
@@ -194,8 +196,10 @@ class PostgresSource:
         """Send a status message where one is due: on a timer, when asked for, or when the journal has moved on.
 
         For the thread that reads, also while it waits for the journal to take a window.
+        Raises: SourceUnavailable when the server is about to stop.
         """
         at = self._opened()
+        _hear_of_shutdown(at.lookup)
         with self._lock:
             flushed = self._flushed.at[0] if self._flushed.epoch == at.epoch else 0
         now = time.monotonic()
@@ -327,3 +331,13 @@ class PostgresSource:
         at.idle_at = time.monotonic() + IDLE_INTERVAL_S
         at.log.rest_here()
         return self._window(at, batches=())
+
+
+def _hear_of_shutdown(idle: Connection) -> None:
+    """A server that stops ends its idle sessions first, and then waits until the streaming one has confirmed all.
+
+    That may be long when the journal takes nothing, so we hang up as soon as the idle session ends (I10).
+    """
+    if select.select([idle.fileno()], [], [], 0)[0]:
+        with translated("listening for a shutdown"):
+            idle.pgconn.consume_input()
