@@ -18,11 +18,12 @@ from bridge.sources.postgres.plan import Phase
 from bridge.sources.postgres.reader import PostgresSource, Settings
 from bridge.sources.postgres.session import ConnectSettings
 from bridge.sources.postgres.tables import Capture
-from bridge.sources.postgres.types import PINNED_SETTINGS, Kind, PgType
+from bridge.sources.postgres.types import PINNED_SETTINGS, Kind, PgType, builtin
 from demo.server import Database
-from tests.postgres_text import Raw, printed
+from tests.postgres_text import Raw, printed, same_float
 
 DEADLINE_S = 60.0
+FLOATS = {oid: of for oid in (700, 701) if (of := builtin(oid, -1)) is not None}
 TextRow = tuple[Raw, ...]
 
 
@@ -89,6 +90,7 @@ class Reading:
         self.database.sql("SELECT pg_logical_emit_message(true, 'test', '')")  # the WAL goes on, and is flushed
         opened = self.source._open
         assert opened is not None
+        self.read_until(lambda: not self.source._controls)
         self.read_until(lambda: opened.log.streamed >= end - 64 and not opened.pending and not self.running())
 
     def running(self) -> list[str]:
@@ -199,9 +201,12 @@ def held(database: Database, table: str, *key: str) -> dict[TextRow, dict[str, R
         result = connection.execute(f"SELECT * FROM {table}").pgresult
         assert result is not None
         names = [(result.fname(i) or b"").decode() for i in range(result.nfields)]
-        rows: list[dict[str, Raw]] = [
-            {name: result.get_value(row, i) for i, name in enumerate(names)} for row in range(result.ntuples)
-        ]
+        floats = {i: of for i in range(result.nfields) if (of := FLOATS.get(result.ftype(i))) is not None}
+        rows: list[dict[str, Raw]] = []
+        for row in range(result.ntuples):
+            values = [result.get_value(row, i) for i in range(result.nfields)]
+            texts = [same_float(v, floats[i]) if i in floats and v is not None else v for i, v in enumerate(values)]
+            rows.append(dict(zip(names, texts, strict=True)))
     return {tuple(row[name] for name in key): row for row in rows}
 
 

@@ -14,7 +14,7 @@ from bridge.sources.postgres import slot as slots
 from bridge.sources.postgres.findings import Finding, Level
 from bridge.sources.postgres.plan import Reread
 from bridge.sources.postgres.session import Connection, translated
-from bridge.sources.postgres.snapshot import Chunk, Obstacle, read_chunk
+from bridge.sources.postgres.snapshot import Chunk, Obstacle, read_chunk, settled
 from bridge.sources.postgres.tables import Capture, Tables
 from bridge.sources.postgres.touched import Watch
 
@@ -195,6 +195,8 @@ class Assistant:
         if self._heartbeat_s and tables.connection.info.server_version >= _FLUSH_SINCE:
             with translated("writing a heartbeat"):
                 tables.connection.execute(_FLUSHED_HEARTBEAT)
+        if isinstance(chunk, Chunk):
+            chunk = replace(chunk, high_lsn=settled(tables.connection, chunk.high_lsn))
         with self._changed:
             if self._work.get(stream) is not task:
                 return 0.0  # the plan changed meanwhile

@@ -8,6 +8,7 @@ of it. Source of the idea: Andreakis, Papapanagiotou, "DBLog: A Watermark Based 
 transaction visibility takes the place of its watermark table.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -41,6 +42,11 @@ SELECT CASE WHEN pg_is_in_recovery() THEN format('%1$s:%1$s:', pg_snapshot_xmin(
 _HIGH = """
 SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)::text
 """
+_ON_DISK = """
+SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END)::text,
+       3 * setting::int / 1000.0 FROM pg_settings WHERE name = 'wal_writer_delay'
+"""
+_POLL_S = 0.01
 _WAL_PAGE, _WAL_PAGE_HEADER = 8192, 40
 
 
@@ -101,6 +107,25 @@ def read_chunk(tables: Tables, capture: Capture, reread: Reread, *, row_limit: i
         _key_of_last(run, table) if row_count else None,
         is_final=not is_cut and row_count < row_limit,
     )
+
+
+def settled(connection: Connection, high_lsn: int) -> int:
+    """The watermark as far as the server can send it: no more than is on disk, where nothing behind holds a commit.
+
+    A server that is otherwise idle may leave the last bytes of its WAL unwritten for long, and sends none of them.
+    Every commit that was visible is written after three times wal_writer_delay at the latest.
+
+    Source: PostgreSQL manual, "Asynchronous Commit".
+    """
+    started = time.monotonic()
+    while True:
+        with translated("looking at the end of the WAL"):
+            row = connection.execute(_ON_DISK).fetchone()
+        assert row is not None  # noqa: S101  every server has this setting
+        on_disk = _reachable(lsn.parse(row[0]))
+        if on_disk >= high_lsn or time.monotonic() - started > row[1]:
+            return min(on_disk, high_lsn)
+        time.sleep(_POLL_S)
 
 
 def merge(chunk: Chunk, watch: Watch) -> RawBatch:

@@ -87,7 +87,7 @@ class Tables:
         with translated(f"looking up {capture.table}"):
             rows = self.connection.execute(_DESCRIBE, asked).fetchall()
         if not rows:
-            raise SourceRefused(f"table {capture.table} is gone", hint="Was it renamed or dropped?")
+            raise SourceRefused(f"table {capture.table} has no column to read", hint="Was it renamed or dropped?")
         types = types_of([(int(oid), int(modifier)) for _, oid, modifier, _ in rows], self.lookup)
         names = [str(row[0]) for row in rows]
         places = sorted((int(place), number) for number, (*_, place) in enumerate(rows) if place)
