@@ -21,6 +21,7 @@ from bridge.ports import Source
 from bridge.resilience.retry import Backoff
 
 QUEUED_WINDOWS = 2  # of up to 8 MB each; what does not fit waits in the source's socket
+WAIT_S = 0.5  # at most, for one thing; then the loop turns
 
 _log = structlog.get_logger()
 
@@ -111,7 +112,7 @@ class Pump:
             while not self._stop.is_set():
                 self.turned_at = time.monotonic()
                 try:
-                    self.step(timeout_s=1.0)
+                    self.step(timeout_s=WAIT_S)
                 except BridgeError as error:
                     if not self._recover(error):
                         return
@@ -145,7 +146,7 @@ class Pump:
 
     def _give(self, window: Window) -> None:
         """Hand a window over, however long it takes; one that is given up is read again from the journal's position."""
-        while not self._handoff.give(self.flow, window, timeout_s=0.5):
+        while not self._handoff.give(self.flow, window, timeout_s=WAIT_S):
             self.turned_at = time.monotonic()
             if self._stop.is_set():
                 return
@@ -160,7 +161,7 @@ class Pump:
         with self.flow.settled:
             while self.flow.waiting and not self._stop.is_set():
                 self.turned_at = time.monotonic()
-                self.flow.settled.wait(0.5)
+                self.flow.settled.wait(WAIT_S)
             return not self.flow.waiting
 
     def _recover(self, error: BridgeError) -> bool:
