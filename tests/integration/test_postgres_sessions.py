@@ -118,7 +118,7 @@ def blocked(bridge: Bridge) -> Iterator[None]:
     """The journal takes nothing: another process (the lock is the process's) holds SQLite's write lock."""
     hold = "import sqlite3, sys; held = sqlite3.connect(sys.argv[1], isolation_level=None)"
     hold += "; held.execute('BEGIN IMMEDIATE'); print(flush=True); sys.stdin.read()"
-    command = [sys.executable, "-c", hold, bridge.daemon.journal_file]
+    command = [sys.executable, "-c", hold, str(bridge.daemon.journal_file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout
         other.stdout.readline()
@@ -139,6 +139,11 @@ def fill(database: Database, bridge: Bridge, window_count: int) -> None:
         return bridge.flow.waiting >= window_count
 
     wait_for(is_full, why=lambda: bridge.flow.waiting)
+
+
+def wait_until(at: float) -> None:
+    """Until a moment of the monotonic clock: what is tested is that time passes without harm."""
+    wait_for(lambda: time.monotonic() > at)
 
 
 def stop_timed(server: PostgresServer) -> float:
@@ -199,7 +204,7 @@ def test_a_session_outlives_a_journal_that_takes_nothing_for_long(tmp_path: Path
             begun = time.monotonic()
             for number in range(6):
                 database.sql(f"INSERT INTO shop.item SELECT {number}, 'x', 1")
-                wait_for(lambda number=number: time.monotonic() > begun + number + 1)
+                wait_until(begun + number + 1)
         bridge.wait_level()
         assert database.sql(reader) == before != [(None,)]
 
@@ -228,5 +233,5 @@ def test_a_session_that_sits_idle_is_not_ended_by_the_server(tmp_path: Path) -> 
         sessions = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'legacy-bridge/%' ORDER BY pid"
         before = database.sql(sessions)
         begun = time.monotonic()
-        wait_for(lambda: time.monotonic() > begun + 3)
+        wait_until(begun + 3)
         assert database.sql(sessions) == before
