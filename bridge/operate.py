@@ -204,20 +204,30 @@ def _commit(desk: Desk, judge: StreamJudge, ruling: Ruling, **rest: Any) -> None
 
 
 def _replay(desk: Desk, request: Request) -> dict[str, Any]:
+    chosen = _by_stream(_chosen(desk.journal, request))
+    unknown = sorted(chosen.keys() - desk.judges.keys())
+    if unknown:
+        raise Declined(
+            f"stream {', '.join(unknown)} is not configured any more", hint="Discard its letters with a reason."
+        )
+    return dict(_go_on(desk, chosen, actor=request.actor))
+
+
+def _go_on(desk: Desk, chosen: Mapping[str, list[Letter]], *, actor: str) -> Counter[str]:
+    """Replay the chosen letters, and whatever waits behind none any more."""
     counts: Counter[str] = Counter(replayed=0, superseded=0, still_rejected=0)
-    for stream, letters in _by_stream(_chosen(desk.journal, request)).items():
-        judge = desk.judges.get(stream)
-        if judge is None:
-            raise Declined(f"stream {stream} is not configured any more", hint="Discard its letters with a reason.")
-        counts.update(replay(desk.journal, judge, letters, actor=request.actor, turned=desk.turned))
-    return dict(counts)
+    for stream, judge in desk.judges.items():
+        letters = chosen.get(stream, [])
+        if letters or judge.holds:
+            counts.update(replay(desk.journal, judge, letters, actor=actor, turned=desk.turned))
+    return counts
 
 
 def _discard(desk: Desk, request: Request) -> dict[str, Any]:
     reason = str(request.args.get("reason", "")).strip()
     if not reason:
         raise Declined("a letter is discarded only with a reason", hint="Say why: `--reason TEXT`.")
-    counts: Counter[str] = Counter(discarded=0)
+    discarded = 0
     for letter in list(_chosen(desk.journal, request)):
         desk.turned()
         desk.journal.append(
@@ -226,11 +236,8 @@ def _discard(desk: Desk, request: Request) -> dict[str, Any]:
                 audit=(AuditEntry(request.actor, "dead.discard", f"{letter.stream}/{letter.id}", reason),),
             )
         )
-        counts["discarded"] += 1
-    for judge in desk.judges.values():
-        if judge.holds:  # what waited behind them goes on
-            counts.update(replay(desk.journal, judge, (), actor=request.actor, turned=desk.turned))
-    return dict(counts)
+        discarded += 1
+    return {"discarded": discarded, **+_go_on(desk, {}, actor=request.actor)}
 
 
 def _by_stream(letters: Iterable[Letter]) -> dict[str, list[Letter]]:
