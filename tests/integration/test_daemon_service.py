@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from demo.server import Database
-from tests.daemon import Daemon, prepare, wait_for
+from tests.daemon import Daemon, Load, prepare, reckon, wait_for
 
 
 class Manager:
@@ -110,6 +110,22 @@ def test_memory_is_flat_after_load(daemon: Daemon) -> None:
         sizes.append(_rss_mb(daemon))
     assert sizes[-1] - sizes[0] < 60, sizes
     assert max(sizes) < 350, sizes
+
+
+def test_a_row_of_many_megabytes_is_journalled_whole_in_bounded_memory(daemon: Daemon) -> None:
+    """A8: under load, within 512 MB; a row takes about twelve times its size for a moment."""
+    daemon.start()
+    with Load(daemon.database, "articles") as load:
+        daemon.database.sql("INSERT INTO shop.articles VALUES (-1, repeat('abcdefghij', 2 << 20), 1)")
+        load.acknowledged.append(("created", -1))
+        wait_for(lambda: ("created", -1) in daemon.changes("articles"), why=daemon.log_tail)
+    reckon(daemon, "articles", [load])
+    assert _peak_mb(daemon) < 512
+
+
+def _peak_mb(daemon: Daemon) -> float:
+    lines = Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM:"))
 
 
 def _journalled(daemon: Daemon) -> int:
