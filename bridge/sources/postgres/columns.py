@@ -15,7 +15,9 @@ from bridge.sources.postgres.arrays import split_plain
 from bridge.sources.postgres.tuples import FEW_ROWS, NULL, TEXT, UNCHANGED, Cells, walk_copy, walk_tuples
 from bridge.sources.postgres.types import PgType
 from bridge.sources.postgres.values import Value, read_value
-from bridge.sources.postgres.vectors import PADDING, Decoded, Text, decode_text, gather
+from bridge.sources.postgres.vectors import Decoded, Text, decode_text, gather
+
+_FEW_BYTES = 1 << 16  # above this, even one row is decoded without making Python values of it
 
 __all__ = ["Cells", "decode", "walk_copy", "walk_tuples"]
 
@@ -33,8 +35,6 @@ def decode(
     Returns: a batch of n rows with the types' Arrow types, and the marks of each column that has any; a marked cell is
         null in the batch.
     """
-    if cells and len(cells[0].kinds) >= FEW_ROWS:
-        buffer = np.concatenate((buffer, np.zeros(PADDING, np.uint8)))
     arrays: list[pa.Array] = []
     marks: dict[str, Marks] = {}
     for column, type_, name in zip(cells, types, names, strict=True):
@@ -46,9 +46,9 @@ def decode(
 
 
 def _decode_column(cells: Cells, type_: PgType, buffer: NDArray[np.uint8]) -> tuple[pa.Array, Marks | None]:
-    """Decode one column; `buffer` is padded unless there are only a few rows."""
+    """Decode one column."""
     row_count = len(cells.kinds)
-    if row_count < FEW_ROWS:
+    if row_count < FEW_ROWS and buffer.size < _FEW_BYTES:
         values, marks = _read(cells, range(row_count), type_, buffer)
         return pa.array(values, type_.arrow), marks
     is_text = cells.kinds == TEXT
@@ -98,8 +98,7 @@ def _read(
 def _decode_lists(text: Text, element: PgType) -> Decoded:
     """Decode plain arrays through their elements' column; a row with a marked element is left over."""
     elements = split_plain(text.data, text.offsets, text.is_text)
-    padded = np.concatenate((elements.data, np.zeros(PADDING, np.uint8)))
-    values, marks = _decode_column(elements.cells, element, padded)
+    values, marks = _decode_column(elements.cells, element, elements.data)
     is_odd = elements.is_odd
     if marks is not None:
         is_odd[np.repeat(np.arange(len(is_odd)), elements.counts)[marks.rows]] = True

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bridge.sources.postgres.tuples import FEW_ROWS
 from bridge.sources.postgres.types import Kind, PgType
 
-PADDING = 64  # bytes behind a buffer that `gather` may read, and discard
+_NARROW = 64  # bytes up to which values of many lengths are copied as if all were as wide as the widest
 
 _ZERO, _COLON, _POINT, _EXPONENT = b"0:.e"
 _CLOCK_WIDTH = len("HH:MM:SS.ffffff")
@@ -55,12 +55,12 @@ Decoded = tuple[pa.Array, NDArray[np.bool_] | None]
 
 
 def gather(
-    padded: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    buffer: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Copy n slices of a buffer end to end.
 
     Args:
-        padded: contiguous, with at least PADDING bytes behind the last slice.
+        buffer: contiguous.
         starts: n offsets.
         lengths: n, 0 for nothing.
     Returns: the bytes, and n + 1 offsets.
@@ -71,13 +71,14 @@ def gather(
     total, widest = int(offsets[-1]), int(lengths.max(initial=0))
     if total == 0:
         return np.empty(0, np.uint8), offsets
+    if row_count == 1:  # not copied: it may be huge
+        return buffer[starts[0] : starts[0] + total], offsets
     if total == widest * row_count:
-        return _windows(padded, widest)[starts].view(np.uint8), offsets
-    if widest <= PADDING and row_count * widest <= 4 * total:
-        wide = _windows(padded, widest)[starts].view(np.uint8).reshape(row_count, widest)
-        return wide[np.arange(widest) < lengths[:, None]], offsets
+        return _windows(buffer, widest)[starts].view(np.uint8), offsets
+    if widest <= _NARROW and row_count * widest <= 4 * total:
+        return _wide(buffer, starts, widest)[np.arange(widest) < lengths[:, None]], offsets
     # Long or very uneven values: one slice a row is cheaper than an index a byte.
-    view = padded.data
+    view = buffer.data
     ends = (starts + lengths).tolist()
     pieces = [view[start:end] for start, end in zip(starts.tolist(), ends, strict=True)]
     return np.frombuffer(b"".join(pieces), np.uint8), offsets
@@ -86,6 +87,18 @@ def gather(
 def decode_text(text: Text, type_: PgType) -> Decoded:
     """Decode a column of any kind but LIST."""
     return _DECODERS[type_.kind](text, type_)
+
+
+def _wide(buffer: NDArray[np.uint8], starts: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
+    """The `width` bytes at each start, a row each; zeros behind the end of the buffer."""
+    is_late = starts > len(buffer) - width
+    if not is_late.any():
+        return _windows(buffer, width)[starts].view(np.uint8).reshape(len(starts), width)
+    wide = np.empty((len(starts), width), np.uint8)
+    wide[~is_late] = _wide(buffer, starts[~is_late], width)
+    late = starts[is_late]
+    wide[is_late] = _wide(np.concatenate((buffer[late.min() :], np.zeros(width, np.uint8))), late - late.min(), width)
+    return wide
 
 
 def _windows(buffer: NDArray[np.uint8], width: int) -> NDArray[np.void]:

@@ -29,13 +29,13 @@ class Received:
 
     def __init__(self) -> None:
         self.size_bytes = 0
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._sizes: list[NDArray[np.int64]] = []
 
     def add(self, messages: Sequence[memoryview]) -> None:
         """Take over the bytes of messages."""
         if messages:
-            self._parts.append(b"".join(messages))
+            self._parts.append(messages[0] if len(messages) == 1 else b"".join(messages))  # one may be huge
             self._sizes.append(np.fromiter(map(len, messages), np.int64, len(messages)))
             self.size_bytes += len(self._parts[-1])
 
