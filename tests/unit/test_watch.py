@@ -1,0 +1,135 @@
+"""What an operator sees: parked streams, levels, slots, and that it goes away when it is over."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from bridge.errors import JournalUnavailable
+from bridge.health import HealthBoard
+from bridge.metrics import Metrics
+from bridge.model import Commit, NewParked, Op, StreamPhase, StreamState
+from bridge.pump import Flow
+from bridge.testing import FakeClock, MemoryJournal, ScriptedSource
+from bridge.watch import Watch
+from tests import shelf
+from tests.shelf import START, raw
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A source's finding."""
+
+    code: str
+    level: str
+    detail: str = "it fills up"
+    fix: str = "drain it"
+
+
+class Watching:
+    """A watch over one stream of one system."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.journal = MemoryJournal(now=self.clock)
+        self.source = ScriptedSource("erp")
+        self.flow = Flow(self.source, frozenset({"item"}), None, {})
+        self.board, self.metrics = HealthBoard(now=self.clock), Metrics()
+        self.watch = Watch(
+            self.journal,
+            {"erp": self.flow},
+            {"item": shelf.judge()},
+            board=self.board,
+            metrics=self.metrics,
+            now=self.clock,
+        )
+
+    def look(self) -> dict[str, Any]:
+        """The health page's checks after one more look."""
+        self.watch._due_at = 0.0
+        self.watch.step()
+        checks: dict[str, Any] = self.board.report()["checks"]
+        return checks
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"bridge_{name}", labels)
+
+
+@pytest.mark.parametrize(("phase", "level"), [(StreamPhase.PAUSED, "warn"), (StreamPhase.DRIFT, "fail")])
+def test_a_stream_that_stands_still_is_seen_until_it_runs(phase: StreamPhase, level: str) -> None:
+    watching = Watching()
+    watching.journal.append(Commit(streams=(StreamState("item", phase, START, "a test"),)))
+    check = watching.look()["stream:item"]
+    assert (check["status"], check["what"], check["blocks"]) == (level, "rows are parked: a test", ["item"])
+    watching.journal.append(Commit(streams=(StreamState("item", StreamPhase.RUNNING, START),)))
+    assert watching.look()["stream:item"] == {"status": "pass"}
+
+
+def test_more_rejected_rows_than_the_contract_allows_are_seen() -> None:
+    watching = Watching()
+    watching.journal.append(Commit(judged={"item": (50, 50)}))
+    assert "50.00 % of its rows were rejected" in watching.look()["stream:item"]["what"]
+    watching.clock.advance(2 * 3600)
+    assert watching.look()["stream:item"] == {"status": "pass"}
+
+
+def test_a_problem_of_the_source_blocks_its_streams_and_is_forgotten_when_it_is_over() -> None:
+    watching = Watching()
+    watching.source.problems = [Problem("slot.lost", "fail"), Problem("slot.unlimited", "warn")]
+    checks = watching.look()
+    assert (checks["slot.lost:erp"]["status"], checks["slot.lost:erp"]["blocks"]) == ("fail", ["item"])
+    assert (checks["slot.unlimited:erp"]["status"], checks["slot.unlimited:erp"]["blocks"]) == ("warn", [])
+    watching.source.problems = []
+    assert not any(component.startswith("slot.") for component in watching.look())
+
+
+def test_a_journal_that_cannot_be_read_is_seen_and_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside what the ingest loop says of it: neither hides the other."""
+
+    def fail() -> Any:  # noqa: ANN401  never returns
+        raise JournalUnavailable("the disk is gone")
+
+    watching = Watching()
+    with monkeypatch.context() as broken:
+        broken.setattr(watching.journal, "stream_states", fail)
+        assert watching.look()["journal:read"]["what"] == "the disk is gone"
+    assert watching.look()["journal:read"] == {"status": "pass"}
+    assert "journal" not in watching.look()
+
+
+@pytest.mark.parametrize(
+    ("reread", "ratio"),
+    [
+        ({"phase": "running", "rows": 25, "of": 100}, 0.25),
+        ({"phase": "running", "rows": 300, "of": 100}, 1.0),
+        ({"phase": "running", "rows": 300, "of": 0}, 0.0),
+        ({"phase": "done", "rows": 0, "of": 0}, 1.0),
+    ],
+    ids=["part", "more than reckoned", "not known", "done"],
+)
+def test_how_far_a_re_read_is(reread: dict[str, Any], ratio: float) -> None:
+    watching = Watching()
+    watching.flow.state = {"snapshots": {"item": reread}}
+    watching.look()
+    assert watching.value("snapshot_progress_ratio", stream="item") == ratio
+
+
+def test_what_was_set_aside_is_counted() -> None:
+    watching = Watching()
+    ruling = shelf.judge().check(raw((Op.CREATE, 1, -1), (Op.CREATE, 2, 1)), epoch=1)
+    assert ruling.events is not None
+    assert ruling.letters is not None
+    parked = NewParked(1, raw((Op.CREATE, 3, 1), (Op.CREATE, 4, 1), (Op.CREATE, 5, 1)))
+    watching.journal.append(Commit(events=(ruling.events,), letters=(ruling.letters,), parked=(parked,)))
+    watching.look()
+    assert watching.value("dead_letters", stream="item") == 1
+    assert watching.value("parked_rows", stream="item") == 3
+    assert watching.value("journal_bytes") == ruling.events.batch.nbytes
+
+
+def test_a_look_is_taken_at_most_every_so_often() -> None:
+    watching = Watching()
+    watching.look()
+    watching.source.problems = [Problem("slot.lost", "fail")]
+    watching.watch.step()
+    assert watching.board.ailments() == []
