@@ -128,14 +128,14 @@ def told(journal: Journal, stream: str = "item") -> list[tuple[str, int | None, 
     return [(chr(row["_op"]), row["id"], row["amount"]) for row in rows(journal, stream)]
 
 
-def image(events: Iterable[tuple[str, int | None, int | None]]) -> dict[int | None, int | None]:
+def image(events: Iterable[tuple[str, int | None, int | None]]) -> dict[int, int | None]:
     """The rows a reader of these events ends up with."""
-    held: dict[int | None, int | None] = {}
+    held: dict[int, int | None] = {}
     for op, number, amount in events:
         if op == "t":
             held.clear()
-        elif op == "d":
-            held.pop(number, None)
-        elif op != "g":
+        elif number is not None:
             held[number] = amount
+            if op == "d":
+                del held[number]
     return held
