@@ -96,8 +96,14 @@ def systems_of(config: Config) -> dict[str, str]:
     return {stream: declared.system for stream, declared in config.streams.items()}
 
 
-def build_source(config: Config, system: str, documents: Mapping[str, contracts.ContractDocument]) -> PostgresSource:
-    """The source of one system."""
+def build_source(
+    config: Config,
+    system: str,
+    documents: Mapping[str, contracts.ContractDocument],
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+) -> PostgresSource:
+    """The source of one system; `stopping` ends waits of its that may be long."""
     declared = configured.declared(config, system)
     captures = []
     for stream, each in config.streams_of(system).items():
@@ -126,6 +132,7 @@ def build_source(config: Config, system: str, documents: Mapping[str, contracts.
             rows_per_second=declared.budget.snapshot_rows_per_second,
             limits=configured.slot_limits(config, system),
             rereads_after_loss=declared.on_position_lost == "resnapshot",
+            stopping=stopping,
             prove=partial(prove_harmless, config, system),
         )
     )
@@ -168,6 +175,7 @@ class Loops:
         self.stop.set()
         for thread in self.threads:
             thread.join()
+        self.watch.end()
 
     def turned_at(self) -> float:
         """When the slowest loop turned last, by the monotonic clock."""
@@ -238,7 +246,7 @@ class Daemon:
         for system in config.systems:
             if config.streams_of(system):
                 position, state = journal.position(system)
-                source = build_source(config, system, documents)
+                source = build_source(config, system, documents, stopping=stop.is_set)
                 streams = frozenset(config.streams_of(system))
                 flows[system] = Flow(source, streams, position, state)
         rereads: dict[str, Callable[[str], None]] = {

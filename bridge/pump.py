@@ -104,13 +104,18 @@ class Pump:
         self._is_open = False
         self._backoff = Backoff()
         self._trouble = Repeating(_log.bind(system=flow.name), failed="source.failed", recovered="source.recovered")
-        self.turned_at = time.monotonic()  # when the loop turned last
+        self._turned_at = time.monotonic()
+
+    @property
+    def turned_at(self) -> float:
+        """When the loop turned last; opening takes as long as the legacy system makes it wait, and is no standstill."""
+        return self._turned_at if self._is_open else time.monotonic()
 
     def run(self) -> None:
         """Pump until told to stop, or until the source says that a person is needed."""
         try:
             while not self._stop.is_set():
-                self.turned_at = time.monotonic()
+                self._turned_at = time.monotonic()
                 try:
                     self.step(timeout_s=WAIT_S)
                 except BridgeError as error:
@@ -147,7 +152,7 @@ class Pump:
     def _give(self, window: Window) -> None:
         """Hand a window over, however long it takes; one that is given up is read again from the journal's position."""
         while not self._handoff.give(self.flow, window, timeout_s=WAIT_S):
-            self.turned_at = time.monotonic()
+            self._turned_at = time.monotonic()
             if self._stop.is_set():
                 return
             if self._is_open:
@@ -160,7 +165,7 @@ class Pump:
         """
         with self.flow.settled:
             while self.flow.waiting and not self._stop.is_set():
-                self.turned_at = time.monotonic()
+                self._turned_at = time.monotonic()
                 self.flow.settled.wait(WAIT_S)
             return not self.flow.waiting
 

@@ -58,6 +58,11 @@ class Watch:
         else:
             self._board.ok("journal:read")
 
+    def end(self) -> None:
+        """Take back what the sources said: whoever looks after them next says it anew."""
+        for component in set().union(*self._found.values()):
+            self._board.forget(component)
+
     def _look_at_slot(self, system: str, flow: Flow) -> None:
         blocks = tuple(stream for stream in self._judges if stream in flow.streams)
         present = set()

@@ -65,11 +65,11 @@ class Bridge:
         documents = app.load_contracts(config)
         self.journal = SqliteJournal.open(self.daemon.journal_file, owner=True)
         judges = app.build_judges(config, documents, self.journal)
-        source = app.build_source(config, "erp", documents)
+        self._stop, handoff, metrics = threading.Event(), Handoff(), Metrics()
+        source = app.build_source(config, "erp", documents, stopping=self._stop.is_set)
         self.source = PostgresSource(replace(source._settings, **self._settings))
         position, state = self.journal.position("erp")
         self.flow = Flow(self.source, frozenset(self.streams), position, state)
-        self._stop, handoff, metrics = threading.Event(), Handoff(), Metrics()
         self.pump = Pump(self.flow, handoff, self.board, self._stop)
         control = {stream: partial(app._control, self.source, stream) for stream in self.streams}
         self.ingest = Ingest(
@@ -93,6 +93,7 @@ class Bridge:
         for thread in self._threads:
             thread.join(DEADLINE_S)
             assert not thread.is_alive()
+        self.watch.end()
         self.journal.close()
 
     def restart(self) -> None:
@@ -137,6 +138,10 @@ class Bridge:
         gaps = wait_for(lambda: self.gaps(stream), within_s=DECLARED_WITHIN_S, why=self.board.report)
         newest: dict[str, Any] = gaps[-1]
         return newest
+
+    def wait_reached(self, position: int) -> None:
+        """Wait until the journal holds everything before this LSN."""
+        wait_for(lambda: self.flow.position and self.flow.position.at[0] >= position, why=self.board.report)
 
     def wait_reported(self) -> None:
         """Wait until the server knows what the journal holds."""

@@ -4,16 +4,21 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from bridge.sources.postgres import lsn
+from bridge.health import Ailment
+from bridge.sources.postgres import assistant, lsn
+from bridge.sources.postgres.slot import SlotLimits
 from demo.server import VERSIONS, Database, PostgresServer
-from tests.daemon import prepare, wait_for
+from tests.daemon import LOGIN, prepare, wait_for
 from tests.loops import Bridge
 
 MEGABYTE = 1 << 20
@@ -281,3 +286,166 @@ def test_a_server_put_back_to_an_older_day_is_noticed_and_healed(tmp_path: Path,
 
 def _owner(folder: Path) -> tuple[int, int]:
     return folder.stat().st_uid, folder.stat().st_gid
+
+
+RESTARTS = [5, pytest.param(50, marks=pytest.mark.soak)]
+KEPT_BYTES = 100 * MEGABYTE
+
+
+@contextmanager
+def writing(database: Database) -> Iterator[list[int]]:
+    """An application that goes on writing over crashes of its server; yields the ids it was told are committed."""
+    stop = threading.Event()
+    committed: list[int] = []
+
+    def write() -> None:
+        number = 10_000
+        while not stop.is_set():
+            try:
+                with psycopg.connect(database.dsn, autocommit=True) as connection:
+                    while not stop.is_set():
+                        number += 1
+                        connection.execute(b"INSERT INTO shop.item VALUES (%s, 'new', 1)", (number,))
+                        committed.append(number)
+            except psycopg.OperationalError:
+                continue
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield committed
+    finally:
+        stop.set()
+        thread.join()
+
+
+def is_longer(numbers: list[int], count: int) -> bool:
+    return len(numbers) > count
+
+
+@pytest.mark.parametrize("restarts", RESTARTS)
+def test_a_server_that_crashes_under_load_loses_and_doubles_nothing(tmp_path: Path, restarts: int) -> None:
+    """B5: after each crash the bridge is back by itself."""
+    with started("item") as database, Bridge(tmp_path, database, "item") as bridge:
+        bridge.wait_loaded()
+        with writing(database) as committed:
+            for _ in range(restarts):
+                wait_for(partial(is_longer, committed, len(committed) + 200))
+                database.server.restart("immediate")
+                bridge.wait_reached(lsn.parse(database.sql("SELECT pg_current_wal_lsn()::text")[0][0]))
+        bridge.wait_level()
+        found = bridge.events("item")["id"].drop_nulls()
+        assert found.n_unique() == len(found)
+        assert set(committed) <= set(found.to_list())
+        assert not bridge.gaps("item")
+
+
+def test_a_transaction_that_stays_open_is_named(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B13: by its process and since when; and its changes come at its commit."""
+    monkeypatch.setattr(assistant, "GUARD_INTERVAL_S", 0.2)
+    prepare(database, "item")
+    limits = SlotLimits(allow_unlimited=True, transaction_s=0.5)
+    with Bridge(tmp_path, database, "item", limits=limits) as bridge, psycopg.connect(database.dsn) as idle:
+        bridge.wait_loaded()
+        idle.execute("INSERT INTO shop.item VALUES (1, 'early', 1)")
+        database.sql("INSERT INTO shop.item VALUES (2, 'late', 1)")
+        ailment = bridge.wait_ailment("slot.held_back:erp")
+        assert ailment.level == "warn"
+        assert f"process {idle.info.backend_pid}" in ailment.what
+        assert "open since 20" in ailment.what
+        wait_for(lambda: set(bridge.replayed("item")) == {2})
+        idle.commit()
+        bridge.wait_level()
+        assert bridge.events("item")["id"].to_list() == [2, 1]
+        wait_for(lambda: bridge.ailment("slot.held_back:erp") is None)
+
+
+def test_a_first_start_says_whose_transaction_it_waits_for(database: Database, tmp_path: Path) -> None:
+    """A server makes no slot while one is open; a stop is heeded meanwhile, and nothing of the attempt stays."""
+    prepare(database, "item")
+    bridge = Bridge(tmp_path, database, "item")
+    with psycopg.connect(database.dsn) as idle:
+        idle.execute("INSERT INTO shop.item VALUES (1, 'early', 1)")
+        with bridge:
+            ailment = bridge.wait_ailment("slot.waits:erp")
+            assert f"process {idle.info.backend_pid}" in ailment.what
+            assert time.monotonic() - bridge.pump.turned_at < 1
+        wait_for(
+            lambda: database.sql(f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{bridge.daemon.slot}'") == []
+        )
+        with bridge:
+            bridge.wait_ailment("slot.waits:erp")
+            idle.commit()
+            bridge.wait_level()
+            assert not bridge.gaps("item")
+            wait_for(lambda: bridge.ailment("slot.waits:erp") is None)
+
+
+def test_a_quiet_table_does_not_pin_what_others_write(tmp_path: Path) -> None:
+    """B14: 200 MB are written to another database while nothing of ours changes."""
+    with started("item") as database:
+        other = database.server.create_database("other")
+        bridge = Bridge(tmp_path, database, "item")
+        bridge.postgres["heartbeat_s"] = 0.5
+        with bridge:
+            bridge.wait_loaded()
+            kept = "SELECT pg_current_wal_lsn() - restart_lsn FROM pg_replication_slots"
+            for _ in range(10):
+                write_wal(other, 20)
+                other.sql("CHECKPOINT")  # as servers do by themselves, only slower
+                wait_for(lambda: database.sql(f"{kept} WHERE plugin = 'pgoutput'")[0][0] < KEPT_BYTES)
+            assert bridge.ailment("source:erp") is None
+            assert bridge.events("item").height == 0
+
+
+def test_a_stopped_bridge_costs_the_server_no_more_than_agreed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B18: at half of the cap it calls, once it looks; beyond the cap the server helps itself."""
+    monkeypatch.setattr(assistant, "GUARD_INTERVAL_S", 0.2)
+    with started("item", max_slot_wal_keep_size="64MB", wal_keep_size="0", min_wal_size="32MB") as database:
+        bridge = Bridge(tmp_path, database, "item")
+        with bridge, psycopg.connect(database.dsn) as idle:
+            bridge.wait_loaded()
+            assert bridge.ailment("slot.filling:erp") is None
+            idle.execute("INSERT INTO shop.item VALUES (1, 'holds the slot back', 1)")
+            write_wal(database, 40)
+            ailment = bridge.wait_ailment("slot.filling:erp")
+            assert (ailment.level, "MB of WAL kept" in ailment.what) == ("warn", True)
+        for _ in range(6):
+            write_wal(database, 20)
+            database.sql("SELECT pg_switch_wal(); CHECKPOINT")
+        size = database.sql("SELECT sum(size)::bigint FROM pg_ls_waldir()")[0][0]
+        assert size <= (64 + 64) * MEGABYTE  # the cap, and what the server keeps for itself
+        with bridge:
+            assert_declared_and_healed(bridge, "item")
+
+
+def test_a_table_that_may_no_longer_be_read_is_named_and_the_stream_goes_on(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of its first load; the other table's load goes on, and so does this one when the grant is back."""
+    monkeypatch.setattr(assistant, "RETRY_INTERVAL_S", 0.2)
+    prepare(database, "item", "part")
+    fill(database)
+    fill(database, "part")
+    bridge = Bridge(tmp_path, database, "item", "part", rows_per_second=200)
+    bridge.system["snapshot_chunk_rows"] = 100
+    with bridge:
+        wait_for(lambda: len(bridge.replayed("item")) >= 100, why=bridge.board.report)
+        database.sql(f"REVOKE SELECT ON shop.item FROM {LOGIN}")
+        said = wait_for(lambda: [one for one in map_watch(bridge) if "shop.item" in one.what], why=bridge.board.report)
+        assert "permission denied" in said[0].what
+        bridge.wait_level("part")
+        database.sql("INSERT INTO shop.item VALUES (1001, 'streamed', 1)")
+        wait_for(lambda: 1001 in bridge.replayed("item"))
+        assert len(bridge.replayed("item")) < 501
+        database.sql(f"GRANT SELECT ON shop.item TO {LOGIN}")
+        bridge.wait_level()
+        wait_for(lambda: not any("shop.item" in one.what for one in map_watch(bridge)))
+
+
+def map_watch(bridge: Bridge) -> list[Ailment]:
+    """What the health page says now."""
+    bridge.ailment("")
+    return bridge.board.ailments()

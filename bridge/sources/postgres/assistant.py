@@ -164,8 +164,8 @@ class Assistant:
                 self._changed.wait(due_at - now)
 
     def _guard(self, connection: Connection) -> None:
-        state = slots.observe(connection, self._slot)
         previous = self.observation.state if self.observation else None
+        state = slots.observe(connection, self._slot, previous=previous)
         findings = tuple(slots.judge(state, previous, self._limits, slot=self._slot))
         forecast = slots.forecast(state, previous, self._limits) if state else None
         self.observation = Observation(state, findings, forecast)

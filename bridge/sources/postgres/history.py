@@ -4,9 +4,10 @@
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
-from bridge.errors import PositionLost
+from bridge.errors import PositionLost, SourceUnavailable
 from bridge.model import Position, Window
 from bridge.sources.postgres import lsn
 from bridge.sources.postgres import slot as slots
@@ -30,6 +31,8 @@ def find_start(
         explains a slot that is ahead.
     """
     if position is None:
+        if slot is not None and not slot.is_lost and slot.confirmed_flush_lsn is None and slot.active_pid is not None:
+            raise SourceUnavailable(f"slot {name} is still being created by process {slot.active_pid}")
         if slot is not None and (slot.is_lost or slot.confirmed_flush_lsn is None):
             raise PositionLost(f"slot {name} was invalidated before its first use")
         return slot.confirmed_flush_lsn if slot else None
@@ -50,7 +53,9 @@ def find_start(
     return at
 
 
-def sound_slot(sql: Connection, replication: Connection, *, name: str, failover: bool) -> int:
+def sound_slot(
+    sql: Connection, replication: Connection, *, name: str, failover: bool, waiting: Callable[[], None]
+) -> int:
     """Make sure of a slot that can be read, dropping a lost one; returns where it starts."""
     slot = slots.observe(sql, name)
     if slot is not None and not slot.is_lost and slot.confirmed_flush_lsn is not None:
@@ -58,7 +63,7 @@ def sound_slot(sql: Connection, replication: Connection, *, name: str, failover:
     if slot is not None:
         with translated(f"dropping the lost slot {name}"):
             sql.execute("SELECT pg_drop_replication_slot(%s)", (name,))
-    return slots.create(replication, name, failover=failover)
+    return slots.create(replication, name, failover=failover, waiting=waiting)
 
 
 def declare_gap(

@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from bridge.errors import InternalError, PositionLost, SourceRefused
+from bridge.errors import InternalError, PositionLost, SourceRefused, SourceUnavailable
 from bridge.model import Position, Window
 from bridge.resilience.failpoint import reach
 from bridge.sources.postgres import slot as slots
@@ -28,6 +29,7 @@ from bridge.sources.postgres.rereads import Rereads, require_readable
 from bridge.sources.postgres.session import Connection, ConnectSettings, connect, translated
 from bridge.sources.postgres.tables import Capture, Tables
 from bridge.sources.postgres.touched import Touched
+from bridge.sources.postgres.transactions import oldest_transaction
 from bridge.sources.postgres.wire import Received, Wire
 
 WINDOW_BYTES = 8 << 20
@@ -58,6 +60,7 @@ class Settings:
     rows_per_second: int = 0  # of re-reads; 0: no limit
     limits: slots.SlotLimits = field(default_factory=slots.SlotLimits)
     rereads_after_loss: bool = True  # else the gap is declared and a person decides
+    stopping: Callable[[], bool] = _never  # whether somebody wants us to end
     prove: Callable[[Connection], None] | None = None  # raises SourceRefused where this login may not be used
 
 
@@ -88,6 +91,7 @@ class PostgresSource:
         self._lock = threading.Lock()
         self._flushed = Position(0, (0, 0))  # what the journal holds
         self._reported = 0  # what the server was told of it
+        self._obstacle: Finding | None = None  # what opening waits for
         self._controls: deque[tuple[str, str]] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
@@ -109,7 +113,9 @@ class PostgresSource:
             slot = slots.observe(sql, settings.slot)
             start = find_start(position, kept, history, slot, name=settings.slot)
             if start is None:
-                start = slots.create(replication, settings.slot, failover=settings.failover)
+                waiting = partial(self._wait_for_slot, sql)
+                start = slots.create(replication, settings.slot, failover=settings.failover, waiting=waiting)
+                self._obstacle = None
             tables = self._tables(sql)
             assistant = Assistant(
                 lambda: self._tables(connect(settings.connect, purpose="assist")),
@@ -157,7 +163,9 @@ class PostgresSource:
             replication = self._session(sessions, "stream", replication=True)
             sql = self._session(sessions, "lookup")
             history = slots.history(replication)
-            start = sound_slot(sql, replication, name=self._settings.slot, failover=self._settings.failover)
+            waiting = partial(self._wait_for_slot, sql)
+            settings = self._settings
+            start = sound_slot(sql, replication, name=settings.slot, failover=settings.failover, waiting=waiting)
         return declare_gap(
             self._settings.captures,
             position=position,
@@ -233,7 +241,9 @@ class PostgresSource:
     def findings(self) -> list[Finding]:
         """What is wrong with the slot or the re-reads now; empty when all is well."""
         at = self._open
-        return at.assistant.ailments() if at else []
+        if at is not None:
+            return at.assistant.ailments()
+        return [self._obstacle] if self._obstacle else []
 
     def observation(self) -> Observation | None:
         """The last look at the slot; None before the first."""
@@ -242,10 +252,16 @@ class PostgresSource:
 
     def close(self) -> None:
         """See `bridge.ports.Source.close`."""
-        at, self._open = self._open, None
+        at, self._open, self._obstacle = self._open, None, None
         self._reported = 0
         if at is not None:
             at.sessions.close()
+
+    def _wait_for_slot(self, sql: Connection) -> None:
+        """The server creates a slot only when all transactions that are open have ended; say whose, and heed a stop."""
+        if self._settings.stopping():
+            raise SourceUnavailable("stopped while the slot was being created")
+        self._obstacle = slots.judge_creation(oldest_transaction(sql), slot=self._settings.slot)
 
     def _undecided(self, cause: str) -> PositionLost | SourceRefused:
         """A gap was declared and nothing planned: go on as settings say now."""

@@ -4,35 +4,40 @@ A slot keeps WAL on the legacy server's disk until we have journalled it, so it 
 `observe` and `create` ask the server; `forecast` and `judge` are pure. Nothing here drops a slot (see decommission).
 """
 
-from collections.abc import Mapping
+import select
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg import sql
+import psycopg
+from psycopg import pq, sql
 
 from bridge.errors import InternalError, SourceRefused
 from bridge.sources.postgres import lsn
 from bridge.sources.postgres.findings import Finding, Level
 from bridge.sources.postgres.session import Connection, translated
+from bridge.sources.postgres.transactions import OLDEST, Holder, holder
 
 GIGABYTE = 1 << 30
 MEGABYTE = 1 << 20
 FAILOVER_SINCE = 170000  # server_version_num
+_WAIT_S = 1.0
 
 # to_jsonb: the view gains columns with every major version, and a missing one is simply absent.
-_OBSERVE = """
+_OBSERVE = f"""
 SELECT to_jsonb(s), now(), pg_is_in_recovery(), current_setting('server_version_num')::int,
        (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text,
        (SELECT jsonb_object_agg(name, setting) FROM pg_settings
         WHERE name IN ('max_slot_wal_keep_size', 'idle_replication_slot_timeout', 'synchronized_standby_slots')),
+       {OLDEST},
        (SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary)
        + (SELECT count(*) FROM pg_stat_replication r
           WHERE application_name NOT IN ('pg_basebackup', 'pg_receivewal')
           AND NOT EXISTS (SELECT FROM pg_replication_slots a WHERE a.active_pid = r.pid)
           AND application_name NOT LIKE 'legacy-bridge/%%')
 FROM pg_replication_slots s WHERE slot_name = %s
-"""
+"""  # noqa: S608  no value comes into it
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class SlotState:
     idle_timeout_s: int  # idle_replication_slot_timeout; 0: off
     standby_count: int  # standbys of this server, as far as we may see
     guards_standbys: bool  # synchronized_standby_slots is set: we are never sent what a standby does not have
+    holder: Holder | None = None
 
     @property
     def retained_bytes(self) -> int:
@@ -88,6 +94,7 @@ class SlotLimits:
     budget_bytes: int = 10 * GIGABYTE  # systems.NAME.budget.slot_gigabytes
     alarm_ratio: float = 0.5  # of the budget, of the server's own limit, and of its idle timeout
     allow_unlimited: bool = False  # waiver unlimited_slot
+    transaction_s: float = 300.0  # how long one transaction may hold back the slot before we call
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +126,19 @@ class History:
         return position <= end
 
 
-def observe(connection: Connection, slot: str) -> SlotState | None:
-    """Look at a slot; None when there is none of that name. Raises: what `translated` says."""
+def observe(connection: Connection, slot: str, *, previous: SlotState | None = None) -> SlotState | None:
+    """Look at a slot; None when there is none of that name. Raises: what `translated` says.
+
+    Args:
+        connection: a SQL session.
+        slot: its name.
+        previous: what the last look found, for how long a transaction has been open at least.
+    """
     with translated(f"looking at slot {slot}"):
         row = connection.execute(_OBSERVE, (slot,)).fetchone()
     if row is None:
         return None
-    seen, observed_at, in_recovery, version, current, settings, standby_count = row
+    seen, observed_at, in_recovery, version, current, settings, oldest, standby_count = row
     return SlotState(
         name=seen["slot_name"],
         observed_at=observed_at,
@@ -147,10 +160,11 @@ def observe(connection: Connection, slot: str) -> SlotState | None:
         idle_timeout_s=int(settings.get("idle_replication_slot_timeout", 0)),
         standby_count=standby_count,
         guards_standbys=bool(settings.get("synchronized_standby_slots")),
+        holder=holder(oldest, observed_at, previous.holder if previous else None),
     )
 
 
-def create(connection: Connection, slot: str, *, failover: bool) -> int:
+def create(connection: Connection, slot: str, *, failover: bool, waiting: Callable[[], None] = lambda: None) -> int:
     """Create the logical slot; returns its consistent point: every transaction that commits later will be sent.
 
     Waits for the transactions that are open now, however long they take.
@@ -159,17 +173,39 @@ def create(connection: Connection, slot: str, *, failover: bool) -> int:
         connection: a replication session.
         slot: letters, digits and underscores.
         failover: let standbys keep a copy; PostgreSQL 17 and later only.
+        waiting: called every second meanwhile; what it raises gives the creation up.
     Raises: SourceRefused (no slot free, wal_level, version), SourceUnavailable.
     """
     if failover and connection.info.server_version < FAILOVER_SINCE:
         raise SourceRefused("failover slots need PostgreSQL 17", hint="Set `failover: false` for this system.")
     options = "(SNAPSHOT 'nothing', FAILOVER true)" if failover else "NOEXPORT_SNAPSHOT"
     command = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {}")
+    query = command.format(sql.Identifier(slot), sql.SQL(options)).as_bytes(connection)
     with translated(f"creating slot {slot}"):
-        row = connection.execute(command.format(sql.Identifier(slot), sql.SQL(options))).fetchone()
-    if row is None:
+        point = _run(connection, query, waiting).get_value(0, 1)
+    if point is None:
         raise InternalError(f"creating slot {slot} returned nothing")
-    return lsn.parse(row[1])
+    return lsn.parse(point.decode())
+
+
+def _run(connection: Connection, query: bytes, waiting: Callable[[], None]) -> pq.abc.PGresult:
+    """The result of a query that may take long."""
+    pgconn = connection.pgconn
+    pgconn.send_query(query)
+    try:
+        while pgconn.is_busy():
+            if not select.select([pgconn.socket], [], [], _WAIT_S)[0]:
+                waiting()
+            pgconn.consume_input()
+    except BaseException:
+        connection.cancel_safe(timeout=5)  # or the server would go on without us, and keep the slot's name
+        raise
+    result = pgconn.get_result()
+    while pgconn.get_result() is not None:
+        pass  # the end of the command is a result too
+    if result is None or result.status != pq.ExecStatus.TUPLES_OK:
+        raise psycopg.errors.error_from_result(result) if result else psycopg.InterfaceError("no result")
+    return result
 
 
 def history(connection: Connection) -> History:
@@ -230,6 +266,7 @@ def judge(state: SlotState | None, previous: SlotState | None, limits: SlotLimit
         return [Finding(Level.FAIL, "slot.lost", slot, detail, fix)]
     found = _judge_size(state, previous, limits)
     found += _judge_idleness(state, limits)
+    found += _judge_holder(state, limits)
     found += _judge_standby(state) if state.in_recovery else _judge_failover(state)
     return found
 
@@ -266,6 +303,25 @@ def _judge_idleness(state: SlotState, limits: SlotLimits) -> list[Finding]:
     detail = f"nobody has read the slot for {idle_s:.0f} s; after {state.idle_timeout_s} s the server invalidates it"
     fix = "Start the bridge, or raise idle_replication_slot_timeout."
     return [Finding(Level.FAIL, "slot.idle", state.name, detail, fix)]
+
+
+def _judge_holder(state: SlotState, limits: SlotLimits) -> list[Finding]:
+    held = state.holder
+    if held is None or (state.observed_at - held.since).total_seconds() < limits.transaction_s:
+        return []
+    detail = (
+        f"{held.who} of {held.login} in {held.database} has had a transaction open since"
+        f" {held.since:%Y-%m-%d %H:%M:%S%z}; no WAL from then on can be freed, {state.retained_bytes // MEGABYTE} MB"
+        " are kept"
+    )
+    return [Finding(Level.WARN, "slot.held_back", state.name, detail, "Ask its owner to end it.")]
+
+
+def judge_creation(held: Holder | None, *, slot: str) -> Finding:
+    """While a slot is being created: what the server waits for."""
+    by = f"{held.who} of {held.login} in {held.database}" if held else "one that has just ended"
+    detail = f"the slot is being created; the server waits until open transactions end, first of all that of {by}"
+    return Finding(Level.WARN, "slot.waits", slot, detail, "Ask its owner to end it; nothing is read before.")
 
 
 def _judge_failover(state: SlotState) -> list[Finding]:
