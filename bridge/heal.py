@@ -1,8 +1,9 @@
 """After a gap and its re-read: the deletes that the gap hid.
 
-A re-read finds every row that exists. So a key that was alive in the journal before the gap, and of which the new epoch
-has neither an event nor a dead letter, was deleted in the gap; and an open letter from before the gap is overtaken: its
-row was read again as it is now, or is gone. Works on journal columns alone, whatever the source.
+A re-read finds every row that exists. So a key that was alive in the journal before the gap, and of which there is
+neither an event nor a dead letter since, was deleted in the gap; and an open letter from before the gap is overtaken:
+its row was read again as it is now, or is gone. Before and since are told by epoch, since a gap begins one and a change
+may be journalled late. Works on journal columns alone, whatever the source.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bridge.contract.compiled import schema_of
 from bridge.contract.document import ContractDocument
@@ -19,6 +21,7 @@ from bridge.model import EventBatch, LetterState, Op
 from bridge.ports import Journal
 
 _PAGE = 1_000
+_NONE = pl.DataFrame(schema={"_op": pl.UInt8, "_key": pl.String, "_formed": pl.Boolean})
 _COMPACT_ROWS = 200_000  # rows gathered before those of one key are reduced to the last
 
 
@@ -27,7 +30,7 @@ class Ending:
     """The end of a re-read after a gap, as far as one stream is concerned."""
 
     stream: str
-    epoch: int  # the one that began with the gap
+    epoch: int  # of the source now
     position: int  # where the source stands, as events say it
     at: datetime  # when the re-read ended
     snapshot: int  # the re-read's number
@@ -60,25 +63,29 @@ def heal(journal: Journal, ending: Ending, contract: ContractDocument, *, turned
         contract: the stream's; keys of another form, from an older contract, are not compared.
         turned: called once a block.
     """
-    lettered, settled = _letters(journal, ending)
-    before, after = _Keys(), _Keys()
     schema = schema_of(contract)
     wanted = ["_op", "_key", *contract.key_fields]
+    formed = pa.schema([schema.field(name) for name in wanted])
+    before, since, gap_epoch = _Keys(), _Keys(), 0
     for block in journal.read(ending.stream):
         turned()
-        if block.epoch >= ending.epoch:
-            _note(after, before, block.batch.select(["_op", "_key"]))
-        elif all(block.batch.schema.get_field_index(name) >= 0 for name in wanted):
-            page = block.batch.select(wanted)
-            if page.schema.equals(pa.schema([schema.field(name) for name in wanted])):
-                _note(before, before, page)
+        if block.epoch > gap_epoch and pc.any(pc.equal(block.batch.column("_op"), Op.GAP)).as_py():
+            gap_epoch = block.epoch
+            before.add(since.last())
+            since.clear()
+        names = wanted if _fits(block.batch.schema, formed) else wanted[:2]
+        page = _page(block.batch, names).with_columns(_formed=pl.lit(names is wanted))
+        _note(since if 0 < gap_epoch <= block.epoch else before, before, page)
     if ending.events is not None:
-        _note(after, before, ending.events.select(["_op", "_key"]))
-    after.add(pl.DataFrame({"_key": [*ending.lettered, *lettered]}, schema={"_key": pl.String}))
-    gone = before.last().filter(pl.col("_op") != Op.DELETE).join(after.last(), on="_key", how="anti")
-    if not gone.height:
+        _note(since, before, _page(ending.events, wanted[:2]))
+    lettered, settled = _letters(journal, ending, gap_epoch)
+    since.add(pl.DataFrame({"_key": [*ending.lettered, *lettered]}, schema={"_key": pl.String}))
+    alive = before.last().filter((pl.col("_op") != Op.DELETE) & pl.col("_formed"))
+    gone = alive.join(since.last(), on="_key", how="anti")
+    if not gap_epoch or not gone.height:
         return Healing(None, settled)
-    deletes = EventBatch(ending.stream, ending.epoch, contract.version, _deletes(gone, ending, schema))
+    batch = _deletes(gone.select(wanted), ending, schema)
+    deletes = EventBatch(ending.stream, ending.epoch, contract.version, batch)
     return Healing(deletes, settled)
 
 
@@ -103,17 +110,25 @@ class _Keys:
     def last(self) -> pl.DataFrame:
         """One row a key."""
         self._compact()
-        return self._pages[0] if self._pages else pl.DataFrame(schema={"_op": pl.UInt8, "_key": pl.String})
+        return self._pages[0] if self._pages else _NONE
 
     def _compact(self) -> None:
         if self._pages:
-            whole = pl.concat(self._pages, how="diagonal").unique("_key", keep="last", maintain_order=True)
+            whole = pl.concat(self._pages, how="diagonal_relaxed").unique("_key", keep="last", maintain_order=True)
             self._pages, self._row_count, self._key_count = [whole], whole.height, whole.height
 
 
-def _note(keys: _Keys, before: _Keys, batch: pa.RecordBatch) -> None:
-    """Add a batch's keys. A truncate ends every key from before it; nothing of them is left to be deleted."""
-    page = pl.DataFrame(pl.from_arrow(batch))
+def _fits(schema: pa.Schema, formed: pa.Schema) -> bool:
+    """Whether events of a schema have these fields."""
+    return all(schema.get_field_index(field.name) >= 0 and schema.field(field.name) == field for field in formed)
+
+
+def _page(batch: pa.RecordBatch, names: list[str]) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(batch.select(names)))
+
+
+def _note(keys: _Keys, before: _Keys, page: pl.DataFrame) -> None:
+    """Add a page. A truncate ends every key from before it; nothing of them is left to be deleted."""
     truncates = page["_op"] == Op.TRUNCATE
     if truncates.any():
         before.clear()
@@ -121,15 +136,15 @@ def _note(keys: _Keys, before: _Keys, batch: pa.RecordBatch) -> None:
     keys.add(page)
 
 
-def _letters(journal: Journal, ending: Ending) -> tuple[list[str], dict[int, tuple[LetterState, str]]]:
-    """Keys of the epoch's letters, settled ones too; and how open letters of earlier epochs are settled."""
+def _letters(journal: Journal, ending: Ending, gap_epoch: int) -> tuple[list[str], dict[int, tuple[LetterState, str]]]:
+    """Keys of letters since the gap, settled ones too; and how open letters from before it are settled."""
     keys: list[str] = []
     settled: dict[int, tuple[LetterState, str]] = {}
     reason = LetterState.SUPERSEDED, f"read again after a gap, re-read number {ending.snapshot}"
     after = 0
     while page := journal.letters(stream=ending.stream, state=None, limit=_PAGE, after=after):
-        keys += [letter.key for letter in page if letter.key is not None and letter.epoch >= ending.epoch]
-        settled |= {one.id: reason for one in page if one.epoch < ending.epoch and one.state is LetterState.OPEN}
+        keys += [letter.key for letter in page if letter.key is not None and letter.epoch >= gap_epoch]
+        settled |= {one.id: reason for one in page if one.epoch < gap_epoch and one.state is LetterState.OPEN}
         after = page[-1].id
     return keys, settled
 

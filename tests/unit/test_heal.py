@@ -119,6 +119,20 @@ def test_after_several_gaps_everything_before_the_last_is_compared(journal: Memo
     assert gone(healed(journal, 3)) == [2, 3, 6]
 
 
+def test_an_epoch_that_began_for_another_stream_divides_nothing(journal: MemoryJournal) -> None:
+    """The re-read went on through it: what it had found before is found."""
+    put(journal, raw((R, 1, 1), at=12, snapshot=7), epoch=2)
+    put(journal, raw((R, 3, 1), at=21, snapshot=7), epoch=3)
+    assert gone(healed(journal, 3)) == [2, 4]
+
+
+def test_without_a_gap_nothing_is_deleted() -> None:
+    journal = MemoryJournal()
+    put(journal, raw((C, 1, 1), (C, 2, -1), at=1), epoch=1)
+    put(journal, raw((R, 3, 1), at=21, snapshot=7), epoch=2)
+    assert healed(journal, 2) == Healing(None, {})
+
+
 def test_an_older_change_that_was_replayed_late_is_still_from_before_the_gap(journal: MemoryJournal) -> None:
     put(journal, raw((R, 1, 1), at=12, snapshot=7), epoch=2)
     put(journal, raw((C, 8, 1), at=3), epoch=1)
