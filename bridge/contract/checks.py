@@ -1,18 +1,18 @@
 """The rules of a contract as masks: one boolean expression per rule, true on the rows that break it.
 
-Masks read the normalised fields and the steps that made them. A null mask means that the rule does not speak of the
-row. Nothing here evaluates anything.
+Masks read the columns that hold the fields and the steps that made them. A null mask means that the rule does not speak
+of the row. Nothing here evaluates anything.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import polars as pl
 
-from bridge.contract import expression
+from bridge.contract import expression, normalise
+from bridge.contract.compiler import Compiler, Steps, Typed
 from bridge.contract.kinds import Kind
-from bridge.contract.normalise import Compiler, Fault, Steps, Typed
 from bridge.contract.terms import Field, RowRule
 
 
@@ -28,13 +28,14 @@ class Mask:
     nulls: tuple[str | None, str] | None = None  # broken exactly where the second column has more nulls than the first
 
 
-def field_masks(field: Field, faults: tuple[Fault, ...]) -> list[Mask]:
-    """The rules of one field, what its expression could not read first."""
-    column, reads = pl.col(field.name), frozenset({field.name})
-    masks = [Mask(fault.rule, field.name, fault.detail, reads, fault.mask, fault.nulls) for fault in faults]
+def field_masks(field: Field, value: Typed) -> list[Mask]:
+    """The rules of one field whose value is a column, what its expression could not read first."""
+    column, reads = value.expr, frozenset({field.name})
+    masks = [Mask(fault.rule, field.name, fault.detail, reads, fault.mask, fault.nulls) for fault in value.faults]
     if field.required:
         rule = "required" if field.key_position is None else "key"
-        masks.append(Mask(rule, field.name, "expected a value", reads, column.is_null(), (None, field.name)))
+        nulls = (None, column.meta.output_name())
+        masks.append(Mask(rule, field.name, "expected a value", reads, column.is_null(), nulls))
     if field.type.kind is Kind.DOUBLE:
         if "nan" not in field.marks_allowed:
             masks.append(Mask("nan", field.name, "expected a number", reads, column.is_nan()))
@@ -52,9 +53,9 @@ def row_mask(rule: RowRule, compiler: Compiler) -> list[Mask]:
     return [*masks, Mask(rule.name, None, rule.description, reads, ~condition.expr)]
 
 
-def over_fields(fields: tuple[Field, ...], steps: Steps) -> Compiler:
-    """A compiler whose columns are the contract's own fields, for row rules."""
-    return Compiler({field.name: Typed(pl.col(field.name), field.type) for field in fields}, steps)
+def over_fields(values: Mapping[str, Typed], steps: Steps) -> Compiler:
+    """A compiler whose columns are the contract's own fields, for row rules; what made them is judged already."""
+    return normalise.compiler({name: replace(value, faults=(), literal=None) for name, value in values.items()}, steps)
 
 
 def _length_limits(field: Field, column: pl.Expr) -> Iterator[tuple[str, str, pl.Expr]]:

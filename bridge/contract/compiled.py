@@ -8,15 +8,13 @@ loops run over rejected rows only.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import polars as pl
 import pyarrow as pa
-from sqlglot import exp
 
-from bridge.contract import checks, expression, keytext, kinds
+from bridge.contract import checks, expression, keytext, kinds, normalise
 from bridge.contract.checks import Mask
+from bridge.contract.compiler import Compiler, Misfit, Steps, Typed
 from bridge.contract.document import ContractDocument
 from bridge.contract.judge import Judge, Plan
-from bridge.contract.normalise import RAW, Compiler, Misfit, Steps, Typed
 from bridge.contract.terms import Field
 from bridge.errors import ConfigError
 from bridge.model import META, RawBatch, Shape, Verdict
@@ -63,39 +61,31 @@ def compile_contract(document: ContractDocument, stream: str, shape: Shape) -> C
 
     Raises: ConfigError when a row rule does not fit the contract's own fields, whatever the table.
     """
-    columns = columns_of(shape)
-    steps = Steps()
-    compiler = Compiler(columns, steps)
+    compiler = normalise.over_table(shape)
+    columns, steps = compiler.columns, compiler.steps
     problems: list[str] = []
     concerned: dict[str, None] = {}
     values: dict[str, Typed] = {}
-    masks: list[Mask] = []
     sources: dict[str, tuple[str, ...]] = {}
     for field in document.fields:
         reads = tuple(sorted(expression.columns(field.expression)))
         sources[field.name] = reads
         try:
-            values[field.name] = _field_value(compiler, field)
+            values[field.name] = steps.add(_field_value(compiler, field))
         except Misfit as misfit:
             problems.append(f"{field.place}: field `{field.name}`: {misfit}")
             concerned.update(dict.fromkeys(name for name in reads if name not in columns) or dict.fromkeys(reads))
-        else:
-            masks += checks.field_masks(field, values[field.name].faults)
     if problems:
         return Drift(stream, shape.table, tuple(concerned), tuple(problems))
-    rule_steps = Steps()
-    masks += _row_masks(document, rule_steps)
+    masks = [mask for field in document.fields for mask in checks.field_masks(field, values[field.name])]
+    masks += _row_masks(document, values, steps)
     wanted = {name for reads in sources.values() for name in reads}
     plan = Plan(
         columns=tuple(name for name in shape.names() if name in wanted),
         steps=steps,
-        fields=tuple(values[field.name].expr.cast(field.type.polars).alias(field.name) for field in document.fields),
-        key=keytext.expression(
-            [field for name in document.key_fields for field in document.fields if field.name == name]
-        ),
-        rule_steps=rule_steps,
+        places={name: value.expr.meta.output_name() for name, value in values.items()},
+        key=keytext.expression([values[name] for name in document.key_fields]),
         masks=tuple(masks),
-        untouched=_untouched(document.fields, shape),
     )
     return CompiledContract(document, stream, shape, Judge(document.fields, plan, schema_of(document), sources))
 
@@ -103,32 +93,6 @@ def compile_contract(document: ContractDocument, stream: str, shape: Shape) -> C
 def schema_of(document: ContractDocument) -> pa.schema:
     """The Arrow schema of a contract's events."""
     return pa.schema([*META, *(pa.field(field.name, field.type.arrow) for field in document.fields)])
-
-
-def columns_of(shape: Shape) -> Mapping[str, Typed]:
-    """What expressions may read of a table: the columns of types that Polars holds exactly."""
-    known: dict[str, Typed] = {}
-    for column in shape.columns:
-        of = kinds.of_arrow(column.arrow)
-        if of is None:
-            continue
-        expr = pl.col(RAW + column.name)
-        if of == kinds.INSTANT and column.arrow != of.arrow:
-            expr = expr.dt.convert_time_zone("UTC").cast(of.polars)
-        elif of in {kinds.TIMESTAMP, kinds.DOUBLE} and column.arrow != of.arrow:
-            expr = expr.cast(of.polars)
-        known[column.name] = Typed(expr, of)
-    return known
-
-
-def _untouched(fields: tuple[Field, ...], shape: Shape) -> dict[str, str]:
-    """Fields that are a legacy column as it stands, so that clean batches hand it on without a copy."""
-    types = {column.name: column.arrow for column in shape.columns}
-    bare = {
-        field.name: expression.name_of(field.expression) for field in fields if isinstance(field.expression, exp.Column)
-    }
-    return {field.name: bare[field.name] for field in fields
-            if field.name in bare and types.get(bare[field.name]) == field.type.arrow}  # fmt: skip
 
 
 def _field_value(compiler: Compiler, field: Field) -> Typed:
@@ -141,8 +105,8 @@ def _field_value(compiler: Compiler, field: Field) -> Typed:
     return compiler.cast(value, field.type, digits=field.precision)
 
 
-def _row_masks(document: ContractDocument, steps: Steps) -> list[Mask]:
-    compiler = checks.over_fields(document.fields, steps)
+def _row_masks(document: ContractDocument, values: Mapping[str, Typed], steps: Steps) -> list[Mask]:
+    compiler = checks.over_fields(values, steps)
     masks: list[Mask] = []
     mistakes: list[str] = []
     for rule in document.rules:

@@ -1,6 +1,6 @@
 """Evaluate a compiled contract over batches: one pass when all is clean, names and reasons when it is not."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,31 +8,51 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bridge.contract import marked
+from bridge.contract import inputs, marked
 from bridge.contract.checks import Mask
+from bridge.contract.compiler import Steps
 from bridge.contract.kinds import Kind
 from bridge.contract.marked import FieldMarks, Rows
-from bridge.contract.normalise import RAW, Steps
 from bridge.contract.terms import Field
 from bridge.model import Breach, Mark, Marks, Op, RawBatch, Rejected, Verdict
 
 _KEY = "_key"
-_SUSPECT = "any rule broken"  # no field can have this name
+_SUSPECT = "any rule broken"
 _OVERFLOW = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError)
 _ARROW_LEVEL = pl.CompatLevel.oldest()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is computed, in order, over a frame of legacy columns."""
+    """What is computed over a working frame of legacy columns."""
 
-    columns: tuple[str, ...]
+    columns: tuple[str, ...]  # legacy columns that fields read
     steps: Steps
-    fields: tuple[pl.Expr, ...]
+    places: Mapping[str, str]  # the column of the working frame that holds each field
     key: pl.Expr
-    rule_steps: Steps
     masks: tuple[Mask, ...]
-    untouched: Mapping[str, str]  # fields that are a legacy column as it stands, of the event's own type
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One batch under judgement: inputs as Arrow has them, and the frame of those that something is computed from."""
+
+    inputs: Mapping[str, pa.Array]
+    frame: pl.DataFrame
+
+    def array(self, name: str) -> pa.Array:
+        """A column for the events; an input is handed on."""
+        return self.inputs[name] if name in self.inputs else _array(self.frame, name)
+
+    def series(self, name: str) -> pl.Series:
+        """A column to compute with."""
+        return pl.Series(name, self.inputs[name]) if name in self.inputs else self.frame.get_column(name)
+
+    def null_count(self, name: str | None) -> int:
+        """How many of a column's cells are null; none where there is no column."""
+        if name is None:
+            return 0
+        return int(self.inputs[name].null_count) if name in self.inputs else self.frame.get_column(name).null_count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,86 +81,99 @@ class Judge:
         self.sources = sources
         self.source_columns = plan.columns
         self._fields = fields
-        self._names = [field.name for field in fields]
         self._key_names = frozenset(field.name for field in fields if field.key_position is not None)
-        self._raw_names = [RAW + name for name in plan.columns]
-        self._levels = [*plan.steps.levels, [*plan.fields], *plan.rule_steps.levels]
         self._masks = plan.masks
-        self._untouched = plan.untouched
         self._mask_exprs = [mask.broken.fill_null(value=False).alias(str(i)) for i, mask in enumerate(plan.masks)]
-        special = [expr for field in fields if field.marks_allowed and field.type.kind is Kind.DOUBLE
-                   for expr in [~pl.col(field.name).is_finite()]]  # fmt: skip
-        suspects = [mask.broken for mask in plan.masks if mask.nulls is None] + special
-        suspect = pl.any_horizontal(suspects).any() if suspects else pl.lit(value=False)
-        self._levels.append([plan.key.alias(_KEY), suspect.alias(_SUSPECT)])
         self._null_pairs = tuple(mask.nulls for mask in plan.masks if mask.nulls is not None)
+        special = [~pl.col(plan.places[field.name]).is_finite() for field in fields
+                   if field.marks_allowed and field.type.kind is Kind.DOUBLE]  # fmt: skip
         self._special = bool(special)
+        suspects = [mask.broken for mask in plan.masks if mask.nulls is None] + special
+        found = pl.any_horizontal([broken.any() for broken in suspects]) if suspects else pl.lit(value=False)
+        last = [found.alias(_SUSPECT)]
+        self._key_place = plan.key.meta.output_name() if plan.key.meta.is_column() else _KEY
+        if self._key_place == _KEY:
+            last.append(plan.key.alias(_KEY))
+        self._places = {_KEY: self._key_place, **plan.places}
+        self._identity = plan.places[next(iter(self._key_names))] if len(self._key_names) == 1 else self._key_place
+        self._levels = [*plan.steps.levels, last]
+        known = plan.steps.inputs
+        hot = _read_by([expr for level in self._levels for expr in level]) & known.keys()
+        ruled = _read_by(self._mask_exprs) & known.keys()
+        self._hot, self._cold = sorted(hot), sorted(ruled - hot)
+        self._inputs = {name: known[name] for name in known if name in hot | ruled | set(self._places.values())}
 
     def check(self, raw: RawBatch) -> Verdict:
         """Judge one batch; see `CompiledContract.check`."""
         count = raw.row_count
-        ops = raw.changes.column(0).to_numpy()
-        frame = self._frame(raw.columns)
+        work = self._begin(raw.columns, count)
         try:
-            computed = self._compute(frame)
+            work = self._compute(work)
         except _OVERFLOW:
-            overflown = self._overflown(frame, 0)
-            computed = self._compute(_blank(frame, overflown))
+            overflown = self._overflown(work, 0)
+            work = self._compute(_Work(work.inputs, _blank(work.frame, overflown)))
         else:
             overflown = np.empty(0, np.int64)
-        kinds = _kinds_of(ops)
+        kinds = _kinds_of(raw.changes.column(0).to_numpy())
         plain = not raw.marks and not len(overflown) and bool(kinds.whole.all())
-        if plain and not self._is_suspect(computed, kinds):
-            events = self._events(raw.changes, computed, pa.nulls(count, marked.MARKS_TYPE), raw.columns)
+        if plain and not self._is_suspect(work, kinds):
+            places = self._places
+            events = self._events(
+                raw.changes, lambda name: work.array(places[name]), pa.nulls(count, marked.MARKS_TYPE)
+            )
             return Verdict(events, None, np.arange(count, dtype=np.int64))
-        return self._judge(raw, computed, kinds, overflown)
+        return self._judge(raw, work, kinds, overflown)
 
     # -- computing
-    def _frame(self, columns: pa.RecordBatch) -> pl.DataFrame:
-        chosen = columns.select(list(self.source_columns)).rename_columns(self._raw_names)
-        frame = pl.from_arrow(chosen)
-        if not isinstance(frame, pl.DataFrame):
-            raise TypeError("a record batch becomes a frame")
-        return frame
+    def _begin(self, columns: pa.RecordBatch, count: int) -> _Work:
+        arrays = {name: inputs.read(columns, one) for name, one in self._inputs.items()}
+        chosen = [pl.Series(name, arrays[name]) for name in self._hot]
+        return _Work(arrays, pl.DataFrame(chosen) if chosen else pl.DataFrame(height=count))
 
-    def _compute(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def _compute(self, work: _Work) -> _Work:
+        frame = work.frame
         for level in self._levels:
             frame = frame.with_columns(level)
-        return frame
+        return _Work(work.inputs, frame)
 
-    def _overflown(self, frame: pl.DataFrame, first: int) -> NDArray[np.int64]:
+    def _overflown(self, work: _Work, first: int) -> NDArray[np.int64]:
         """Rows whose arithmetic leaves 38 digits, found by halving."""
         try:
-            self._compute(frame)
+            self._compute(work)
         except _OVERFLOW:
+            frame = work.frame
             if frame.height == 1:
                 return np.array([first], np.int64)
             half = frame.height // 2
-            return np.concatenate([self._overflown(frame[:half], first), self._overflown(frame[half:], first + half)])
+            halves = ((frame[:half], first), (frame[half:], first + half))
+            return np.concatenate([self._overflown(_Work(work.inputs, part), start) for part, start in halves])
         return np.empty(0, np.int64)
 
-    def _is_suspect(self, computed: pl.DataFrame, kinds: _Kinds) -> bool:
+    def _is_suspect(self, work: _Work, kinds: _Kinds) -> bool:
         """Whether any rule may be broken; counting nulls is free, so rules that come down to it go first."""
-        for before, after in self._null_pairs:
-            known = computed.get_column(before).null_count() if before is not None else 0
-            if computed.get_column(after).null_count() != known:
-                return True
-        return bool(computed.get_column(_SUSPECT).any()) or self._may_repeat(computed, kinds)
+        if any(work.null_count(before) != work.null_count(after) for before, after in self._null_pairs):
+            return True
+        return bool(work.frame.get_column(_SUSPECT).any()) or self._may_repeat(work, kinds)
 
-    def _may_repeat(self, computed: pl.DataFrame, kinds: _Kinds) -> bool:
+    def _may_repeat(self, work: _Work, kinds: _Kinds) -> bool:
         """Whether a key might have been added twice; cheap, exact enough to be wrong on the safe side."""
-        if not self._key_names or computed.height == 1:
+        if not self._key_names or len(kinds.adding) == 1:
             return False
-        keys = computed.get_column(_KEY)
+        keys = work.series(self._identity)
         if not kinds.adding.all():
             keys = keys.filter(pl.Series(kinds.adding))
+        if keys.dtype == pl.Int64:  # most keys are given out in order, and then none repeats
+            numbers = keys.to_numpy()
+            if bool((numbers[1:] > numbers[:-1]).all()):
+                return False
         return bool(keys.n_unique() < len(keys))
 
     # -- judging
-    def _judge(self, raw: RawBatch, computed: pl.DataFrame, kinds: _Kinds, overflown: NDArray[np.int64]) -> Verdict:
+    def _judge(self, raw: RawBatch, work: _Work, kinds: _Kinds, overflown: NDArray[np.int64]) -> Verdict:
         found = marked.read(raw, self._fields, self.sources)
-        computed = self._keep_special(computed, found)
-        broken = self._broken(computed, kinds, found)
+        fields = pl.DataFrame([work.series(place).alias(name) for name, place in self._places.items()])
+        self._keep_special(fields, found)
+        broken = self._broken(work, kinds, found)
         if len(overflown):
             rows = np.zeros(raw.row_count, np.bool_)
             rows[overflown] = True
@@ -149,25 +182,26 @@ class Judge:
         bad = np.zeros(raw.row_count, np.bool_)
         for _, hits in broken:
             bad |= hits
-        computed = self._withhold(computed, kinds, found)
+        fields = self._withhold(fields, kinds, found)
         accepted, rejected = np.flatnonzero(~bad), np.flatnonzero(bad)
         kept = [(name, _only(marks, kinds.whole)) for name, marks in found.kept]
         if not len(rejected):
-            events = self._events(raw.changes, computed, marked.column(kept, accepted))
+            events = self._events(raw.changes, lambda name: _array(fields, name), marked.column(kept, accepted))
             return Verdict(events, None, accepted)
         taken = pa.array(accepted)
-        clean = computed.filter(pl.Series(~bad))
-        events = self._events(raw.changes.take(taken), clean, marked.column(kept, accepted))
-        keys = tuple(computed.get_column(_KEY).gather(rejected).to_list())
+        clean, marks = fields.filter(pl.Series(~bad)), marked.column(kept, accepted)
+        events = self._events(raw.changes.take(taken), lambda name: _array(clean, name), marks)
+        keys = tuple(fields.get_column(_KEY).gather(rejected).to_list())
         reasons = Rejected(marked.take(raw, rejected), keys, _breaches(broken, rejected))
         return Verdict(events, reasons, accepted)
 
-    def _broken(self, computed: pl.DataFrame, kinds: _Kinds, found: FieldMarks) -> list[tuple[Mask, Rows]]:
+    def _broken(self, work: _Work, kinds: _Kinds, found: FieldMarks) -> list[tuple[Mask, Rows]]:
         """Every rule with the rows that break it, where at least one does."""
-        hits_of = computed.select(self._mask_exprs) if self._mask_exprs else computed.select([])
+        frame = work.frame.with_columns([work.series(name) for name in self._cold])
+        hits_of = frame.with_columns(self._mask_exprs)
         broken: list[tuple[Mask, Rows]] = []
         for index, mask in enumerate(self._masks):
-            hits = hits_of.to_series(index).to_numpy()
+            hits = hits_of.get_column(str(index)).to_numpy()
             hits = hits & (kinds.keyed if mask.reads and mask.reads <= self._key_names else kinds.whole)
             for name in mask.reads & found.excused.keys():
                 hits &= ~found.excused[name]
@@ -177,17 +211,17 @@ class Judge:
             broken.append((Mask(rule, name, detail, frozenset({name}), pl.lit(value=True)), rows & speaks))
         if self._key_names:
             once = Mask("unique", None, "expected a key that was not added before", self._key_names, pl.lit(value=True))
-            broken.append((once, _repeats(computed.get_column(_KEY), kinds)))
+            broken.append((once, _repeats(work.series(self._key_place), kinds)))
         return [(mask, hits) for mask, hits in broken if hits.any()]
 
-    def _keep_special(self, computed: pl.DataFrame, found: FieldMarks) -> pl.DataFrame:
-        """Where a contract allows NaN or infinity, the cell becomes null and its mark is kept."""
+    def _keep_special(self, fields: pl.DataFrame, found: FieldMarks) -> None:
+        """Where a contract allows NaN or infinity, the cell will be null and its mark is kept."""
         if not self._special:
-            return computed
+            return
         for field in self._fields:
             if field.type.kind is not Kind.DOUBLE or not field.marks_allowed:
                 continue
-            values = computed.get_column(field.name).fill_null(0.0).to_numpy()
+            values = fields.get_column(field.name).fill_null(0.0).to_numpy()
             for rule, mark, hits in (("nan", Mark.NAN, np.isnan(values)),
                                      ("infinity", Mark.PLUS_INFINITY, np.isposinf(values)),
                                      ("infinity", Mark.MINUS_INFINITY, np.isneginf(values))):  # fmt: skip
@@ -196,12 +230,11 @@ class Judge:
                     found.excuse(field.name, rows, len(values))
                     kinds = np.full(len(rows), mark, np.uint8)
                     found.kept.append((field.name, Marks(rows, kinds, (None,) * len(rows))))
-        return computed
 
-    def _withhold(self, computed: pl.DataFrame, kinds: _Kinds, found: FieldMarks) -> pl.DataFrame:
+    def _withhold(self, fields: pl.DataFrame, kinds: _Kinds, found: FieldMarks) -> pl.DataFrame:
         """Null what an event must not state: other fields of a delete, all of a truncate, unchanged cells."""
         hidden: list[pl.Expr] = []
-        for name in self._names:
+        for name in [field.name for field in self._fields]:
             shown = kinds.keyed if name in self._key_names else kinds.whole
             if name in found.excused:
                 shown = shown & ~found.excused[name]
@@ -209,23 +242,21 @@ class Judge:
                 hidden.append(pl.when(pl.lit(pl.Series(shown))).then(pl.col(name)).otherwise(None).alias(name))
         if not kinds.keyed.all():
             hidden.append(pl.when(pl.lit(pl.Series(kinds.keyed))).then(pl.col(_KEY)).otherwise(None).alias(_KEY))
-        return computed.with_columns(hidden)
+        return fields.with_columns(hidden)
 
-    def _events(
-        self, changes: pa.RecordBatch, computed: pl.DataFrame, marks: pa.Array, raw: pa.RecordBatch | None = None
-    ) -> pa.RecordBatch:
-        """Put events together; `raw` is given when no row is left out or withheld, and its untouched columns pass."""
-        passed = {} if raw is None else {name: raw.column(column) for name, column in self._untouched.items()}
-        made = [name for name in [_KEY, *self._names] if name not in passed]
-        table = computed.select(made).to_arrow(compat_level=_ARROW_LEVEL)
-        arrays = {name: _whole(column) for name, column in zip(made, table.columns, strict=True)}
-        arrays |= passed
-        fields = [_typed(arrays[name], self.schema.field(name).type) for name in self._names]
-        return pa.RecordBatch.from_arrays([*changes.columns, arrays[_KEY], marks, *fields], schema=self.schema)
+    def _events(self, changes: pa.RecordBatch, column: Callable[[str], pa.Array], marks: pa.Array) -> pa.RecordBatch:
+        made = [_typed(column(field.name), field.type.arrow) for field in self._fields]
+        key = _typed(column(_KEY), pa.large_string())
+        return pa.RecordBatch.from_arrays([*changes.columns, key, marks, *made], schema=self.schema)
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+def _read_by(exprs: list[pl.Expr]) -> set[str]:
+    """The columns that expressions read."""
+    return {name for expr in exprs for name in expr.meta.root_names()}
+
+
+def _array(frame: pl.DataFrame, name: str) -> pa.Array:
+    return frame.get_column(name).to_arrow(compat_level=_ARROW_LEVEL)
 
 
 def _typed(array: pa.Array, wanted: pa.DataType) -> pa.Array:
@@ -233,9 +264,19 @@ def _typed(array: pa.Array, wanted: pa.DataType) -> pa.Array:
 
 
 def _kinds_of(ops: NDArray[np.uint8]) -> _Kinds:
-    adding = (ops == Op.CREATE) | (ops == Op.READ)
-    whole = adding | (ops == Op.UPDATE)
-    return _Kinds(whole, whole | (ops == Op.DELETE), adding) if not whole.all() else _Kinds(whole, whole, adding)
+    return _Kinds(_WHOLE[ops], _KEYED[ops], _ADDING[ops])
+
+
+def _where(*ops: Op) -> Rows:
+    """By the code of an operation, whether it is one of these."""
+    table = np.zeros(256, np.bool_)
+    table[list(ops)] = True
+    return table
+
+
+_ADDING = _where(Op.CREATE, Op.READ)
+_WHOLE = _where(Op.CREATE, Op.READ, Op.UPDATE)
+_KEYED = _where(Op.CREATE, Op.READ, Op.UPDATE, Op.DELETE)
 
 
 def _blank(frame: pl.DataFrame, rows: NDArray[np.int64]) -> pl.DataFrame:

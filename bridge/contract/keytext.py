@@ -8,27 +8,27 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from bridge.contract.compiler import Typed
 from bridge.contract.kinds import Kind
-from bridge.contract.terms import Field
 
 
-def expression(fields: Sequence[Field]) -> pl.Expr:
-    """The key text of each row of a frame that has the fields; null without key fields."""
-    if not fields:
+def expression(parts: Sequence[Typed]) -> pl.Expr:
+    """The key text of each row, from the columns of the key's fields; null without any."""
+    if not parts:
         return pl.lit(None, dtype=pl.String)
-    if len(fields) == 1:
-        return _text(fields[0])
-    escaped = [_text(field).str.replace_all("%", "%25", literal=True).str.replace_all(",", "%2C", literal=True)
-               if field.type.kind is Kind.TEXT else _text(field) for field in fields]  # fmt: skip
+    if len(parts) == 1:
+        return _text(parts[0])
+    escaped = [_text(part).str.replace_all("%", "%25", literal=True).str.replace_all(",", "%2C", literal=True)
+               if part.type.kind is Kind.TEXT else _text(part) for part in parts]  # fmt: skip
     return pl.concat_str(escaped, separator=",")
 
 
-def _text(field: Field) -> pl.Expr:
-    column = pl.col(field.name)
-    if field.type.kind is Kind.TEXT:
+def _text(part: Typed) -> pl.Expr:
+    column = part.expr
+    if part.type.kind is Kind.TEXT:
         return column
-    if field.type.kind is Kind.INSTANT:
+    if part.type.kind is Kind.INSTANT:
         return column.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
-    if field.type.kind is Kind.TIMESTAMP:
+    if part.type.kind is Kind.TIMESTAMP:
         return column.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
     return column.cast(pl.String)

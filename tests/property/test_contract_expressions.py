@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.contract import expression, functions
-from bridge.contract.compiled import columns_of
-from bridge.contract.normalise import RAW, Compiler, Misfit, Steps
+from bridge.contract import expression, functions, inputs, normalise
+from bridge.contract.compiler import Misfit
+from bridge.contract.inputs import RAW
 from bridge.model import Column, Shape
 
 SHAPE = Shape(
@@ -69,8 +69,12 @@ def extend(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 def evaluate(text: str, frame: pl.DataFrame = FRAME) -> pl.DataFrame:
-    steps = Steps()
-    typed = Compiler(columns_of(SHAPE), steps).compile(expression.parse(text, place="f:1"))
+    compiler = normalise.over_table(SHAPE)
+    steps = compiler.steps
+    typed = compiler.compile(expression.parse(text, place="f:1"))
+    legacy = frame.rename(lambda name: name.removeprefix(RAW)).to_arrow().combine_chunks().to_batches()[0]
+    arrays = {name: inputs.read(legacy, one) for name, one in steps.inputs.items() if one.column in legacy.column_names}
+    frame = pl.DataFrame([pl.Series(name, array) for name, array in arrays.items()])
     for level in steps.levels:
         frame = frame.with_columns(level)
     failed = pl.any_horizontal([pl.lit(value=False), *(fault.mask.fill_null(value=False) for fault in typed.faults)])

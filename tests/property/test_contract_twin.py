@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge import yamlfile
-from bridge.contract import document, expression
-from bridge.contract.compiled import CompiledContract, Drift, columns_of, compile_contract
-from bridge.contract.normalise import Compiler, Misfit, Steps
+from bridge.contract import document, expression, normalise
+from bridge.contract.compiled import CompiledContract, Drift, compile_contract
+from bridge.contract.compiler import Misfit
 from bridge.errors import ConfigError
 from bridge.model import CHANGE_COLUMNS, Column, Op, RawBatch, Shape
 
@@ -240,7 +240,7 @@ def test_any_text_is_compiled_or_refused_and_never_crashes(text: str) -> None:
     except ConfigError:
         return
     try:
-        Compiler(columns_of(SHAPE), Steps()).compile(tree)
+        normalise.over_table(SHAPE).compile(tree)
     except Misfit:
         return
 
