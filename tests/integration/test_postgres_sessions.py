@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -19,8 +22,9 @@ from bridge.pump import QUEUED_WINDOWS
 from bridge.sources.postgres.reader import PostgresSource, Settings
 from bridge.sources.postgres.session import ConnectSettings
 from bridge.sources.postgres.tables import Capture
-from demo.server import Database, PostgresServer
-from tests.daemon import prepare, wait_for
+from demo.server import VERSIONS, Database, PostgresServer
+from tests.certificates import issue, make_authority
+from tests.daemon import LOGIN, prepare, wait_for
 from tests.loops import Bridge
 
 
@@ -81,9 +85,9 @@ FULL = QUEUED_WINDOWS + 2  # one with the journal, one that finds no room
 
 
 @contextmanager
-def started(*streams: str, **settings: str) -> Iterator[Database]:
+def started(*streams: str, version: str | None = None, **settings: str) -> Iterator[Database]:
     """A server of one's own, with a prepared database."""
-    with PostgresServer.start(settings={"fsync": "off", **settings}) as server:
+    with PostgresServer.start(version=version, settings={"fsync": "off", **settings}) as server:
         database = Database(server, "postgres")
         prepare(database, *streams)
         yield database
@@ -235,3 +239,128 @@ def test_a_session_that_sits_idle_is_not_ended_by_the_server(tmp_path: Path) -> 
         begun = time.monotonic()
         wait_until(begun + 3)
         assert database.sql(sessions) == before
+
+
+SECRET = "correct horse"  # noqa: S105  # of a throw-away server
+ROTATED = "battery staple"
+
+
+def demand_password(database: Database) -> None:
+    """The server asks the bridge's login for one from now on."""
+    database.sql(f"ALTER ROLE {LOGIN} PASSWORD '{SECRET}'")
+    (database.server.data / "pg_hba.conf").write_text(
+        f"host all {LOGIN} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
+    )
+    database.sql("SELECT pg_reload_conf()")
+
+
+@pytest.fixture(scope="module")
+def asking() -> Iterator[Database]:
+    """A database behind a password."""
+    with started("item") as database:
+        database.sql("INSERT INTO shop.item VALUES (1, 'one', 1)")
+        demand_password(database)
+        yield database
+
+
+@pytest.mark.parametrize("way", ["password", "passfile", "PGPASSFILE", "PGPASSWORD", "service", "PG*"])
+def test_every_way_of_libpq_leads_in(
+    asking: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Through the whole bridge: stream, look-ups and re-reads."""
+    server = asking.server
+    bridge = Bridge(tmp_path, asking, "item")
+    bridge.postgres["slot"] = f"way_{''.join(filter(str.isalpha, way)).lower()}"
+    for name, content in {
+        "secret": SECRET,
+        "pass": f"{server.host}:{server.port}:*:{LOGIN}:{SECRET}\n",
+        "service": f"[erp]\nhost={server.host}\nport={server.port}\ndbname=postgres\nuser={LOGIN}\npassword={SECRET}\n",
+    }.items():
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o600)
+    if way == "password":
+        bridge.postgres["password"] = f"${{file:{tmp_path}/secret}}"
+    elif way == "passfile":
+        bridge.postgres["passfile"] = "pass"
+    elif way == "PGPASSFILE":
+        monkeypatch.setenv("PGPASSFILE", str(tmp_path / "pass"))
+    elif way == "PGPASSWORD":
+        monkeypatch.setenv("PGPASSWORD", SECRET)
+    elif way == "service":
+        monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "service"))
+        bridge.system["postgres"] = {"service": "erp", "slot": bridge.postgres["slot"]}
+    else:
+        bridge.system["postgres"] = {"slot": bridge.postgres["slot"]}
+        variables = {"HOST": server.host, "PORT": str(server.port), "USER": LOGIN, "DATABASE": "postgres"}
+        for variable, value in {**variables, "PASSWORD": SECRET}.items():
+            monkeypatch.setenv(f"PG{variable}", value)
+    with bridge:
+        bridge.wait_loaded()
+        bridge.wait_level()
+
+
+def test_a_rotated_password_stops_the_source_until_a_reload(tmp_path: Path) -> None:
+    """Health says what is wrong and not the password; the process lives, and a reload brings the source back."""
+    with started("item") as database:
+        demand_password(database)
+        secret = tmp_path / "secret"
+        secret.write_text(SECRET)
+        bridge = Bridge(tmp_path, database, "item")
+        bridge.postgres["password"] = f"${{file:{secret}}}"
+        bridge.daemon.write()
+        with bridge.daemon as daemon:
+            daemon.start()
+            database.sql(f"ALTER ROLE {LOGIN} PASSWORD '{ROTATED}'")
+            end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'legacy-bridge/%'"
+            database.sql(end)
+            wait_for(lambda: "password" in (daemon.ailment("source:erp") or {"what": ""})["what"])
+            refused = daemon.wait_ailment("source:erp")
+            assert refused["blocks"] == ["item"]
+            assert "password" in refused["action"]
+            secret.write_text(ROTATED)
+            daemon.signal(signal.SIGHUP)
+            daemon.wait_well("source:erp")
+            database.sql("INSERT INTO shop.item VALUES (1, 'after', 1)")
+            with daemon.journal() as journal:
+                wait_for(lambda: sum(block.batch.num_rows for block in journal.read("item")) == 1)
+            daemon.stop()
+        assert SECRET not in daemon.log_tail(1000)
+        assert ROTATED not in daemon.log_tail(1000)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tls_is_verified_in_both_directions(version: str, tmp_path: Path) -> None:
+    """A stranger's authority and a stranger's client certificate are refused; with both in order all sessions use TLS."""
+    authority = make_authority(tmp_path / "ca")
+    stranger = make_authority(tmp_path / "other")
+    issue(stranger, tmp_path / "unknown", LOGIN)
+    issue(authority, tmp_path / "client", LOGIN)
+    with started("item", version=version) as database:
+        server = database.server
+        if server.sql("SELECT count(*) FROM pg_config WHERE name = 'CONFIGURE' AND setting ~ 'ssl'") == [(0,)]:
+            pytest.skip("this server was built without TLS")
+        issue(authority, server.data / "server", "localhost")
+        shutil.copy(authority / "ca.crt", server.data / "ca.crt")
+        for name in ("server.crt", "server.key", "ca.crt"):
+            os.chown(server.data / name, server.data.stat().st_uid, server.data.stat().st_gid)
+        with (server.data / "postgresql.conf").open("a") as configuration:
+            configuration.write("ssl = on\nssl_ca_file = 'ca.crt'\n")
+        (server.data / "pg_hba.conf").write_text(f"hostssl all {LOGIN} all cert\nhost all postgres all trust\n")
+        server.restart()
+        database.sql("INSERT INTO shop.item VALUES (1, 'one', 1)")
+        bridge = Bridge(tmp_path, database, "item")
+        keys = {"host": "localhost", "sslmode": "verify-full", "sslcert": "client.crt", "sslkey": "client.key"}
+        plain = bridge.postgres
+        for wrong in (
+            {"sslrootcert": "other/ca.crt"},
+            {"sslrootcert": "ca/ca.crt", "sslcert": "unknown.crt", "sslkey": "unknown.key"},
+        ):
+            bridge.system["postgres"] = {**plain, **keys, **wrong}
+            with bridge:
+                assert "SSL error" in bridge.wait_ailment("source:erp").what
+                wait_for(lambda: not bridge._threads[0].is_alive())
+        bridge.system["postgres"] = {**plain, **keys, "sslrootcert": "ca/ca.crt"}
+        with bridge:
+            bridge.wait_level()
+            ours = "FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'legacy-bridge/%'"
+            assert database.sql(f"SELECT bool_and(ssl), count(*) {ours}") == [(True, 3)]

@@ -210,7 +210,8 @@ _SLOT_INVALIDATED = re.compile(
 _REFUSALS = re.compile(
     r"authentication failed|no password supplied|pg_hba\.conf|permission denied|must be superuser|does not exist"
     r"|is not permitted to log in|SSL was required|does not support SSL|certificate|root\.crt|private key"
-    r"|no PostgreSQL user name|definition of service|SCRAM|channel binding",
+    r"|no PostgreSQL user name|definition of service|SCRAM|channel binding"
+    r"|alert (unknown ca|handshake failure|protocol version|access denied)",  # the other side's TLS refuses ours
     re.IGNORECASE,
 )
 _MISTAKES = re.compile(r"invalid .* value|invalid (connection|URI)|invalid integer|missing \"=\"", re.IGNORECASE)
