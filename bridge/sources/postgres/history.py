@@ -53,6 +53,14 @@ def find_start(
     return at
 
 
+def require_unbroken(captures: tuple[Capture, ...], state: State) -> None:
+    """Raises: PositionLost when a stream is back that was out of the configuration: its changes since were not read."""
+    for capture in captures:
+        until = state.read_until.get(capture.stream, 0)
+        if until:
+            raise PositionLost(f"stream {capture.stream} was out of the configuration since {lsn.text(until)}")
+
+
 def sound_slot(
     sql: Connection, replication: Connection, *, name: str, failover: bool, waiting: Callable[[], None]
 ) -> int:
@@ -78,15 +86,35 @@ def declare_gap(
 ) -> Window:
     """The first window of a new epoch: a gap on every stream and, with `rereads`, the re-reads that mend it planned."""
     awaits = "" if rereads else cause
-    renewed = replace(state, system_id=history.system_id, timeline=history.timeline, partial_lsn=0, awaits=awaits)
+    left = position.at[0] if position else 0
+    known = state.reading([capture.stream for capture in captures], at=left)
+    renewed = replace(known, system_id=history.system_id, timeline=history.timeline, partial_lsn=0, awaits=awaits)
     # I8: a restored journal has forgotten numbers that were given since; by the clock none is given twice.
     renewed = replace(renewed, next_number=max(renewed.next_number, int(time.time())))
-    left = position.at[0] if position else 0
+    if not rereads:
+        renewed = replace(renewed, rereads={})  # none of them speaks of what comes after the gap
     batches = []
     for capture in captures:
-        plan = "none: the table has no key to read it by" if rereads else "none yet: a person decides"
-        if rereads and is_readable(capture):
-            renewed = renewed.plan(capture.stream, heals=True)
-            plan = f"re-read number {renewed.rereads[capture.stream].number}"
+        renewed, plan = _planned(renewed, capture) if rereads else (renewed, "none yet: a person decides")
         batches.append(gap_batch(capture, left=left, position=start, cause=cause, plan=plan))
     return Window(tuple(batches), Position(position.epoch + 1 if position else 1, (start, 0)), renewed.dump())
+
+
+def declare_absence(captures: tuple[Capture, ...], *, position: Position, state: State, cause: str) -> Window:
+    """The first window of a new epoch: a gap on every stream that was not read for a while; the others go on."""
+    renewed = state.reading([capture.stream for capture in captures], at=position.at[0])
+    batches = []
+    for capture in captures:
+        left = state.read_until.get(capture.stream, 0)
+        if left:
+            renewed, plan = _planned(renewed, capture)
+            batches.append(gap_batch(capture, left=left, position=position.at[0], cause=cause, plan=plan))
+    return Window(tuple(batches), Position(position.epoch + 1, position.at), renewed.dump())
+
+
+def _planned(state: State, capture: Capture) -> tuple[State, str]:
+    """With the re-read that mends a gap of a table, where it can be read; and the plan for people."""
+    if not is_readable(capture):
+        return state, "none: the table has no key to read it by"
+    planned = state.plan(capture.stream, heals=True)
+    return planned, f"re-read number {planned.rereads[capture.stream].number}"

@@ -41,6 +41,7 @@ class State:
     partial_lsn: int = 0  # commit LSN of the transaction journalled in part; 0: none
     next_number: int = 1  # of the next re-read
     rereads: Mapping[str, Reread] = field(default_factory=dict)  # by stream
+    read_until: Mapping[str, int] = field(default_factory=dict)  # by stream: LSN; 0: still read
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> "State":
@@ -68,9 +69,15 @@ class State:
         }
         return stored
 
+    def reading(self, streams: Iterable[str], *, at: int) -> "State":
+        """With these streams read from now on; one that no longer is was read until `at`."""
+        until = {stream: ended or at for stream, ended in self.read_until.items()}
+        return replace(self, read_until={**until, **dict.fromkeys(streams, 0)})
+
     def plan(self, stream: str, *, heals: bool = False) -> "State":
-        """With a new re-read of the stream, in place of any former one."""
-        planned = Reread(self.next_number, heals=heals)
+        """With a new re-read of the stream, in place of any former one; what that was to heal is healed by this one."""
+        former = self.rereads.get(stream)
+        planned = Reread(self.next_number, heals=heals or (former is not None and former.heals))
         return replace(self, next_number=self.next_number + 1, rereads={**self.rereads, stream: planned})
 
     def move(self, stream: str, **changes: Any) -> "State":  # noqa: ANN401  fields of Reread

@@ -23,7 +23,13 @@ from bridge.sources.postgres.assistant import Assistant, Observation
 from bridge.sources.postgres.changelog import ChangeLog
 from bridge.sources.postgres.findings import Finding
 from bridge.sources.postgres.framing import Run
-from bridge.sources.postgres.history import declare_gap, find_start, sound_slot
+from bridge.sources.postgres.history import (
+    declare_absence,
+    declare_gap,
+    find_start,
+    require_unbroken,
+    sound_slot,
+)
 from bridge.sources.postgres.plan import State
 from bridge.sources.postgres.rereads import Rereads, require_readable
 from bridge.sources.postgres.session import Connection, ConnectSettings, connect, translated
@@ -112,6 +118,7 @@ class PostgresSource:
             history = slots.history(replication)
             slot = slots.observe(sql, settings.slot)
             start = find_start(position, kept, history, slot, name=settings.slot)
+            require_unbroken(settings.captures, kept)
             if start is None:
                 waiting = partial(self._wait_for_slot, sql)
                 start = slots.create(replication, settings.slot, failover=settings.failover, waiting=waiting)
@@ -127,6 +134,7 @@ class PostgresSource:
                 wake=self._wake,
             )
             known = replace(kept, system_id=history.system_id, timeline=history.timeline)
+            known = known.reading([capture.stream for capture in settings.captures], at=start)
             rereads = Rereads(known, tables, Touched(), assistant)
             rereads.plan_first()
             rereads.hand_over()
@@ -153,27 +161,31 @@ class PostgresSource:
     def renew(self, position: Position | None, state: Mapping[str, Any], cause: str) -> Window:
         """Begin a new epoch after PositionLost: a sound slot, a gap declared on every stream, re-reads planned.
 
+        Where nothing is missing but a stream's time out of the configuration, only that stream has a gap.
+
         Where a person is to decide, no re-read is planned and `open` refuses until the settings plan one.
 
         Returns: the window to journal before `open` is called with its position.
         Raises: SourceUnavailable, SourceRefused.
         """
         self.close()
+        settings, kept = self._settings, State.load(state)
         with ExitStack() as sessions:
             replication = self._session(sessions, "stream", replication=True)
             sql = self._session(sessions, "lookup")
             history = slots.history(replication)
+            if position is not None and not kept.awaits and self._lacks_streams_only(position, kept, history, sql):
+                return declare_absence(settings.captures, position=position, state=kept, cause=cause)
             waiting = partial(self._wait_for_slot, sql)
-            settings = self._settings
             start = sound_slot(sql, replication, name=settings.slot, failover=settings.failover, waiting=waiting)
         return declare_gap(
-            self._settings.captures,
+            settings.captures,
             position=position,
             start=start,
-            state=State.load(state),
+            state=kept,
             cause=cause,
             history=history,
-            rereads=self._settings.rereads_after_loss,
+            rereads=settings.rereads_after_loss,
         )
 
     def read(self, timeout_s: float, *, is_busy: Callable[[], bool] = _never) -> Window | None:
@@ -262,6 +274,17 @@ class PostgresSource:
         if self._settings.stopping():
             raise SourceUnavailable("stopped while the slot was being created")
         self._obstacle = slots.judge_creation(oldest_transaction(sql), slot=self._settings.slot)
+
+    def _lacks_streams_only(self, position: Position, kept: State, history: slots.History, sql: Connection) -> bool:
+        """Whether streams are back, and the server still holds everything since the journal's position."""
+        if all(not kept.read_until.get(capture.stream) for capture in self._settings.captures):
+            return False
+        slot = slots.observe(sql, self._settings.slot)
+        try:
+            find_start(position, kept, history, slot, name=self._settings.slot)
+        except PositionLost:
+            return False
+        return True
 
     def _undecided(self, cause: str) -> PositionLost | SourceRefused:
         """A gap was declared and nothing planned: go on as settings say now."""

@@ -103,7 +103,7 @@ class Rereads:
         """The table is another one now than when its re-read began: what was read of it is not all there is to read."""
         reread = self.state.rereads.get(stream)
         if reread is not None and reread.phase is Phase.RUNNING:
-            self.state = self.state.plan(stream, heals=reread.heals)
+            self.state = self.state.plan(stream)
             self._touched.forget(stream)
             self.hand_over()
 
