@@ -205,9 +205,13 @@ class Daemon:
         return self
 
     def start(self, **options: Any) -> Self:  # noqa: ANN401  of `launch`
-        """Start it and wait until it is ready and reads its source."""
+        """Start it and wait until it reads its source and every table was read once.
+
+        From then on a new row is journalled as created, and not as found by a re-read too.
+        """
         self.launch(**options)
         self.wait_reading()
+        wait_for(lambda: not self.is_running or self._is_loaded(), why=self.log_tail)
         return self
 
     @property
@@ -294,6 +298,16 @@ class Daemon:
 
     def _reads_or_ended(self) -> bool:
         return not self.is_running or self.health().get("source:erp", {}).get("status") == "pass"
+
+    def rereads(self) -> dict[str, Any]:
+        """How far the re-read of each stream has come."""
+        with self.journal() as journal:
+            found: dict[str, Any] = journal.position("erp")[1].get("snapshots", {})
+        return found
+
+    def _is_loaded(self) -> bool:
+        rereads = self.rereads()
+        return bool(rereads) and all(reread["phase"] == "done" for reread in rereads.values())
 
     def log(self) -> list[dict[str, Any]]:
         """The log's lines, of every start."""

@@ -87,20 +87,14 @@ def die_on_rereads(daemon: Daemon, count: int) -> None:
         die(daemon, point, count)
     daemon.start()
     with Load(daemon.database, "articles") as load:
-        request = daemon.request("snapshot.start", stream="articles")
-        daemon.wait_settled(request)
+        daemon.request("snapshot.start", stream="articles")
+        wait_for(lambda: daemon.rereads()["articles"]["number"] == 2, why=daemon.log_tail)
         for point in ON_REREADS:
             die(daemon, point, count)
         daemon.start()
-        wait_for(lambda: _is_read(daemon), why=daemon.log_tail)
+        assert daemon.rereads()["articles"]["number"] == 2
     reckon(daemon, "articles", [load])
     daemon.kill()
-
-
-def _is_read(daemon: Daemon) -> bool:
-    with daemon.journal() as journal:
-        reread = journal.position("erp")[1]["snapshots"]["articles"]
-    return bool(reread["number"] == 2 and reread["phase"] == "done")
 
 
 def test_a_death_between_two_chunks_of_a_reread_loses_and_doubles_nothing(daemon: Daemon) -> None:

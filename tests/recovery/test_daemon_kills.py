@@ -45,7 +45,7 @@ def kill_under_load(daemon: Daemon, count: int) -> None:
 
 
 def test_kills_at_random_instants_lose_and_double_nothing(daemon: Daemon) -> None:
-    kill_under_load(daemon, 8)
+    kill_under_load(daemon, 7)
 
 
 @pytest.mark.soak
@@ -103,7 +103,7 @@ def stop_under_load(daemon: Daemon, count: int) -> None:
 
 
 def test_clean_stops_under_load_lose_and_double_nothing(daemon: Daemon) -> None:
-    stop_under_load(daemon, 4)
+    stop_under_load(daemon, 3)
 
 
 @pytest.mark.soak
