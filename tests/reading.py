@@ -77,21 +77,21 @@ class Reading:
                 self.source.confirm(window.position)
         return window
 
-    def read_until(self, done: Callable[[], bool]) -> None:
+    def read_until(self, done: Callable[[], bool], read: Callable[[], object] | None = None) -> None:
         """Windows until something is so."""
         deadline = time.monotonic() + DEADLINE_S
         while not done():
-            self.read()
+            (read or self.read)()
             assert time.monotonic() < deadline, (self.source.findings(), self.state)
 
-    def catch_up(self) -> None:
+    def catch_up(self, read: Callable[[], object] | None = None) -> None:
         """Windows until everything committed so far was streamed and no re-read is under way."""
         end = lsn.parse(self.database.sql("SELECT pg_current_wal_insert_lsn()")[0][0])
         self.database.sql("SELECT pg_logical_emit_message(true, 'test', '')")  # the WAL goes on, and is flushed
         opened = self.source._open
         assert opened is not None
-        self.read_until(lambda: not self.source._controls)
-        self.read_until(lambda: opened.log.streamed >= end - 64 and not opened.pending and not self.running())
+        self.read_until(lambda: not self.source._controls, read)
+        self.read_until(lambda: opened.log.streamed >= end - 64 and not opened.pending and not self.running(), read)
 
     def running(self) -> list[str]:
         """Streams whose re-read is under way."""
