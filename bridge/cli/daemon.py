@@ -47,7 +47,7 @@ def run(context: typer.Context) -> None:
 
     SIGTERM or SIGINT stops it after the running step, a second one at once; SIGHUP is `reload`.
     """
-    from bridge.app import run as run_daemon
+    from bridge.daemon import run as run_daemon
 
     raise typer.Exit(run_daemon(session(context).config_path))
 

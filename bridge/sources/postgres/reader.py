@@ -8,6 +8,7 @@ import os
 import select
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -100,6 +101,7 @@ class PostgresSource:
         self._obstacle: Finding | None = None  # what opening waits for
         self._controls: deque[tuple[str, str]] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(self, os.close, self._wake_fd)
 
     def open(self, position: Position | None, state: Mapping[str, Any]) -> None:
         """See `bridge.ports.Source.open`.
