@@ -81,6 +81,19 @@ def test_a_key_change_is_a_delete_and_a_create_that_name_each_other(log: Reading
     assert log.replayed("t", "id") == held(log.database, "t", "id")
 
 
+@pytest.mark.parametrize("of", ["int[]", "text", "numeric", "bytea"])
+def test_a_key_of_any_type_is_known_when_it_changes(database: Database, of: str) -> None:
+    """With the whole row before each change at hand, also where the key did not change or was equal in another text."""
+    database.sql(f"CREATE TABLE t (id {of} PRIMARY KEY, v int); ALTER TABLE t REPLICA IDENTITY FULL")
+    publish(database, "t")
+    one, two = {"int[]": ("{1,NULL}", "{1,2}"), "bytea": ("a", r"\\x6162")}.get(of, ("1.0", "1.00"))
+    with reading(database, capture("t")) as log:
+        database.sql(f"INSERT INTO t VALUES ('{one}', 0); UPDATE t SET v = 1; UPDATE t SET id = '{two}'; DELETE FROM t")
+        log.catch_up()
+        assert log.ops("t") == "cudcd"
+        assert len({change.row["id"] for change in log.changes("t")}) == 2
+
+
 def test_keys_that_change_places_come_out_in_order(log: Reading) -> None:
     """A whole table's keys move up by one, through each other, in one statement."""
     log.database.sql("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (id) DEFERRABLE INITIALLY IMMEDIATE")

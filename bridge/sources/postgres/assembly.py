@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bridge.errors import MalformedRecord
@@ -17,6 +16,7 @@ from bridge.model import CHANGE_COLUMNS, Marks, Op, RawBatch
 from bridge.sources.postgres.columns import Cells, decode, walk_tuples
 from bridge.sources.postgres.framing import DELETE, INSERT, TRUNCATE, UPDATE, XLOG_HEADER, Frames
 from bridge.sources.postgres.relation import Captured
+from bridge.sources.postgres.vectors import gather
 
 _TUPLE_AT = 5  # type byte, relation oid; then 'N', 'K' or 'O' and the tuple
 _NEW, _KEY, _OLD = (ord(c) for c in "NKO")
@@ -63,23 +63,21 @@ def assemble(frames: Frames, captured: Captured, which: NDArray[np.int64]) -> Ra
     columns, marks = decode(new, captured.types, names, frames.buffer)
     op = np.where(kinds[has_new] == INSERT, Op.CREATE, Op.UPDATE).astype(np.uint8)
     rows = _Rows(which[has_new], op, np.zeros(op.size, np.bool_), columns, marks)
-    if rows.change.size == which.size and not has_old.any():
-        return _batch(frames, captured, rows)
     parts = [rows]
     if has_old.any():
-        before = _Rows(
-            which[has_old],
-            np.full(int(has_old.sum()), Op.DELETE, np.uint8),
-            kinds[has_old] == UPDATE,
-            *decode(old, captured.types, names, frames.buffer),
-        )
-        parts = _split_key_changes(rows, before, both, captured.key)
+        moved = _moved(new, old, both, key=captured.key, buffer=frames.buffer)
+        rows.op[both.in_new[moved]] = Op.CREATE
+        rows.moved[both.in_new[moved]] = True
+        is_kept = kinds[has_old] == DELETE
+        is_kept[both.in_old[moved]] = True
+        if is_kept.any():
+            parts.append(_deleted(frames, captured, old, which=which[has_old], kept=np.flatnonzero(is_kept)))
     if not is_row.all():
         truncated = which[~is_row]
         ops = np.full(truncated.size, Op.TRUNCATE, np.uint8)
         nothing = _nulls(columns.schema, truncated.size)
         parts.append(_Rows(truncated, ops, np.zeros(truncated.size, np.bool_), nothing, {}))
-    return _batch(frames, captured, _interleave(parts))
+    return _batch(frames, captured, _interleave(parts) if len(parts) > 1 else rows)
 
 
 class _Overlap:
@@ -102,28 +100,31 @@ def _fill_unchanged(new: Sequence[Cells], old: Sequence[Cells], both: _Overlap) 
             new_cells.lengths[target] = old_cells.lengths[source]
 
 
-def _split_key_changes(rows: _Rows, before: _Rows, both: _Overlap, key: tuple[int, ...]) -> list[_Rows]:
-    """The new rows and the old rows worth keeping: of deletes, and of updates that changed the key."""
+def _moved(
+    new: Sequence[Cells], old: Sequence[Cells], both: _Overlap, *, key: tuple[int, ...], buffer: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    """Which of the changes that have both tuples changed the key: its text is another; an old null says nothing."""
     moved = np.zeros(both.in_new.size, np.bool_)
-    for column in key:
-        old = before.columns.column(column).take(pa.array(both.in_old))
-        new = rows.columns.column(column).take(pa.array(both.in_new))
-        same = pc.equal(old, new).fill_null(fill_value=False).to_numpy(zero_copy_only=False)
-        moved |= ~same & old.is_valid().to_numpy(zero_copy_only=False)
-    op, is_moved = rows.op.copy(), rows.moved.copy()
-    op[both.in_new[moved]] = Op.CREATE
-    is_moved[both.in_new[moved]] = True
-    keep = ~before.moved  # deletes
-    keep[both.in_old[moved]] = True
-    kept = np.flatnonzero(keep)
-    deleted = _Rows(
-        before.change[kept],
-        before.op[kept],
-        before.moved[kept],
-        before.columns.take(pa.array(kept)),
-        take_marks(before.marks, kept, before.change.size),
-    )
-    return [replace(rows, op=op, moved=is_moved), deleted]
+    for number in key:
+        after, before = new[number].take(both.in_new), old[number].take(both.in_old)
+        is_other = (after.kinds != before.kinds) | (after.lengths != before.lengths)
+        alike = np.flatnonzero(~is_other)
+        texts, offsets = gather(buffer, after.starts[alike], after.lengths[alike])
+        former, _ = gather(buffer, before.starts[alike], before.lengths[alike])
+        is_other[alike[np.searchsorted(offsets, np.flatnonzero(texts != former), "right") - 1]] = True
+        moved |= is_other & (before.kinds == _TEXT)
+    return moved
+
+
+def _deleted(
+    frames: Frames, captured: Captured, old: Sequence[Cells], *, which: NDArray[np.int64], kept: NDArray[np.int64]
+) -> _Rows:
+    """Of the old rows, each of the change `which` names, the ones worth keeping: of deletes and of key changes."""
+    cells = [column.take(kept) for column in old]
+    columns, marks = decode(cells, captured.types, captured.shape.names(), frames.buffer)
+    change = which[kept]
+    is_update = frames.kinds[frames.changes[change]] == UPDATE
+    return _Rows(change, np.full(kept.size, Op.DELETE, np.uint8), is_update, columns, marks)
 
 
 def _interleave(parts: list[_Rows]) -> _Rows:

@@ -25,6 +25,10 @@ class Cells:
     starts: NDArray[np.int64]  # n: offset of the first value byte; where there is none, an offset within the buffer
     lengths: NDArray[np.int64]  # n: 0 unless TEXT
 
+    def take(self, rows: NDArray[np.int64]) -> "Cells":
+        """The cells of these rows."""
+        return Cells(self.kinds[rows], self.starts[rows], self.lengths[rows])
+
 
 def walk_tuples(
     buffer: NDArray[np.uint8],
