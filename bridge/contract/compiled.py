@@ -84,7 +84,7 @@ def compile_contract(document: ContractDocument, stream: str, shape: Shape) -> C
         columns=tuple(name for name in shape.names() if name in wanted),
         steps=steps,
         places={name: value.expr.meta.output_name() for name, value in values.items()},
-        key=keytext.expression([values[name] for name in document.key_fields]),
+        key=keytext.expression([values[name] for name in document.key_fields], steps),
         masks=tuple(masks),
     )
     return CompiledContract(document, stream, shape, Judge(document.fields, plan, schema_of(document), sources))

@@ -18,19 +18,19 @@ _DAMAGED = "[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u0
 
 @cache
 def _days_by_cyymmdd() -> pl.Series:
-    """Days since 1970 at index CYYMMDD, null where there is no such day: 8 MB, made when a contract first needs it."""
+    """Dates at index CYYMMDD, null where there is no such day: 8 MB, made when a contract first needs it."""
     days = np.arange(np.datetime64("1900-01-01"), np.datetime64("2100-01-01"))
     months = days.astype("datetime64[M]")
     year, month = months.astype("datetime64[Y]").astype(np.int64) + 70, months.astype(np.int64) % 12 + 1
     table = np.full(_LAST_CYYMMDD + 1, _NO_DAY, np.int32)
     table[year * 10_000 + month * 100 + (days - months).astype(np.int64) + 1] = days.astype(np.int32)
-    return pl.Series(table).to_frame("day").select(pl.when(pl.col("day") > _NO_DAY).then("day")).to_series()
+    known = pl.Series(table).to_frame("day").select(pl.when(pl.col("day") > _NO_DAY).then("day"))
+    return known.to_series().cast(pl.Date)
 
 
 def cyymmdd(number: pl.Expr) -> pl.Expr:
     """The date of a CYYMMDD number (C: 0 = 19xx, 1 = 20xx); null for 0 and for impossible dates."""
-    known = pl.when(number.is_between(0, _LAST_CYYMMDD)).then(number).otherwise(None)
-    return pl.lit(_days_by_cyymmdd()).gather(known).cast(pl.Date)
+    return pl.lit(_days_by_cyymmdd()).gather(number.cast(pl.UInt32, strict=False), null_on_oob=True)
 
 
 def shift_point(number: pl.Expr, scale: int, *, places: int) -> pl.Expr:

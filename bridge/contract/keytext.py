@@ -5,18 +5,31 @@ exact decimals of the field's scale, dates and times ISO 8601. Null when any par
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import polars as pl
+import pyarrow as pa
 
-from bridge.contract.compiler import Typed
+from bridge.contract.compiler import Steps, Typed
 from bridge.contract.kinds import Kind
 
+_AS_TEXT = "key as text"
 
-def expression(parts: Sequence[Typed]) -> pl.Expr:
-    """The key text of each row, from the columns of the key's fields; null without any."""
+
+def expression(parts: Sequence[Typed], steps: Steps) -> pl.Expr:
+    """The key text of each row, from the columns of the key's fields; null without any.
+
+    Args:
+        parts: the key's fields in order.
+        steps: where they come from; a lone number that is an input is read as text at once.
+    """
     if not parts:
         return pl.lit(None, dtype=pl.String)
     if len(parts) == 1:
+        known = steps.input_of(parts[0])
+        if known is not None and parts[0].type.kind is Kind.INTEGER:
+            steps.inputs[_AS_TEXT] = replace(known, arrow=pa.large_string())
+            return pl.col(_AS_TEXT)
         return _text(parts[0])
     escaped = [_text(part).str.replace_all("%", "%25", literal=True).str.replace_all(",", "%2C", literal=True)
                if part.type.kind is Kind.TEXT else _text(part) for part in parts]  # fmt: skip

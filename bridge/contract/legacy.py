@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import polars as pl
 from sqlglot import exp
 
 from bridge.contract import functions
@@ -24,13 +23,7 @@ def _cyymmdd(compiler: Compiler, value: Typed, rest: list[Any]) -> Typed:
         raise Misfit(f"cyymmdd takes a whole number, not {value.type}")
     if rest:
         _zone(rest[0])
-    return compiler.fallible(
-        value,
-        lambda expr: functions.cyymmdd(expr.cast(pl.Int32, strict=False)),
-        DATE,
-        detail="expected a CYYMMDD date",
-        absent=0,
-    )
+    return compiler.fallible(value, functions.cyymmdd, DATE, detail="expected a CYYMMDD date", absent=0)
 
 
 def _implied_decimal(compiler: Compiler, value: Typed, rest: list[Any]) -> Typed:
