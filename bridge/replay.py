@@ -37,7 +37,7 @@ def replay(
             stuck |= {letter.key} if judge.holds and letter.key is not None else set()
             continue
         whole, ruling = mended
-        overtaken = max(newest[_key(ruling)], newest[None]) > _place(whole)
+        overtaken = max(newest[_key(ruling)], newest[None]) > place_of(whole)
         outcome = LetterState.SUPERSEDED if overtaken else LetterState.REPLAYED
         reach("operate.before_replay")
         journal.append(
@@ -84,7 +84,7 @@ def open_letters(journal: Journal, stream: str | None) -> list[Letter]:
     return found
 
 
-def _place(letter: Letter) -> tuple[int, int, int]:
+def place_of(letter: Letter) -> tuple[int, int, int]:
     """Where a letter's change stands in the source's order: epoch, position, index in its transaction."""
     assert letter.raw is not None  # noqa: S101  asked for with its row
     changes = letter.raw.changes

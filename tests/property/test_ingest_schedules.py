@@ -22,7 +22,7 @@ from bridge.metrics import Metrics
 from bridge.model import Commit, Op, RawBatch, Window
 from bridge.operate import Desk
 from bridge.pump import QUEUED_WINDOWS, Flow, Handoff, Pump
-from bridge.replay import open_letters, waiting_keys
+from bridge.replay import open_letters, place_of, waiting_keys
 from bridge.resilience.retry import Backoff
 from bridge.testing import MemoryJournal, ScriptedSource
 from tests import shelf
@@ -242,6 +242,10 @@ def check(legacy: Legacy, journal: FaultyJournal, on_reject: Literal["pass", "ho
     if on_reject == "hold":
         broken = {letter.key for letter in open_letters(journal, "item") if letter.breaches[0].rule != "held"}
         assert open_keys == broken  # nothing waits behind nothing
+        for letter in open_letters(journal, "item"):  # I5: and nothing went past
+            whole = journal.letter(letter.id)
+            assert whole is not None
+            assert newest.get(letter.key or "", (0, 0, 0)) < place_of(whole)
 
 
 @settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -233,6 +233,14 @@ def test_a_ruling_counts_only_once_it_is_stored() -> None:
     assert ruling.letters is None
 
 
+def test_with_hold_a_stored_letter_holds_up_the_windows_after_it() -> None:
+    """I5."""
+    ingesting = Ingesting(on_reject="hold")
+    ingesting.give(create(1, -1, at=1), window(raw((U, 1, 5), (C, 2, 5), at=2), at=2))
+    assert told(ingesting.journal) == [("c", 2, 5)]
+    assert ingesting.journal.letter_counts() == {"item": 2}
+
+
 # -- re-reads after a gap
 
 
@@ -261,14 +269,13 @@ def test_healing_waits_for_a_journal_that_cannot_be_read_now() -> None:
 def test_a_parked_stream_is_not_healed_before_its_rows_are_journalled() -> None:
     """What the re-read found is parked: every key would look gone."""
     ingesting = Ingesting(state=StreamState("item", StreamPhase.RUNNING, START, "", SHAPE))
-    ingesting.give(create(1, at=1))
+    ingesting.give(create(1, at=1), window(gap(at=5), at=5, epoch=2))
     ingesting.journal.request("stream.pause", {"stream": "item"}, "ann")
     ingesting.ingest._poll_at = 0.0
     ingesting.ingest.step(timeout_s=0)
-    ingesting.give(window(gap(at=5), at=5, epoch=2))
     ingesting.give(window(raw((R, 1, 1), at=6, snapshot=1), at=6, epoch=2, reread={"item": 1}))
-    assert told(ingesting.journal) == [("c", 1, 1)]
-    assert ingesting.journal.parked_counts() == {"item": 2}
+    assert told(ingesting.journal) == [("c", 1, 1), ("g", None, None)]
+    assert ingesting.journal.parked_counts() == {"item": 1}
 
 
 def test_with_hold_a_re_read_lets_go_what_waited_behind_old_letters() -> None:
@@ -279,6 +286,17 @@ def test_with_hold_a_re_read_lets_go_what_waited_behind_old_letters() -> None:
     assert ingesting.journal.letter_counts() == {}
     ingesting.give(window(raw((U, 1, 5), at=7), at=7, epoch=2))
     assert told(ingesting.journal)[-1] == ("u", 1, 5)
+
+
+def test_what_waits_behind_nothing_since_a_kill_goes_on_at_the_start() -> None:
+    """The letter before it was settled, and the process died before the rest could follow."""
+    ingesting = Ingesting(on_reject="hold")
+    ruling = shelf.judge(on_reject="hold").check(raw((C, 1, -1), (U, 1, 5), at=1), epoch=1)
+    assert ruling.letters is not None
+    ingesting.journal.append(Commit(letters=(ruling.letters,)))
+    ingesting.journal.append(Commit(settled={1: (LetterState.SUPERSEDED, "a test")}))
+    ingesting.ingest.step(timeout_s=0)
+    assert told(ingesting.journal) == [("u", 1, 5)]
 
 
 # -- requests and upkeep
