@@ -108,10 +108,11 @@ class Ingest:
 
     def _commit(self, flow: Flow, window: Window, rulings: Mapping[str, Ruling]) -> Commit:
         # I4: events, letters, parked rows, position and source state are one transaction.
+        ended = {stream: rulings.get(stream, Ruling()) for stream in window.reread}
         healed = [
-            self._heal(window, self._judges[stream], rulings.get(stream, Ruling()))
-            for stream in window.reread
-            if self._judges[stream].is_running  # a parked stream is healed when it is resumed: its rows come first
+            self._heal(window, self._judges[stream], ruling)
+            for stream, ruling in ended.items()
+            if self._judges[stream].is_running and not ruling.parked  # else by its resume: parked rows come first
         ]
         return Commit(
             source=flow.name,

@@ -18,7 +18,7 @@ from bridge.pump import Flow, Handoff
 from bridge.resilience.retry import Backoff
 from bridge.testing import MemoryJournal, ScriptedSource
 from tests import shelf
-from tests.shelf import SHAPE, START, create, gap, raw, told, window
+from tests.shelf import SHAPE, START, WIDER, create, gap, raw, told, window
 
 C, U, R = Op.CREATE, Op.UPDATE, Op.READ
 Fault = Callable[[], None]
@@ -276,6 +276,19 @@ def test_a_parked_stream_is_not_healed_before_its_rows_are_journalled() -> None:
     ingesting.give(window(raw((R, 1, 1), at=6, snapshot=1), at=6, epoch=2, reread={"item": 1}))
     assert told(ingesting.journal) == [("c", 1, 1), ("g", None, None)]
     assert ingesting.journal.parked_counts() == {"item": 1}
+
+
+def test_a_re_read_that_ends_in_drift_is_healed_by_the_resume() -> None:
+    """The last chunk is what shows the drift: it is parked, and so are the keys it found."""
+    ingesting = Ingesting(state=StreamState("item", StreamPhase.RUNNING, START, "", SHAPE))
+    ingesting.give(window(raw((C, 1, 1), (C, 2, 1), at=1), at=1), window(gap(at=5), at=5, epoch=2))
+    last = raw((R, 1, 1), at=6, snapshot=1, shape=WIDER)
+    ingesting.give(window(last, at=6, epoch=2, reread={"item": 1}))
+    assert told(ingesting.journal)[2:] == [("g", None, None)]
+    ingesting.journal.request("stream.resume", {"stream": "item"}, "ann")
+    ingesting.ingest._poll_at = 0.0
+    ingesting.ingest.step(timeout_s=0)
+    assert told(ingesting.journal)[3:] == [("r", 1, 1), ("d", 2, None)]
 
 
 def test_with_hold_a_re_read_lets_go_what_waited_behind_old_letters() -> None:
