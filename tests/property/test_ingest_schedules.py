@@ -84,15 +84,18 @@ class Legacy:
         rows = [self.change(number, amount) for number, amount in changes]
         self.script.append(self._window(raw(*rows, at=self.at)))
 
-    def lose(self, unseen: list[tuple[int, int]], meanwhile: list[tuple[int, int]]) -> None:
-        """A transaction that is not: a gap, and a re-read in two chunks with another transaction between them."""
+    def lose(self, unseen: list[tuple[int, int]]) -> None:
+        """A transaction that is not: a gap, and the first chunk of a re-read."""
         for number, amount in unseen:
             self.change(number, amount)
         self.at, self.epoch, self.snapshot, self.is_read = self.at + 1, self.epoch + 1, self.snapshot + 1, False
         self.script += [PositionLost("a test"), self._window(gap(at=self.at))]
         self._read(lambda number: number < 2, is_final=False)
-        self.write(meanwhile)
-        self._read(lambda number: number >= 2, is_final=True)
+
+    def read_on(self) -> None:
+        """The last chunk of the re-read, where one is under way."""
+        if self.snapshot and not self.is_read:
+            self._read(lambda number: number >= 2, is_final=True)
 
     def _read(self, part: Callable[[int], bool], *, is_final: bool) -> None:
         self.at, self.is_read = self.at + 1, is_final
@@ -189,11 +192,14 @@ class Process:
 def lives(draw: st.DrawFn) -> Legacy:
     """What happens at the legacy system."""
     legacy = Legacy()
-    for _ in range(draw(st.integers(1, 6))):
-        if draw(st.integers(0, 4)):
+    for what in draw(st.lists(st.sampled_from(["write", "write", "write", "lose", "read on"]), max_size=10)):
+        if what == "write":
             legacy.write(draw(writes))
+        elif what == "lose":
+            legacy.lose(draw(writes))
         else:
-            legacy.lose(draw(writes), draw(writes))
+            legacy.read_on()
+    legacy.read_on()
     return legacy
 
 
