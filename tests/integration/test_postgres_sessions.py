@@ -198,6 +198,29 @@ def test_a_server_that_crashes_while_the_journal_takes_nothing_is_found_again(tm
         assert not bridge.doubled("item")
 
 
+def test_a_slot_lost_while_the_journal_takes_nothing_is_declared_and_healed(tmp_path: Path) -> None:
+    """The disk of the bridge is full for so long that the server gives up on us, under the running bridge."""
+    caps = {"max_slot_wal_keep_size": "32MB", "wal_keep_size": "0", "min_wal_size": "32MB"}
+    with started("item", **caps) as database, Bridge(tmp_path, database, "item") as bridge:
+        database.sql("INSERT INTO shop.item SELECT i, 'here', i FROM generate_series(100001, 100100) i")
+        bridge.wait_loaded()
+        bridge.wait_level()
+        with blocked(bridge):
+            fill(database, bridge, 1)
+            database.sql("DELETE FROM shop.item WHERE id > 100050")
+
+            def is_lost() -> bool:
+                write = "SELECT pg_logical_emit_message(false, 'x', repeat('x', 1048576)) FROM generate_series(1, 20)"
+                database.sql(f"{write}; SELECT pg_switch_wal(); CHECKPOINT")
+                return database.sql("SELECT wal_status FROM pg_replication_slots") == [("lost",)]
+
+            wait_for(is_lost)
+        bridge.wait_gap("item")
+        bridge.wait_loaded()
+        bridge.wait_level()
+        assert not bridge.doubled("item")
+
+
 def test_a_session_outlives_a_journal_that_takes_nothing_for_long(tmp_path: Path) -> None:
     """Three times `wal_sender_timeout`: the server hears from us all the while."""
     with started("item", wal_sender_timeout="2s") as database, Bridge(tmp_path, database, "item") as bridge:
@@ -330,7 +353,7 @@ def test_a_rotated_password_stops_the_source_until_a_reload(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_tls_is_verified_in_both_directions(version: str, tmp_path: Path) -> None:
-    """A stranger's authority and a stranger's client certificate are refused; with both in order all sessions use TLS."""
+    """Strangers on either side are refused; with both certificates in order every session uses TLS."""
     authority = make_authority(tmp_path / "ca")
     stranger = make_authority(tmp_path / "other")
     issue(stranger, tmp_path / "unknown", LOGIN)

@@ -37,7 +37,6 @@ _SEARCH_PATH = {"search_path": "pg_catalog"}
 _KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30_000}
 _CONNECT_TIMEOUT_S = 10
 _IDLE_TIMEOUT_SINCE = 140000  # server_version_num
-_IDLE_TIMEOUT_SINCE = 140000  # server_version_num
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +78,6 @@ def connect(settings: ConnectSettings, *, purpose: str, replication: bool = Fals
         connection = psycopg.connect(**_parameters(settings, purpose, replication=replication))
         try:
             connection.prepare_threshold = None
-            if connection.info.server_version >= _IDLE_TIMEOUT_SINCE:
-                values["idle_session_timeout"] = "0"  # ours sit idle while nothing happens
             if connection.info.server_version >= _IDLE_TIMEOUT_SINCE:
                 values["idle_session_timeout"] = "0"  # ours sit idle while nothing happens
             if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
