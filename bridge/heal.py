@@ -69,7 +69,7 @@ def heal(journal: Journal, ending: Ending, contract: ContractDocument, *, turned
     before, since, gap_epoch = _Keys(), _Keys(), 0
     for block in journal.read(ending.stream):
         turned()
-        if block.epoch > gap_epoch and pc.any(pc.equal(block.batch.column("_op"), Op.GAP)).as_py():
+        if pc.any(pc.equal(block.batch.column("_op"), Op.GAP)).as_py():
             gap_epoch = block.epoch
             before.add(since.last())
             since.clear()
