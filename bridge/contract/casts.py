@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from bridge.contract.functions import in_calendar
 from bridge.contract.kinds import MAX_DIGITS, Kind, ValueType
 
 _TRUE = ["t", "true", "y", "yes", "on", "1"]
@@ -117,13 +118,13 @@ def _to_text(expr: pl.Expr) -> pl.Expr:
 _BY_KIND: dict[tuple[Kind, Kind], Conversion] = {
     (Kind.INTEGER, Kind.TEXT): Conversion(_to_text, may_fail=False),
     (Kind.DECIMAL, Kind.TEXT): Conversion(_to_text, may_fail=False),
-    (Kind.DATE, Kind.TEXT): Conversion(_to_text, may_fail=False),
+    (Kind.DATE, Kind.TEXT): Conversion(lambda expr: _to_text(in_calendar(expr, days=True))),
     (Kind.BOOLEAN, Kind.TEXT): Conversion(_to_text, may_fail=False),
     (Kind.INTEGER, Kind.DOUBLE): Conversion(lambda expr: expr.cast(pl.Float64), may_fail=False),
     (Kind.DECIMAL, Kind.DOUBLE): Conversion(lambda expr: expr.cast(pl.Float64), may_fail=False),
     (Kind.INTEGER, Kind.BOOLEAN): Conversion(lambda expr: expr != 0, may_fail=False),
     (Kind.BOOLEAN, Kind.INTEGER): Conversion(lambda expr: expr.cast(pl.Int64), may_fail=False),
-    (Kind.DATE, Kind.TIMESTAMP): Conversion(lambda expr: expr.cast(pl.Datetime("us")), may_fail=False),
+    (Kind.DATE, Kind.TIMESTAMP): Conversion(lambda expr: in_calendar(expr, days=True).cast(pl.Datetime("us"))),
     (Kind.TIMESTAMP, Kind.DATE): Conversion(lambda expr: expr.dt.date(), may_fail=False),
     (Kind.TEXT, Kind.DATE): Conversion(_text_to_date),
     (Kind.TEXT, Kind.TIMESTAMP): Conversion(_text_to_timestamp),

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 from sqlglot import exp
 
-from bridge.contract import strings
+from bridge.contract import functions, strings
 from bridge.contract.compiler import Compiler, Construct, Misfit, Typed, joined
 from bridge.contract.kinds import (
     BOOLEAN,
@@ -71,7 +71,7 @@ def _date_trunc(compiler: Compiler, node: exp.Expression) -> Typed:
     every = {"minute": "1m", "hour": "1h", "day": "1d", "week": "1w", "month": "1mo", "quarter": "1q", "year": "1y"}
     if unit not in every or value.type not in {DATE, TIMESTAMP, INSTANT}:
         raise Misfit(f"date_trunc takes one of {', '.join(every)} and a date or timestamp")
-    return replace(value, expr=value.expr.dt.truncate(every[unit]))
+    return _on_calendar(compiler, value, lambda e: e.dt.truncate(every[unit]), value.type)
 
 
 def _extract(compiler: Compiler, node: exp.Expression) -> Typed:
@@ -85,7 +85,13 @@ def _extract(compiler: Compiler, node: exp.Expression) -> Typed:
         raise Misfit(f"extract takes one of {', '.join(parts)} from a date or timestamp")
     if value.type == DATE and part in {"hour", "minute"}:
         raise Misfit(f"a date has no {part}")
-    return replace(value, expr=parts[part](value.expr).cast(pl.Int64), type=INTEGER)
+    return _on_calendar(compiler, value, lambda e: parts[part](e).cast(pl.Int64), INTEGER)
+
+
+def _on_calendar(compiler: Compiler, value: Typed, make: Callable[[pl.Expr], pl.Expr], gives: ValueType) -> Typed:
+    days = value.type == DATE
+    detail = "expected a date within 250,000 years"
+    return compiler.fallible(value, lambda e: make(functions.in_calendar(e, days=days)), gives, detail=detail)
 
 
 _TARGETS: dict[Any, tuple[ValueType, int | None]] = {

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import polars as pl
 
+_CALENDAR_DAYS = 94_000_000  # on either side of 1970; Polars' calendar panics, or is silent, past year 262142
 _LAST_CYYMMDD = 1_991_231
 _NO_DAY = -1_000_000
 _DAMAGED = "[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u2122]"
@@ -31,6 +32,12 @@ def _days_by_cyymmdd() -> pl.Series:
 def cyymmdd(number: pl.Expr) -> pl.Expr:
     """The date of a CYYMMDD number (C: 0 = 19xx, 1 = 20xx); null for 0 and for impossible dates."""
     return pl.lit(_days_by_cyymmdd()).gather(number.cast(pl.UInt32, strict=False), null_on_oob=True)
+
+
+def in_calendar(moment: pl.Expr, *, days: bool) -> pl.Expr:
+    """A date (`days`) or timestamp that calendars reach; null for one some 250,000 years away."""
+    bound = _CALENDAR_DAYS if days else _CALENDAR_DAYS * 86_400_000_000
+    return pl.when(moment.to_physical().is_between(-bound, bound)).then(moment).otherwise(None)
 
 
 def shift_point(number: pl.Expr, scale: int, *, places: int) -> pl.Expr:
@@ -88,7 +95,8 @@ def _byte_of(letter: str, charset: str) -> bytes:
 
 def local_time(timestamp: pl.Expr, zone: str) -> pl.Expr:
     """The UTC instant of a wall clock reading in `zone`: the earlier of two in a fold, null inside a gap."""
-    return timestamp.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+    reached = in_calendar(timestamp, days=False)
+    return reached.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
 
 
 def is_zone(zone: str) -> bool:

@@ -18,7 +18,8 @@ from bridge.model import Breach, Mark, Marks, Op, RawBatch, Rejected, Verdict
 
 _KEY = "_key"
 _SUSPECT = "any rule broken"
-_OVERFLOW = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError)
+# PanicException: the text of a key's date that no calendar reaches.
+_OVERFLOW = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, pl.exceptions.PanicException)
 _ARROW_LEVEL = pl.CompatLevel.oldest()
 
 
@@ -137,7 +138,7 @@ class Judge:
         return _Work(work.inputs, frame)
 
     def _overflown(self, work: _Work, first: int) -> NDArray[np.int64]:
-        """Rows whose arithmetic leaves 38 digits, found by halving."""
+        """Rows whose arithmetic leaves 38 digits or the calendar, found by halving."""
         try:
             self._compute(work)
         except _OVERFLOW:
@@ -177,7 +178,13 @@ class Judge:
         if len(overflown):
             rows = np.zeros(raw.row_count, np.bool_)
             rows[overflown] = True
-            overflow = Mask("type", None, "arithmetic gives more than 38 digits", frozenset(), pl.lit(value=True))
+            overflow = Mask(
+                "type",
+                None,
+                "expected at most 38 digits in arithmetic, and dates within 250,000 years",
+                frozenset(),
+                pl.lit(value=True),
+            )
             broken = [(overflow, rows & kinds.keyed), *((mask, hits & ~rows) for mask, hits in broken)]
         bad = np.zeros(raw.row_count, np.bool_)
         for _, hits in broken:
