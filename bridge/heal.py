@@ -128,11 +128,12 @@ def _page(batch: pa.RecordBatch, names: list[str]) -> pl.DataFrame:
 
 
 def _note(keys: _Keys, before: _Keys, page: pl.DataFrame) -> None:
-    """Add a page. A truncate ends every key from before it; nothing of them is left to be deleted."""
+    """Add a page to one of the two. A truncate ends every key from before it; none of them is left to be deleted."""
     truncates = page["_op"] == Op.TRUNCATE
     if truncates.any():
         before.clear()
-        page = page.slice(int(truncates.arg_true()[-1]) + 1) if keys is before else page
+        keys.clear()
+        page = page.slice(int(truncates.arg_true()[-1]) + 1)
     keys.add(page)
 
 

@@ -103,6 +103,12 @@ def test_a_truncate_after_the_gap_leaves_nothing_to_delete(journal: MemoryJourna
     assert gone(healed(journal, 2)) == []
 
 
+def test_a_truncate_between_two_gaps_leaves_nothing_to_delete(journal: MemoryJournal) -> None:
+    put(journal, raw((R, 1, 1), (R, 2, 1), (T, 0, None), (C, 6, 1), at=12), epoch=2)
+    put(journal, gap(at=20), epoch=3)
+    assert gone(healed(journal, 3)) == [6]
+
+
 def test_healing_twice_finds_nothing_the_second_time(journal: MemoryJournal) -> None:
     put(journal, raw((R, 1, 1), at=12, snapshot=7), epoch=2)
     first = healed(journal, 2)
