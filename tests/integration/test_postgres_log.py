@@ -1,9 +1,8 @@
 """What the PostgreSQL source makes of the change log of a real server: each committed change once, whole, in order.
 
-HUGE_ROWS sets the rows of the huge transaction and HUGE_MEGABYTES the size of the huge row.
+The huge transaction has 100,000 rows and the huge row 100 MB; a million and 250 MB in the long form.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from bridge.sources.postgres.tables import Capture
 from demo.server import Database
 from tests.reading import Change, Reading, held, publish, reading
 
-HUGE_ROWS = int(os.environ.get("HUGE_ROWS", "100000"))
-HUGE_MEGABYTES = int(os.environ.get("HUGE_MEGABYTES", "100"))
+LONG = (pytest.mark.soak, pytest.mark.timeout(1800))
+HUGE_ROWS = pytest.mark.parametrize("row_count", [100_000, pytest.param(1_000_000, marks=LONG)])
+HUGE_MEGABYTES = pytest.mark.parametrize("megabytes", [100, pytest.param(250, marks=LONG)])
 BIG = "repeat(md5(random()::text), 400)"  # too long to stay in the row once stored EXTERNAL
 
 
@@ -373,19 +373,20 @@ def test_a_transaction_is_resumed_at_every_boundary_of_its_windows(log: Reading)
     assert whole.replayed("t", "id") == held(log.database, "t", "id")
 
 
-def test_a_huge_transaction_comes_out_whole_and_in_order(log: Reading) -> None:
+@HUGE_ROWS
+def test_a_huge_transaction_comes_out_whole_and_in_order(log: Reading, row_count: int) -> None:
     """B7: window by window, each change with its own place in the transaction."""
-    log.database.sql(f"INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series(1, {HUGE_ROWS}) n")
+    log.database.sql(f"INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series(1, {row_count}) n")
     numbers: list[int] = []
     places: list[int] = []
-    while len(numbers) < HUGE_ROWS:
+    while len(numbers) < row_count:
         window = log.read()
         for batch in window.batches if window else ():
             numbers += batch.columns.column("id").to_pylist()
             places += batch.changes.column("_tx_index").to_pylist()
         log.windows.clear()
-    assert numbers == list(range(1, HUGE_ROWS + 1))
-    assert places == list(range(HUGE_ROWS))
+    assert numbers == list(range(1, row_count + 1))
+    assert places == list(range(row_count))
 
 
 MEASURED = """
@@ -427,19 +428,25 @@ def peak_mb_of(database: Database, way: str, insert: str, row_count: int) -> flo
         return float(process.stdout.readline())
 
 
+@HUGE_MEGABYTES
 @pytest.mark.parametrize("way", ["log", "table"])
-def test_a_huge_row_takes_a_few_times_its_size_and_holds_up_nothing(database: Database, way: str) -> None:
+def test_a_huge_row_takes_a_few_times_its_size_and_holds_up_nothing(
+    database: Database, way: str, megabytes: int
+) -> None:
     """B8: the rows before and behind it come out; memory is libpq's buffer, the message and what is made of it."""
     database.sql("CREATE TABLE t (id int PRIMARY KEY, v text)")
     publish(database, "t")
     insert = f"INSERT INTO t VALUES (1, 'a'), (2, repeat('x', {HUGE_MEGABYTES} << 20)), (3, 'b')"
-    assert peak_mb_of(database, way, insert, 3) < 4 * HUGE_MEGABYTES
+    assert peak_mb_of(database, way, insert, 3) < 4 * megabytes
 
 
+@HUGE_ROWS
 @pytest.mark.parametrize("way", ["log", "table"])
-def test_a_huge_transaction_takes_no_more_memory_than_a_few_windows(database: Database, way: str) -> None:
+def test_a_huge_transaction_takes_no_more_memory_than_a_few_windows(
+    database: Database, way: str, row_count: int
+) -> None:
     """B7: nothing is kept until its end; of a table nothing but a chunk."""
     database.sql("CREATE TABLE t (id int PRIMARY KEY, v text)")
     publish(database, "t")
-    insert = f"INSERT INTO t SELECT n, repeat('x', 4000) FROM generate_series(1, {HUGE_ROWS}) n"
-    assert peak_mb_of(database, way, insert, HUGE_ROWS) < 128
+    insert = f"INSERT INTO t SELECT n, repeat('x', 4000) FROM generate_series(1, {row_count}) n"
+    assert peak_mb_of(database, way, insert, row_count) < 128

@@ -1,15 +1,15 @@
 """Re-reads of tables that are written to meanwhile: nothing missing and nothing old after new, whatever happens.
 
-SNAPSHOT_ROWS sets the rows of the table that is read under fire.
+The table that is read under fire has 60,000 rows, a million in the long form.
 """
 
-import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import psycopg
 import pytest
 
@@ -17,10 +17,10 @@ from bridge.model import Op
 from bridge.sources.postgres import snapshot
 from bridge.sources.postgres.snapshot import Chunk
 from bridge.sources.postgres.tables import Capture
+from bridge.sources.postgres.visibility import Visibility
 from demo.server import Database
 from tests.reading import DEADLINE_S, Change, Reading, held, publish, reading
 
-SNAPSHOT_ROWS = int(os.environ.get("SNAPSHOT_ROWS", "60000"))
 WRITES_PER_SECOND = 500
 GROUPS = ("a", "B", "tab\t", "line\n", "back\\slash", "\\N", 'quo"te', "it's", "ü", "", "🚚", "%s", "\\.")
 KEY = ("n", "grp")  # as a contract would name it; the table's own key is (grp, n)
@@ -56,16 +56,16 @@ def write(connection: psycopg.Connection, chance: random.Random, group: str, n: 
 
 
 @contextmanager
-def writers(database: Database, seed: int) -> Iterator[None]:
+def writers(database: Database, row_count: int) -> Iterator[None]:
     """Random writes all over the table, at a steady rate, until the end."""
     stop = threading.Event()
 
     def run() -> None:
-        chance = random.Random(seed)  # noqa: S311  repeatable
+        chance = random.Random(row_count)  # noqa: S311  repeatable
         with psycopg.connect(database.dsn, autocommit=True) as connection:
             due_at = time.monotonic()
             while not stop.wait(max(0.0, due_at - time.monotonic())):
-                write(connection, chance, chance.choice(GROUPS), chance.randrange(SNAPSHOT_ROWS))
+                write(connection, chance, chance.choice(GROUPS), chance.randrange(row_count))
                 due_at += 1 / WRITES_PER_SECOND
 
     thread = threading.Thread(target=run)
@@ -105,18 +105,24 @@ def no_older_after_newer(changes: list[Change]) -> None:
         newest[key] = int(version)
 
 
+LONG = (pytest.mark.soak, pytest.mark.timeout(1800))
+
+
+@pytest.mark.parametrize("row_count", [60_000, pytest.param(1_000_000, marks=LONG)])
 @pytest.mark.parametrize("restarts", [False, True], ids=["in one go", "killed now and then"])
-def test_a_table_read_while_it_is_written_comes_out_as_it_is(database: Database, *, restarts: bool) -> None:
+def test_a_table_read_while_it_is_written_comes_out_as_it_is(
+    database: Database, *, restarts: bool, row_count: int
+) -> None:
     """F-4: 500 random writes a second, and more on the very keys of each chunk between its reading and its merging."""
     database.sql(SETUP)
     with psycopg.connect(database.dsn, autocommit=True) as connection:
-        connection.execute(FILL, (list(GROUPS), len(GROUPS), SNAPSHOT_ROWS))
+        connection.execute(FILL, (list(GROUPS), len(GROUPS), row_count))
         publish(database, "t")
-        chance = random.Random(SNAPSHOT_ROWS)  # noqa: S311  repeatable
+        chance = random.Random(row_count)  # noqa: S311  repeatable
         chunk_count = hit_count = 0
         with (
-            reading(database, capture("t", *KEY), chunk_rows=SNAPSHOT_ROWS // 60) as log,
-            writers(database, seed=SNAPSHOT_ROWS),
+            reading(database, capture("t", *KEY), chunk_rows=row_count // 60) as log,
+            writers(database, row_count),
         ):
             while log.running():
                 wait_for_chunk(log)
@@ -300,3 +306,26 @@ def test_a_table_is_read_by_a_key_of_any_type(database: Database, type_name: str
             assert isinstance(seen, bytes)
             assert int(seen) >= versions.get(change.row["id"], 0)
             versions[change.row["id"]] = int(seen)
+
+
+def test_visibility_is_the_servers_own(database: Database) -> None:
+    """For transactions that ended, run, were rolled back, are nested, prepared, or are still to come."""
+    database.sql("CREATE TABLE t (id int)")
+    with psycopg.connect(database.dsn) as running, psycopg.connect(database.dsn, autocommit=True) as other:
+        for _ in range(5):
+            other.execute("INSERT INTO t VALUES (1)")
+        running.execute("INSERT INTO t VALUES (2); SAVEPOINT s; INSERT INTO t VALUES (3)")
+        database.sql("BEGIN; INSERT INTO t VALUES (4); PREPARE TRANSACTION 'p'")
+        database.sql("BEGIN; INSERT INTO t VALUES (5); ROLLBACK")
+        other.execute("INSERT INTO t VALUES (6)")
+        row = other.execute("SELECT pg_current_snapshot()::text").fetchone()
+        assert row is not None
+        other.execute("INSERT INTO t VALUES (7)")
+        visibility = Visibility.parse(row[0])
+        ids = range(visibility.xmin - 10, visibility.xmax + 5)
+        asked = "SELECT array_agg(pg_visible_in_snapshot(x::text::xid8, %s) ORDER BY x) FROM unnest(%s::bigint[]) x"
+        answer = other.execute(asked, (row[0], list(ids))).fetchone()
+        top_level = {int(xid) for xid in visibility.running}
+        assert len(top_level) >= 2
+        assert answer is not None
+        assert visibility.sees(np.array(ids, np.uint64)).tolist() == answer[0]
