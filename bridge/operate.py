@@ -26,7 +26,7 @@ from bridge.model import (
     StreamState,
 )
 from bridge.ports import Journal, Request
-from bridge.replay import open_letters, replay
+from bridge.replay import open_letters, replay, waiting_keys
 from bridge.resilience.failpoint import reach
 
 _PAGE = 500
@@ -100,7 +100,7 @@ def _resume(desk: Desk, request: Request) -> dict[str, Any]:
     """Replay parked rows in order (I5), a batch a commit; a kill in between leaves the rest parked, in order."""
     judge = _judge(desk, request)
     rows = 0
-    while not judge.is_running and (parked := desk.journal.parked(judge.stream, limit=1)):
+    while parked := desk.journal.parked(judge.stream, limit=1):
         desk.turned()
         raw = parked[0].raw
         _require_fit(desk, judge, raw, request, replayed=rows)
@@ -123,7 +123,7 @@ def _require_fit(desk: Desk, judge: StreamJudge, raw: RawBatch, request: Request
     """Raises: Declined where the contract does not fit the table, or its shape changed while the stream was paused."""
     if not raw.shape.columns or judge.state is None:
         return
-    if judge.state.phase is StreamPhase.PAUSED and (drift := judge.drift(raw.shape)) is not None:
+    if judge.state.phase is not StreamPhase.DRIFT and (drift := judge.drift(raw.shape)) is not None:
         _enter(desk, judge, replace(judge.state, phase=StreamPhase.DRIFT, since=desk.now(), why=drift), request)
         raise Declined(
             f"{replayed} rows replayed; then {drift}",
@@ -168,6 +168,10 @@ def _judge(desk: Desk, request: Request) -> StreamJudge:
     judge = desk.judges.get(stream)
     if judge is None:
         raise Declined(f"there is no stream {stream!r}", hint=f"The streams are: {', '.join(sorted(desk.judges))}.")
+    # A commit that failed before may have gone in all the same: only the journal knows.
+    judge.state = desk.journal.stream_states().get(stream, judge.state)
+    if judge.holds:
+        judge.wait_behind(waiting_keys(desk.journal, stream))
     return judge
 
 

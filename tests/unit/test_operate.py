@@ -1,6 +1,7 @@
 """What operators ask of streams: pause, resume, remove, re-reads, reload."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -174,6 +175,30 @@ def test_resume_goes_on_where_a_kill_cut_it_off(monkeypatch: pytest.MonkeyPatch)
     office.restart()
     assert office.perform(request) == {"ok": True, "stream": "item", "rows": 2}
     assert [number for _, number, _ in told(office.journal)] == [1, 2, 3, 4]
+
+
+def test_a_resume_whose_last_commit_went_in_after_all_strands_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was parked before the second try follows; the letters of the first try hold up their keys."""
+    office = Office(StreamPhase.PAUSED)
+    office.judge = shelf.judge(state=office.journal.stream_states()["item"], on_reject="hold")
+    office.desk = replace(office.desk, judges={"item": office.judge})
+    office.park(raw((C, 1, -1), at=1))
+    request, real = office.request("stream.resume", stream="item"), office.journal.append
+
+    def append(commit: Commit) -> Any:  # noqa: ANN401  as the port
+        real(commit)
+        raise JournalUnavailable("no answer came")
+
+    for _ in range(2):  # the replay, then the new phase
+        with monkeypatch.context() as broken:
+            broken.setattr(office.journal, "append", append)
+            with pytest.raises(JournalUnavailable):
+                office.perform(request)
+    office.park(raw((U, 1, 5), (C, 2, 5), at=2))
+    assert office.perform(request)["ok"]
+    assert told(office.journal) == [("c", 2, 5)]
+    assert office.journal.parked_counts() == {}
+    assert office.journal.letter_counts() == {"item": 2}
 
 
 def test_a_gap_whose_re_read_ended_while_parked_is_healed_by_the_resume() -> None:
