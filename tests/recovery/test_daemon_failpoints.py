@@ -66,6 +66,7 @@ def die_on_windows(daemon: Daemon, deaths: list[tuple[str, int]]) -> None:
     with Load(daemon.database, "articles", reject_every=40) as load:
         for point, count in deaths:
             die(daemon, point, count)
+            assert daemon.confirmed() <= daemon.position(), f"{point} confirmed what is not journalled"
         daemon.start()
     reckon(daemon, "articles", [load])
 
