@@ -97,13 +97,16 @@ class ScriptedSource:
 
     def _fail(self) -> None:
         """Raise the fault that comes next, once."""
-        step = self._script[self._at] if self._at < len(self._script) else None
+        step = self._step()
         if isinstance(step, BridgeError):
             del self._script[self._at]
             raise step
 
+    def _step(self) -> Window | BridgeError | None:
+        return self._script[self._at] if self._at < len(self._script) else None
+
     def _next(self) -> Window:
-        step = self._script[self._at]
+        step = self._step()
         if not isinstance(step, Window):
             raise InternalError(f"the script of {self.name} has no window here")
         self._at += 1
