@@ -93,6 +93,18 @@ def test_a_source_is_opened_only_when_everything_handed_over_is_journalled() -> 
     reading.end()
 
 
+def test_a_stop_opens_nothing_while_a_window_waits_for_the_journal() -> None:
+    """The position is an old one then: what would be read from there is on its way already."""
+    reading = Reading(create(1, at=1), create(2, at=2))
+    reading.pump.step(timeout_s=0)
+    reading.pump._recover(SourceUnavailable("it is down"))
+    reading.stop.set()
+    assert not reading.pump.step(timeout_s=0)
+    assert not reading.source._is_open
+    assert reading.handoff.take(timeout_s=0) is not None
+    assert reading.handoff.is_empty()
+
+
 def test_a_full_queue_holds_the_source_back_and_keeps_its_session_alive() -> None:
     reading = Reading(*(create(number, at=number) for number in range(1, 9)))
     reading.thread.start()
