@@ -16,11 +16,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from bridge.errors import SourceUnavailable
 from bridge.journal.rows import to_json
 from bridge.model import Mark, Window
 from bridge.pump import QUEUED_WINDOWS
 from bridge.sources.postgres.reader import PostgresSource, Settings
-from bridge.sources.postgres.session import ConnectSettings
+from bridge.sources.postgres.session import ConnectSettings, translate
 from bridge.sources.postgres.tables import Capture
 from demo.server import VERSIONS, Database, PostgresServer
 from tests.certificates import issue, make_authority
@@ -155,6 +156,12 @@ def stop_timed(server: PostgresServer) -> float:
     begun = time.monotonic()
     server.stop("fast")
     return time.monotonic() - begun
+
+
+def test_a_result_that_libpq_made_itself_is_a_lost_connection() -> None:
+    """It has no SQLSTATE and no class of its own: the server went away in the middle of a COPY."""
+    error = translate(psycopg.DatabaseError("server closed the connection unexpectedly"), "receiving")
+    assert isinstance(error, SourceUnavailable)
 
 
 def test_a_server_that_stops_is_not_held_up(tmp_path: Path) -> None:
