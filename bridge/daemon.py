@@ -37,6 +37,7 @@ from bridge.web import health as pages
 from bridge.web.server import listen, serve
 
 STALL_S = 30.0  # a loop that has not turned for so long is not alive
+_LEFT = "Run `legacy-bridge decommission` for it, or configure a stream again."
 Documents = Mapping[str, ContractDocument]
 _log = structlog.get_logger()
 
@@ -145,10 +146,14 @@ class Daemon:
             return
         notifier.reloading()
         self._loops.end()
+        former = self._loops.flows.keys()
         config, documents = following
         logs.set_level(config.bridge.log.level)
         self._loops = self._build(config, documents, self._loops.watch.journal)
         self._board.keep({*config.systems, *config.streams})
+        for system in sorted(former - self._loops.flows.keys()):
+            _log.warning("source.left", system=system)
+            self._board.fail(f"source:{system}", "it is read no more, and its slot holds WAL back", _LEFT, level="warn")
         self._loops.start()
         notifier.ready("running")
         _log.info("daemon.reloaded", streams=len(config.streams))

@@ -16,6 +16,7 @@ from bridge.errors import ConfigError, JournalCorrupt
 from bridge.health import HealthBoard
 from bridge.metrics import Metrics
 from bridge.model import Commit, Op, StreamPhase, StreamState
+from bridge.notify import Notifier
 from bridge.testing import MemoryJournal
 from tests import shelf
 from tests.shelf import SHAPE, START, raw
@@ -117,6 +118,27 @@ def test_the_slowest_loop_tells_whether_all_are_alive_and_an_ended_one_does_not(
     assert loops.turned_at() == 1.0
     going.set()
     loops.threads[0].join()
+
+
+def test_a_system_that_a_reload_leaves_is_named(
+    path: Path, config: Config, documents: dict[str, ContractDocument]
+) -> None:
+    """Its slot goes on holding WAL on the legacy server until somebody takes it away."""
+    document = yaml.safe_load(path.read_text())
+    for declared in document["streams"].values():
+        declared["system"] = "crm"
+    path.write_text(yaml.safe_dump(document))
+    daemon: Any = Daemon(path)
+    daemon._loops = built(config, documents)
+    daemon._loops.threads.clear()
+    daemon._next = load(path), documents
+    daemon._change_over(Notifier())
+    try:
+        checks = daemon._board.report()["checks"]
+    finally:
+        daemon._loops.end()
+    assert checks["source:erp"]["status"] == "warn"
+    assert "decommission" in checks["source:erp"]["action"]
 
 
 def test_what_stopped_the_journal_is_what_the_process_ends_with(
