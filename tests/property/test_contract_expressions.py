@@ -89,6 +89,9 @@ def test_whatever_compiles_evaluates(text: str) -> None:
         found = evaluate(text)
     except Misfit:
         return
+    except pl.exceptions.ComputeError as error:  # the judge finds the row
+        assert "overflow in decimal" in str(error)  # noqa: PT017 - Misfit is another way out
+        return
     assert found.height == FRAME.height
 
 
