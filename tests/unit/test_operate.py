@@ -201,6 +201,24 @@ def test_a_resume_whose_last_commit_went_in_after_all_strands_no_rows(monkeypatc
     assert office.journal.letter_counts() == {"item": 2}
 
 
+def test_a_shape_whose_commit_went_in_after_all_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next rows would be drift again."""
+    office = Office(StreamPhase.DRIFT)
+    office.park(raw((C, 1, 1), at=1, shape=WIDER))
+    request, real = office.request("stream.resume", stream="item"), office.journal.append
+
+    def append(commit: Commit) -> Any:  # noqa: ANN401  as the port
+        real(commit)
+        raise JournalUnavailable("no answer came")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(office.journal, "append", append)
+        with pytest.raises(JournalUnavailable):
+            office.perform(request)
+    assert office.perform(request)["ok"]
+    assert (office.state.phase, office.state.shape) == (StreamPhase.RUNNING, WIDER)
+
+
 def test_a_gap_whose_re_read_ended_while_parked_is_healed_by_the_resume() -> None:
     """Its rows come first, else every key would look gone."""
     office = Office(StreamPhase.RUNNING)
