@@ -388,6 +388,25 @@ def test_a_first_start_says_whose_transaction_it_waits_for(database: Database, t
             wait_for(lambda: bridge.ailment("slot.waits:erp") is None)
 
 
+def test_a_first_start_that_was_killed_begins_anew(database: Database, tmp_path: Path) -> None:
+    """Whether or not the server has noticed: a slot that a dead bridge had not finished is no lost slot."""
+    prepare(database, "item")
+    bridge = Bridge(tmp_path, database, "item")
+    bridge.daemon.write()
+    with psycopg.connect(database.dsn) as idle:
+        idle.execute("INSERT INTO shop.item VALUES (1, 'early', 1)")
+        with bridge.daemon as daemon:
+            daemon.launch()
+            slot = f"SELECT active FROM pg_replication_slots WHERE slot_name = '{daemon.slot}'"
+            wait_for(lambda: database.sql(slot) == [(True,)], why=daemon.log_tail)
+            daemon.kill()
+        with bridge:
+            wait_for(lambda: bridge.ailment("slot.waits:erp") or bridge.ailment("source:erp"))
+            idle.commit()
+            bridge.wait_level()
+            assert not bridge.gaps("item")
+
+
 def test_a_quiet_table_does_not_pin_what_others_write(tmp_path: Path) -> None:
     """B14: 200 MB are written to another database while nothing of ours changes."""
     with started("item") as database:
