@@ -421,11 +421,14 @@ def peak_mb_of(database: Database, way: str, insert: str, row_count: int) -> flo
         database.sql(insert)
     command = [sys.executable, "-c", MEASURED, str(database.server.port), database.name, way, str(row_count)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        if way == "log":
-            database.sql(insert)
-        return float(process.stdout.readline())
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            if way == "log":
+                database.sql(insert)
+            return float(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 @HUGE_MEGABYTES
@@ -436,7 +439,7 @@ def test_a_huge_row_takes_a_few_times_its_size_and_holds_up_nothing(
     """B8: the rows before and behind it come out; memory is libpq's buffer, the message and what is made of it."""
     database.sql("CREATE TABLE t (id int PRIMARY KEY, v text)")
     publish(database, "t")
-    insert = f"INSERT INTO t VALUES (1, 'a'), (2, repeat('x', {HUGE_MEGABYTES} << 20)), (3, 'b')"
+    insert = f"INSERT INTO t VALUES (1, 'a'), (2, repeat('x', {megabytes} << 20)), (3, 'b')"
     assert peak_mb_of(database, way, insert, 3) < 4 * megabytes
 
 
