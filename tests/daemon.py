@@ -193,9 +193,10 @@ class Daemon:
             name, _, count = failpoint.partition(":")
             variables["BRIDGE_FAILPOINT"] = f"{name}:crash@{count or 1}"
         command = [sys.executable, "-m", "bridge", "run", "--config", str(self.path)]
+        dies_with_parent = ["setpriv", "--pdeathsig", "KILL"]
         with (self.folder / "daemon.log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *around, *command],
+                [*dies_with_parent, *(around and [*around, *dies_with_parent]), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

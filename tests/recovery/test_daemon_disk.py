@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bridge.errors import JournalLocked
+from bridge.journal.sqlite import SqliteJournal
 from demo.server import Database
 from tests.daemon import Daemon, Load, prepare, reckon, wait_for
 
@@ -101,7 +103,8 @@ def fail_syncs(daemon: Daemon, calls: Path, whens: Iterable[int]) -> None:
     strace = ["strace", "-f", "-qq", "-o", str(calls), "-e", "trace=fdatasync,fsync"]
     with Load(daemon.database, "articles", per_second=100) as load:
         for when in whens:
-            daemon.stop()
+            daemon.kill()
+            wait_for(lambda: _is_free(daemon.journal_file))
             daemon.launch(around=[*strace, "-e", f"inject=fdatasync,fsync:error=EIO:when={when}..{when + 2}"])
             wait_for(lambda: "INJECTED" in (calls.read_text() if calls.exists() else ""), why=daemon.log_tail)
             assert daemon.confirmed() <= daemon.position()
@@ -113,6 +116,15 @@ def fail_syncs(daemon: Daemon, calls: Path, whens: Iterable[int]) -> None:
         written = len(load.acknowledged)
         wait_for(lambda: len(daemon.changes("articles")) >= written, why=daemon.log_tail)
     reckon(daemon, "articles", [load])
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nobody owns the journal: the end of a daemon below strace comes a moment after strace's own."""
+    try:
+        SqliteJournal.open(path, owner=True).close()
+    except JournalLocked:
+        return False
+    return True
 
 
 def _is_well(daemon: Daemon) -> bool:
