@@ -55,7 +55,7 @@ ROWS = r"""
 (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)
 """
-INSERT = f"INSERT INTO things VALUES {ROWS}"  # noqa: S608 # a text of this file
+INSERT = f"INSERT INTO things VALUES {ROWS}"  # a text of this file
 COPY = """
 COPY (SELECT textin(int4out(id)), textin(bpcharout(code)), textin(boolout(flag)), textin(byteaout(data)),
              textin(timestamptz_out(seen))

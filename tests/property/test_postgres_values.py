@@ -55,7 +55,7 @@ class Session:
 
     def output(self, name: str, values: list[str | None]) -> list[Raw]:
         """What the server prints for these input texts."""
-        query = f"SELECT value::{name} FROM unnest(%s::text[]) WITH ORDINALITY AS _ (value, n) ORDER BY n"  # noqa: S608
+        query = f"SELECT value::{name} FROM unnest(%s::text[]) WITH ORDINALITY AS _ (value, n) ORDER BY n"
         result = self.connection.execute(query, [values]).pgresult
         assert result is not None
         return [result.get_value(row, 0) for row in range(result.ntuples)]

@@ -11,13 +11,17 @@ from bridge.sources.postgres.relation import shape_of, types_of
 from bridge.sources.postgres.session import Connection, translated
 from bridge.sources.postgres.types import LOOKUP_SQL, PgType, described
 
-# The columns the change log sends, in table order, with their place in the primary key or else the replica identity.
+# The columns the change log sends, in table order, with their place in the index to page by: the primary key, else the
+# replica identity, else any whole unique index over columns that are never null.
 _DESCRIBE = """
 SELECT a.attname, a.atttypid::bigint, a.atttypmod, coalesce(array_position(k.columns, a.attnum::text), 0)
 FROM pg_attribute a
 LEFT JOIN (SELECT i.indrelid, (string_to_array(i.indkey::text, ' '))[:i.indnkeyatts] AS columns FROM pg_index i
-           WHERE i.indrelid = to_regclass(%(table)s) AND i.indisvalid AND (i.indisprimary OR i.indisreplident)
-           ORDER BY i.indisprimary DESC LIMIT 1) k ON k.indrelid = a.attrelid
+           WHERE i.indrelid = to_regclass(%(table)s) AND i.indisvalid AND i.indisunique AND i.indimmediate
+             AND i.indpred IS NULL AND i.indexprs IS NULL
+             AND NOT EXISTS (SELECT FROM pg_attribute n WHERE n.attrelid = i.indrelid AND NOT n.attnotnull
+                             AND n.attnum = ANY ((i.indkey::int2[])[:i.indnkeyatts - 1]))
+           ORDER BY i.indisprimary DESC, i.indisreplident DESC, i.indexrelid LIMIT 1) k ON k.indrelid = a.attrelid
 LEFT JOIN (SELECT to_jsonb(t) -> 'attnames' AS names FROM pg_publication_tables t
            WHERE t.pubname = ANY(%(publications)s)
              AND t.schemaname || '.' || t.tablename = %(name)s LIMIT 1) p ON true
@@ -91,11 +95,12 @@ class Tables:
         types = types_of([(int(oid), int(modifier)) for _, oid, modifier, _ in rows], self.lookup)
         names = [str(row[0]) for row in rows]
         places = sorted((int(place), number) for number, (*_, place) in enumerate(rows) if place)
-        key = tuple(number for _, number in places) or tuple(
-            names.index(column) for column in capture.key_columns if column in names
-        )
+        key = tuple(number for _, number in places)
         if not key:
-            raise SourceRefused(f"{capture.table} has no key to read it by", hint="Only its changes can be followed.")
+            raise SourceRefused(
+                f"{capture.table} has no unique index over columns that are never null to read it by",
+                hint="Its changes are followed; the rows that were there are not read.",
+            )
         return Table(capture.stream, shape_of(capture.table, names, types), types, key)
 
     def estimate(self, capture: Capture) -> int:
