@@ -20,7 +20,7 @@ from bridge.judge import Ruling, StreamJudge, judged
 from bridge.logs import Repeating
 from bridge.metrics import Metrics
 from bridge.model import Commit, Window
-from bridge.operate import Desk, perform
+from bridge.operate import Awaited, Desk, conclude, perform
 from bridge.ports import Journal
 from bridge.pump import Flow, Handoff
 from bridge.replay import replay
@@ -62,6 +62,7 @@ class Ingest:
         self._tend_at = time.monotonic()
         self._poll_at = 0.0
         self._seen_version = -1
+        self._awaited: dict[int, Awaited] = {}  # requests by number
         self._freed = {stream for stream, judge in judges.items() if judge.holds}  # letters may wait behind none
         self.turned_at = time.monotonic()
         self.failure: BridgeError | None = None  # why it stopped for good
@@ -217,9 +218,14 @@ class Ingest:
         if now < self._poll_at:
             return
         self._poll_at = now + POLL_INTERVAL_S
+        self._awaited = {
+            number: awaited for number, awaited in self._awaited.items() if not conclude(self._desk, awaited)
+        }
         version = self._journal.version()
         if version == self._seen_version:
             return
         for request in self._journal.requests():
-            perform(self._desk, request)
+            awaited = None if request.id in self._awaited else perform(self._desk, request)
+            if awaited is not None:
+                self._awaited[request.id] = awaited
         self._seen_version = version

@@ -54,9 +54,19 @@ class Desk:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
-def perform(desk: Desk, request: Request) -> None:
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A request that is handed on and not done before the journal holds what came of it."""
+
+    request: Request
+    outcome: Callable[[], dict[str, Any] | None]  # None: not yet
+
+
+def perform(desk: Desk, request: Request) -> Awaited | None:
     """Carry out one request and settle it with its outcome; a declined one is settled with the reason.
 
+    Returns: what is still awaited, for `conclude`; None when the request is settled. After a kill in between it is
+        open, and performed again.
     Raises: JournalUnavailable, JournalCorrupt; the request then stays open.
     """
     try:
@@ -65,14 +75,28 @@ def perform(desk: Desk, request: Request) -> None:
         if error.code.startswith("journal."):
             raise
         desk.journal.settle(request.id, ok=False, result={"error": error.detail, "hint": error.hint})
-        return
+        return None
     except Exception as error:  # noqa: BLE001  a request that meets a bug must not stop every start after it
         _log.error("request.failed", kind=request.kind, request=request.id, error=error)
         failed = InternalError(f"{request.kind} was stopped by {type(error).__name__}")
         desk.journal.settle(request.id, ok=False, result={"error": failed.detail, "hint": failed.hint})
-        return
+        return None
+    if isinstance(result, Awaited):
+        return result
     reach("operate.before_settle")
     desk.journal.settle(request.id, ok=True, result=result)
+    return None
+
+
+def conclude(desk: Desk, awaited: Awaited) -> bool:
+    """Settle an awaited request once its outcome is in the journal; True when it is."""
+    result = awaited.outcome()
+    if result is None:
+        return False
+    desk.journal.audit(AuditEntry(awaited.request.actor, awaited.request.kind, str(result["stream"])))
+    reach("operate.before_settle")
+    desk.journal.settle(awaited.request.id, ok=True, result=result)
+    return True
 
 
 def _unknown(_desk: Desk, request: Request) -> dict[str, Any]:
@@ -270,14 +294,38 @@ def _chosen(journal: Journal, request: Request) -> Iterator[Letter]:
 # -- re-reads and reload
 
 
-def _reread(desk: Desk, request: Request) -> dict[str, Any]:
+def _reread(desk: Desk, request: Request) -> Awaited:
     stream = str(request.args.get("stream"))
     control = desk.rereads.get(stream)
     if control is None:
         raise Declined(f"stream {stream!r} is not read by this daemon", hint="See `legacy-bridge stream list`.")
-    control(request.kind.partition(".")[2])
-    desk.journal.audit(AuditEntry(request.actor, request.kind, stream))
-    return {"stream": stream}
+    action = request.kind.partition(".")[2]
+    before = _progress(desk, stream)
+    if action != "start" and before.get("phase") not in ("running", "paused"):
+        raise Declined(f"no re-read of {stream} is under way")
+    control(action)
+
+    def outcome() -> dict[str, Any] | None:
+        now = _progress(desk, stream)
+        is_new = now.get("number") != before.get("number")
+        is_done = is_new if action == "start" else is_new or now.get("phase") in _PHASES_AFTER[action]
+        return {"stream": stream, "number": now.get("number")} if is_done else None
+
+    return Awaited(request, outcome)
+
+
+_PHASES_AFTER = {
+    "pause": ("paused", "done", "cancelled"),
+    "resume": ("running", "done", "cancelled"),
+    "cancel": ("done", "cancelled"),
+}
+
+
+def _progress(desk: Desk, stream: str) -> Mapping[str, Any]:
+    """What the journal holds of the stream's re-read; empty when there never was one."""
+    _, state = desk.journal.position(desk.systems[stream])
+    found: Mapping[str, Any] = state.get("snapshots", {}).get(stream, {})
+    return found
 
 
 def _reload(desk: Desk, request: Request) -> dict[str, Any]:
@@ -288,7 +336,7 @@ def _reload(desk: Desk, request: Request) -> dict[str, Any]:
     return result
 
 
-_ACTIONS: Mapping[str, Callable[[Desk, Request], dict[str, Any]]] = {
+_ACTIONS: Mapping[str, Callable[[Desk, Request], dict[str, Any] | Awaited]] = {
     "stream.pause": _pause,
     "stream.resume": _resume,
     "stream.remove": _remove,

@@ -9,7 +9,7 @@ import pytest
 from bridge.contract.document import ContractDocument
 from bridge.errors import ConfigError, JournalCorrupt, JournalUnavailable, SourceRefused
 from bridge.model import Commit, LetterState, NewParked, Op, Position, RawBatch, StreamPhase, StreamState
-from bridge.operate import Desk, perform
+from bridge.operate import Desk, conclude, perform
 from bridge.ports import Request
 from bridge.testing import FakeClock, MemoryJournal
 from tests import shelf
@@ -42,6 +42,11 @@ class Office:
             turned=self.beat,
             now=self.clock,
         )
+
+    def know_reread(self, *, number: int, phase: str) -> None:
+        """What the source's last window says of the stream's re-read."""
+        state = {"snapshots": {"item": {"number": number, "phase": phase}}}
+        self.journal.append(Commit(source="erp", position=Position(1, (1, 0)), state=state))
 
     def beat(self) -> None:
         self.beats += 1
@@ -295,9 +300,23 @@ def test_a_stream_in_use_or_never_seen_is_not_removed(stream: str, why: str) -> 
 @pytest.mark.parametrize("action", ["start", "pause", "resume", "cancel"])
 def test_a_re_read_is_asked_of_the_source(action: str) -> None:
     office = Office()
-    assert office.ask(f"snapshot.{action}", stream="item") == {"ok": True, "stream": "item"}
+    office.know_reread(number=1, phase="paused" if action == "resume" else "running")
+    awaited = perform(office.desk, office.request(f"snapshot.{action}", stream="item"))
+    assert awaited is not None
     assert office.asked == [action]
+    assert not conclude(office.desk, awaited)
+    phases = {"start": "running", "pause": "paused", "resume": "running", "cancel": "cancelled"}
+    if action != "resume":
+        assert office.actions() == []
+    office.know_reread(number=2 if action == "start" else 1, phase=phases[action])
+    assert conclude(office.desk, awaited)
     assert office.actions() == [f"snapshot.{action}"]
+    assert office.journal.requests() == []
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "cancel"])
+def test_what_is_not_under_way_cannot_be_told_to_stop(action: str) -> None:
+    assert "no re-read" in Office().ask(f"snapshot.{action}", stream="item")["error"]
 
 
 def test_a_re_read_of_what_is_not_read_is_declined() -> None:
@@ -310,7 +329,7 @@ def test_a_source_that_refuses_a_re_read_is_quoted() -> None:
     def refuse(_: str) -> None:
         raise SourceRefused("the table has no key")
 
-    office.desk = Desk(office.journal, office.desk.judges, {"item": refuse})
+    office.desk = replace(office.desk, rereads={"item": refuse})
     assert office.ask("snapshot.start", stream="item")["error"] == "the table has no key"
     assert office.actions() == []
 
