@@ -16,7 +16,7 @@ ROWS = 10_000_000
 PARTS = 10
 
 
-def measure_parts(looks: list[daemon.Look], events: int) -> dict[str, float]:
+def measure_parts(looks: list[daemon.Look], events: int, *, began_at: float) -> dict[str, float]:
     """Rate, slowest part over median part, and growth of memory after the first part.
 
     Raises: RuntimeError when the parts are too small to be told apart.
@@ -28,7 +28,7 @@ def measure_parts(looks: list[daemon.Look], events: int) -> dict[str, float]:
         raise RuntimeError("all parts came in one window; take more rows")
     paces = [(b.at - a.at) / (b.events - a.events) for a, b in pairs]
     return {
-        "rate": daemon.rate(looks),
+        "rate": events / (looks[-1].at - began_at),
         "linear": max(paces) / statistics.median(paces),
         "flat": edges[-1].rss_mb / edges[0].rss_mb,
     }
@@ -43,7 +43,9 @@ def prepare() -> Iterator[Readers]:
 
         def ours() -> Sample:
             with erp.slot() as slot, daemon.running(erp.dsn, slot) as running:
-                return Sample(measure_parts(daemon.follow(running, rows), rows), running.peak.rss_mb)
+                began_at = daemon.attached(running, erp.dsn, slot)
+                looks = daemon.follow(running, rows)
+                return Sample(measure_parts(looks, rows, began_at=began_at), running.peak.rss_mb)
 
         yield Readers(ours, notes=source.notes())
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from bench.memory import Peak, watched
@@ -23,6 +24,7 @@ from bridge.journal.sqlite import SqliteJournal
 STREAM = "orders"
 TIMEOUT_S = 1800.0
 EVERY_S = 0.005  # between looks at the journal
+ACTIVE = "SELECT FROM pg_replication_slots WHERE slot_name = %s AND active"
 HERE = Path(__file__).parent
 COMMAND = Path(sys.executable).parent / "legacy-bridge"
 
@@ -85,7 +87,7 @@ class Look:
     """How many events were journalled when."""
 
     events: int
-    at: float  # perf_counter
+    at: float  # time.time
     rss_mb: float  # peak so far
 
 
@@ -96,14 +98,20 @@ def follow(daemon: Daemon, events: int) -> list[Look]:
     for _ in daemon.looks():
         extent = journal.extents().get(STREAM)
         if extent is not None and extent.last > (looks[-1].events if looks else 0):
-            looks.append(Look(extent.last, time.perf_counter(), daemon.peak.rss_mb))
+            looks.append(Look(extent.last, time.time(), daemon.peak.rss_mb))
         if looks and looks[-1].events >= events:
             break
     journal.close()
     return looks
 
 
-def rate(looks: list[Look]) -> float:
-    """Events per second after the first look, which found a whole window at once."""
-    first, last = looks[0], looks[-1]
-    return (last.events - first.events) / max(last.at - first.at, 1e-9)
+def attached(daemon: Daemon, dsn: str, slot: str) -> float:
+    """When the daemon began to read its slot, by the clock of the machine: its start-up is over, nothing has been read.
+
+    A window that is journalled whole holds what was received long before, so no rate may begin at the first window.
+    """
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for _ in daemon.looks(every_s=0.001):
+            if connection.execute(ACTIVE, (slot,)).fetchone():
+                return time.time()
+    raise AssertionError

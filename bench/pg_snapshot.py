@@ -31,25 +31,23 @@ def updating(dsn: str) -> Iterator[None]:
             process.wait()
 
 
-def follow_rows(running: daemon.Daemon, rows: int) -> float:
-    """Rows per second until each is in the journal, after the first block of them, by the journal's own clock.
+def follow_rows(running: daemon.Daemon, rows: int, *, began_at: float) -> float:
+    """Rows per second until each is in the journal, by the journal's own clock.
 
     A row that is updated meanwhile may come as that update alone: what counts is that its key is there.
     """
     journal = running.journal()
     present = np.zeros(rows + 1, np.bool_)
-    after, first, first_at, last_at = 0, 0, 0.0, 0.0
+    after, last_at = 0, began_at
     for _ in running.looks(every_s=0.25):
         for block in journal.read(daemon.STREAM, after=after):
             present[block.batch.column("id").to_numpy()] = True
             last_at = block.journalled_at.timestamp()
-            if not first:
-                first, first_at = int(np.count_nonzero(present)), last_at
             after = block.last
         if np.count_nonzero(present) >= rows:
             break
     journal.close()
-    return (rows - first) / max(last_at - first_at, 1e-9)
+    return rows / max(last_at - began_at, 1e-9)
 
 
 @contextlib.contextmanager
@@ -64,7 +62,8 @@ def prepare() -> Iterator[Readers]:
             name = f"snapshot_{time.monotonic_ns()}"
             try:
                 with updating(erp.dsn), daemon.running(erp.dsn, name, snapshot="initial") as running:
-                    return Sample({"rate": follow_rows(running, rows)}, running.peak.rss_mb)
+                    began_at = daemon.attached(running, erp.dsn, name)
+                    return Sample({"rate": follow_rows(running, rows, began_at=began_at)}, running.peak.rss_mb)
             finally:
                 erp.drop_slot(name)
 

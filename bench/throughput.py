@@ -23,8 +23,9 @@ def draining(rows: int, *, rows_per_transaction: int) -> Callable[[], AbstractCo
 
             def ours() -> Sample:
                 with erp.slot() as slot, daemon.running(erp.dsn, slot) as running:
+                    began_at = daemon.attached(running, erp.dsn, slot)
                     looks = daemon.follow(running, count)
-                    return Sample({"rate": daemon.rate(looks)}, running.peak.rss_mb)
+                    return Sample({"rate": count / (looks[-1].at - began_at)}, running.peak.rss_mb)
 
             ways = {way: outside("bench.receive", way).values["rate"] for way in ("stream", "recvlogical")}
             fastest = max(ways, key=lambda way: ways[way])

@@ -10,7 +10,7 @@ import pytest
 import bench
 from bench.backlog import measure_parts
 from bench.claim import Claim, Measure, Reader, Readers, Sample, Target
-from bench.daemon import Look, rate
+from bench.daemon import Look
 from bench.pg_latency import latencies_ms, quantiles
 from bench.runner import is_met, run
 from bridge.config.load import load
@@ -110,14 +110,10 @@ def test_a_result_is_a_record_of_plain_json() -> None:
     assert expected <= record.keys()
 
 
-def test_the_first_window_starts_the_clock_and_does_not_count() -> None:
-    assert rate([Look(1000, 5.0, 0), Look(2000, 6.0, 0), Look(5000, 7.0, 0)]) == 2000
-
-
 def test_a_slow_part_and_grown_memory_show() -> None:
     looks = [Look(100 * part, float(part + (part > 5)), 50.0 + part) for part in range(1, 11)]
-    figures = measure_parts(looks, 1000)
-    assert (figures["linear"], figures["flat"]) == (2.0, 60 / 51)
+    figures = measure_parts(looks, 1000, began_at=1.0)
+    assert figures == {"rate": 100.0, "linear": 2.0, "flat": 60 / 51}
 
 
 def test_latency_is_from_commit_to_sight() -> None:
