@@ -97,13 +97,13 @@ class Ingest:
         commit = self._store(flow, window, rulings)
         for stream, ruling in rulings.items():
             self._judges[stream].settle(ruling)
-        reach("ingest.before_confirm")
-        flow.source.confirm(window.position)  # I1: after the commit, never before
-        reach("ingest.after_confirm")
         with flow.settled:
             flow.position, flow.state = window.position, window.state
             flow.waiting -= 1
             flow.settled.notify_all()
+        reach("ingest.before_confirm")
+        flow.source.confirm(window.position)  # I1: after the commit, never before
+        reach("ingest.after_confirm")
         self._freed |= {stream for stream in window.reread if self._judges[stream].holds}
         self._record(commit)
 

@@ -76,8 +76,9 @@ class Metrics:
         for op in np.flatnonzero(counts).tolist():
             self._events.labels(events.stream, _OPS[op]).inc(int(counts[op]))
         committed = events.batch.column("_commit_at")
-        if committed.null_count < len(committed):
-            newest_s = float(committed.drop_null().view(pa.int64()).to_numpy().max()) / 1e6
+        committed = committed.drop_null() if committed.null_count else committed
+        if len(committed):
+            newest_s = float(committed.view(pa.int64()).to_numpy().max()) / 1e6
             self._last_event.labels(events.stream).set(newest_s)
             self._lag.labels(events.stream).set(max(0.0, now.timestamp() - newest_s))
 

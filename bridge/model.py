@@ -336,8 +336,17 @@ class Block:
         return self.first + int(self.batch.num_rows) - 1
 
 
-def event_id(stream: str, epoch: int, *, op: int, position: int, tx_index: int, moved: bool, snapshot: int | None,
-             key: str | None) -> str:
+def event_id(
+    stream: str,
+    epoch: int,
+    *,
+    op: int,
+    position: int,
+    tx_index: int,
+    moved: bool,
+    snapshot: int | None,
+    key: str | None,
+) -> str:
     """The id of one event: the same for the same change for ever (I8).
 
     A log change is ``{stream}:{epoch}:{position}:{n}`` with the position in hexadecimal and n the index in its

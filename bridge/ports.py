@@ -131,8 +131,14 @@ class Journal(Protocol):
         """Move cursors forward, all or none. Raises: InternalError when one would move back (I2)."""
 
     # -- dead letters, parked rows, streams
-    def letters(self, *, stream: str | None = None, state: LetterState | None = LetterState.OPEN, limit: int = 100,
-                after: int = 0) -> list[Letter]:
+    def letters(
+        self,
+        *,
+        stream: str | None = None,
+        state: LetterState | None = LetterState.OPEN,
+        limit: int = 100,
+        after: int = 0,
+    ) -> list[Letter]:
         """Dead letters with ids above `after` in order of id, without their raw row; state None means any."""
 
     def letter_counts(self) -> dict[str, int]:

@@ -4,12 +4,11 @@ Every statement here runs inside a transaction the caller opened. A block row is
 catalogue row says which numbers must be there, so that a block that vanished is noticed too.
 """
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apsw
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bridge.errors import JournalCorrupt
 from bridge.journal.block import Packed, unpack, unpack_schema
@@ -123,7 +122,16 @@ def find(connection: apsw.Connection, stream: str) -> Catalogue | None:
 
 def put(connection: apsw.Connection, row: Catalogue) -> None:
     """Store a stream's row."""
-    values = astuple(row)
+    values = (
+        row.stream,
+        row.first,
+        row.last,
+        row.blocks,
+        row.bytes,
+        row.last_commit_at,
+        row.last_journalled_at,
+        row.merged,
+    )
     connection.execute(_PUT_STREAM, (*values, checksum(*values)))
 
 
@@ -195,8 +203,9 @@ def decode(block: StoredBlock, schema: pa.Schema) -> Block:
 
 def commit_span(batch: pa.RecordBatch) -> tuple[int | None, int | None]:
     """Oldest and newest commit time at the source, in microseconds."""
-    span = pc.min_max(batch.column("_commit_at").cast(pa.int64())).as_py()
-    return span["min"], span["max"]
+    column = batch.column("_commit_at")
+    times = (column.drop_null() if column.null_count else column).view(pa.int64()).to_numpy()
+    return (int(times.min()), int(times.max())) if times.size else (None, None)
 
 
 def appended(row: Catalogue, block: StoredBlock) -> Catalogue:

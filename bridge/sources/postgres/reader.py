@@ -210,9 +210,7 @@ class PostgresSource:
                 return None
             idle_at = at.idle_at if at.log.streamed > at.log.lsn else deadline
             wait_s = max(0.0, min(deadline, at.status_at, idle_at) - now)
-            ready, _, _ = select.select([at.wire.fileno(), at.lookup.fileno(), self._wake_fd], [], [], wait_s)
-            if self._wake_fd in ready:
-                os.eventfd_read(self._wake_fd)
+            self._wait([at.wire.fileno(), at.lookup.fileno(), self._wake_fd], wait_s)
 
     def keep_alive(self) -> None:
         """Send a status message where one is due: on a timer, when asked for, or when the journal has moved on.
@@ -316,6 +314,12 @@ class PostgresSource:
             raise InternalError(f"source {self.name} is read before it is open")
         return self._open
 
+    def _wait(self, descriptors: list[int], timeout_s: float) -> None:
+        """Until one of them can be read, or somebody wakes us, or the time is over."""
+        ready, _, _ = select.select(descriptors, [], [], timeout_s)
+        if self._wake_fd in ready:
+            os.eventfd_read(self._wake_fd)
+
     def _wake(self) -> None:
         os.eventfd_write(self._wake_fd, 1)
 
@@ -347,7 +351,8 @@ class PostgresSource:
             received = Received()
             at.wire.drain(received, WINDOW_BYTES)
             while 0 < received.size_bytes < WINDOW_BYTES and is_busy() and time.monotonic() < min(until, at.status_at):
-                time.sleep(_LINGER_S)  # asking the socket for every single message would cost more than the messages
+                # Asking the socket for every single message would cost more than the messages.
+                self._wait([self._wake_fd], _LINGER_S)
                 at.wire.drain(received, WINDOW_BYTES)
             run = received.run()
             if run is None:
