@@ -112,6 +112,6 @@ def attached(daemon: Daemon, dsn: str, slot: str) -> float:
     """
     with psycopg.connect(dsn, autocommit=True) as connection:
         for _ in daemon.looks(every_s=0.001):
-            if connection.execute(ACTIVE, (slot,)).fetchone():
+            if connection.execute(ACTIVE, (slot,)).fetchone() is not None:
                 return time.time()
     raise AssertionError
