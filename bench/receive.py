@@ -1,6 +1,6 @@
 """The limit: receive a replication stream, or a COPY, and throw it away.
 
-``python -m bench.receive stream|recvlogical|copy DSN SLOT ROWS`` prints ``{"rate": rows per second}``. The rate is that
+``python -m bench.receive stream|lingering|recvlogical|copy DSN SLOT ROWS`` prints ``{"rate": rows per second}``. The rate is that
 of the rows after the first, from its arrival to the arrival of the last; `recvlogical`, which cannot be asked for
 that, is timed as a whole.
 """
@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 
 import psycopg
 from psycopg import pq
@@ -21,8 +22,12 @@ INSERT = ord("I")
 MESSAGE = 25  # where the message begins: kind, start and end position, clock
 
 
-def receive_stream(dsn: str, slot: str, rows: int) -> float:
-    """Receive so many inserts over psycopg's libpq wrapper."""
+def receive_stream(dsn: str, slot: str, rows: int, *, linger_s: float = 0.0) -> float:
+    """Receive so many inserts over psycopg's libpq wrapper.
+
+    With `linger_s` it sleeps so long when nothing is there: a server that need not wake its reader for every message
+    sends faster.
+    """
     options = "replication=database options='-c wal_sender_timeout=0'"
     connection = pq.PGconn.connect(f"{dsn} {options}".encode())
     plugin = f"proto_version '1', publication_names '{PUBLICATION}'"
@@ -31,7 +36,13 @@ def receive_stream(dsn: str, slot: str, rows: int) -> float:
         raise RuntimeError(connection.get_error_message())
     seen, first_at = 0, 0.0
     while seen < rows:
-        _, payload = connection.get_copy_data(0)
+        size, payload = connection.get_copy_data(int(linger_s > 0))
+        if not size:
+            connection.consume_input()
+            size, payload = connection.get_copy_data(1)
+            if not size:
+                time.sleep(linger_s)
+                continue
         if payload[0] == XLOG_DATA and payload[MESSAGE] == INSERT:
             seen += 1
             if seen == 1:
@@ -68,7 +79,12 @@ def receive_copy(dsn: str, _slot: str, rows: int) -> float:
         return rows / (time.perf_counter() - started)
 
 
-WAYS = {"stream": receive_stream, "recvlogical": receive_by_tool, "copy": receive_copy}
+WAYS = {
+    "stream": receive_stream,
+    "lingering": partial(receive_stream, linger_s=0.001),
+    "recvlogical": receive_by_tool,
+    "copy": receive_copy,
+}
 
 if __name__ == "__main__":
     way, dsn, slot, rows = sys.argv[1:]
