@@ -27,7 +27,7 @@ def draining(rows: int, *, rows_per_transaction: int) -> Callable[[], AbstractCo
                     looks = daemon.follow(running, count)
                     return Sample({"rate": count / (looks[-1].at - began_at)}, running.peak.rss_mb)
 
-            ways = {way: outside("bench.receive", way).values["rate"] for way in ("stream", "lingering", "recvlogical")}
+            ways = {way: outside("bench.receive", way).values["rate"] for way in ("stream", "drain", "recvlogical")}
             fastest = max(ways, key=lambda way: ways[way])
             yield Readers(
                 ours=ours,
