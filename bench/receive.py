@@ -1,10 +1,11 @@
 """The limit: receive a replication stream, or a COPY, and throw it away.
 
-``python -m bench.receive stream|drain|recvlogical|copy DSN SLOT ROWS`` prints ``{"rate": rows per second}``. The rate is
-that of the rows after the first, from its arrival to the arrival of the last; `recvlogical`, which cannot be asked for
-that, is timed as a whole.
+``python -m bench.receive stream|drain|recvlogical|copy DSN SLOT ROWS`` prints ``{"rate": rows per second}``. The rate
+is that of the rows after the first, from its arrival to the arrival of the last; `recvlogical`, which cannot be asked
+for that, is timed as a whole.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def receive_by_drain(dsn: str, slot: str, rows: int) -> float:
     """Receive so many inserts as the bridge does, with nothing behind it: a server that need not wake its reader for
     every message sends faster.
     """  # noqa: D205  one sentence
-    with psycopg.connect(f"{dsn} replication=database", autocommit=True) as connection:
+    with contextlib.closing(psycopg.connect(f"{dsn} replication=database", autocommit=True)) as connection:
         wire = Wire(connection)
         wire.replicate(slot, 0, (PUBLICATION,))
         seen, started = 0, 0.0
