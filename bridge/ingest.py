@@ -214,13 +214,13 @@ class Ingest:
             self._tend_at = time.monotonic()
 
     def _poll(self) -> None:
+        self._awaited = {
+            number: awaited for number, awaited in self._awaited.items() if not conclude(self._desk, awaited)
+        }
         now = time.monotonic()
         if now < self._poll_at:
             return
         self._poll_at = now + POLL_INTERVAL_S
-        self._awaited = {
-            number: awaited for number, awaited in self._awaited.items() if not conclude(self._desk, awaited)
-        }
         version = self._journal.version()
         if version == self._seen_version:
             return

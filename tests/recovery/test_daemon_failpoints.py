@@ -88,8 +88,8 @@ def die_on_rereads(daemon: Daemon, count: int) -> None:
         die(daemon, point, count)
     daemon.start()
     with Load(daemon.database, "articles") as load:
-        daemon.request("snapshot.start", stream="articles")
-        wait_for(lambda: daemon.rereads()["articles"]["number"] == 2, why=daemon.log_tail)
+        daemon.wait_settled(daemon.request("snapshot.start", stream="articles"))
+        assert daemon.rereads()["articles"]["number"] == 2
         for point in ON_REREADS:
             die(daemon, point, count)
         daemon.start()
