@@ -50,8 +50,8 @@ class Metrics:
         self._last_event = gauge(
             "last_event_timestamp_seconds", "Commit time of the newest change journalled.", "stream"
         )
-        self.source_behind_seconds = gauge(
-            "source_behind_seconds", "Age of what is read from the source now.", "system"
+        self.source_behind_bytes = gauge(
+            "source_behind_bytes", "Change log written at the source and not yet confirmed.", "system"
         )
         self.journal_bytes = gauge("journal_bytes", "Size of the journal on disk.")
         self.journal_append_seconds = Histogram(

@@ -79,6 +79,7 @@ class Watch:
         seen = flow.source.observation()
         if seen is not None and seen.state is not None:
             self._metrics.slot_retained_bytes.labels(system).set(seen.state.retained_bytes)
+            self._metrics.source_behind_bytes.labels(system).set(seen.state.behind_bytes)
             hours = seen.forecast.hours_to_full if seen.forecast else None
             self._metrics.slot_hours_to_full.labels(system).set(float("inf") if hours is None else hours)
 

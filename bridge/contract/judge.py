@@ -199,7 +199,7 @@ class Judge:
         clean, marks = fields.filter(pl.Series(~bad)), marked.column(kept, accepted)
         events = self._events(raw.changes.take(taken), lambda name: _array(clean, name), marks)
         keys = tuple(fields.get_column(_KEY).gather(rejected).to_list())
-        reasons = Rejected(marked.take(raw, rejected), keys, _breaches(broken, rejected))
+        reasons = Rejected(raw.take(rejected), keys, _breaches(broken, rejected))
         return Verdict(events, reasons, accepted)
 
     def _broken(self, work: _Work, kinds: _Kinds, found: FieldMarks) -> list[tuple[Mask, Rows]]:

@@ -91,15 +91,3 @@ def column(kept: Sequence[tuple[str, Marks]], accepted: NDArray[np.int64]) -> pa
     counts = np.bincount(place[order], minlength=count)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), cells, type=MARKS_TYPE, mask=pa.array(counts == 0))
-
-
-def take(raw: RawBatch, rows: NDArray[np.int64]) -> RawBatch:
-    """The given rows of a raw batch, in increasing order, with their marks."""
-    taken = pa.array(rows)
-    marks: dict[str, Marks] = {}
-    for name, given in raw.marks.items():
-        chosen = np.flatnonzero(np.isin(given.rows, rows))
-        if len(chosen):
-            places = np.searchsorted(rows, given.rows[chosen]).astype(np.int64)
-            marks[name] = Marks(places, given.kinds[chosen], tuple(given.raw[i] for i in chosen))
-    return RawBatch(raw.stream, raw.shape, raw.changes.take(taken), raw.columns.take(taken), marks)

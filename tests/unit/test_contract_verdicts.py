@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from bridge import yamlfile
-from bridge.contract import document, levels, marked, markers
+from bridge.contract import document, levels
 from bridge.contract.compiled import CompiledContract, compile_contract
 from bridge.contract.terms import ValidityLevel
-from bridge.model import CHANGE_COLUMNS, Column, Mark, Marks, Op, RawBatch, Shape, Verdict
+from bridge.model import CHANGE_COLUMNS, Column, Mark, Marks, RawBatch, Shape, Verdict
 
 CONTRACT = """
 apiVersion: v3.1.0
@@ -167,16 +167,9 @@ def test_parts_of_a_key_are_escaped_so_that_no_two_keys_share_a_text() -> None:
 
 def test_rows_taken_from_a_batch_keep_their_marks() -> None:
     batch = raw("uuu", [ROW] * 3, {"text": mark(2, Mark.UNREADABLE, b"x"), "a": mark(0, Mark.NAN)})
-    taken = marked.take(batch, np.array([1, 2]))
+    taken = batch.take(np.array([1, 2]))
     assert list(taken.marks) == ["text"]
     assert taken.marks["text"].rows.tolist() == [1]
-
-
-def test_a_gap_event_has_the_contract_s_schema() -> None:
-    schema = contract().schema
-    event = markers.mark_event(schema, Op.GAP, position=9, commit_at=None, note="{}")
-    assert (event.schema, event.to_pylist()[0]["_note"]) == (schema, "{}")
-    assert markers.empty_events(schema).num_rows == 0
 
 
 def test_a_level_keeps_its_beginning_while_its_state_lasts() -> None:

@@ -10,10 +10,13 @@ from bridge.health import HealthBoard
 from bridge.metrics import Metrics
 from bridge.model import Commit, NewParked, Op, StreamPhase, StreamState
 from bridge.pump import Flow
+from bridge.sources.postgres.assistant import Observation
+from bridge.sources.postgres.slot import MEGABYTE
 from bridge.testing import FakeClock, MemoryJournal, ScriptedSource
 from bridge.watch import Watch
 from tests import shelf
 from tests.shelf import START, raw
+from tests.unit.test_postgres_slot_judgement import HEALTHY
 
 
 @dataclass(frozen=True)
@@ -133,3 +136,12 @@ def test_a_look_is_taken_at_most_every_so_often() -> None:
     watching.source.problems = [Problem("slot.lost", "fail")]
     watching.watch.step()
     assert watching.board.ailments() == []
+
+
+def test_what_the_slot_keeps_and_waits_for_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    watching = Watching()
+    seen = Observation(HEALTHY, (), None)
+    monkeypatch.setattr(watching.source, "observation", lambda: seen)
+    watching.look()
+    assert watching.value("slot_retained_bytes", system="erp") == 10 * MEGABYTE
+    assert watching.value("source_behind_bytes", system="erp") == MEGABYTE
