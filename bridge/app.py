@@ -85,7 +85,7 @@ def build_source(
     stopping: Callable[[], bool] = lambda: False,
 ) -> PostgresSource:
     """The source of one system; `stopping` ends waits of its that may be long."""
-    declared = configured.declared(config, system)
+    declared, server = configured.declared(config, system), configured.server(config, system)
     captures = []
     for stream, each in config.streams_of(system).items():
         document = documents[stream]
@@ -93,7 +93,7 @@ def build_source(
         captures.append(
             Capture(
                 stream,
-                each.log,
+                each.origin,
                 key_columns=tuple(sorted({name for field in keys for name in columns(field.expression)})),
                 is_keyless=not keys,
                 reads_initially=each.snapshot == "initial",
@@ -105,10 +105,10 @@ def build_source(
             name=system,
             connect=configured.connect_settings(config, system),
             captures=tuple(captures),
-            slot=declared.postgres.slot,
-            publications=(declared.postgres.publication, declared.postgres.insert_publication),
-            failover=declared.postgres.failover,
-            heartbeat_s=declared.postgres.heartbeat_s,
+            slot=server.slot,
+            publications=(server.publication, server.insert_publication),
+            failover=server.failover,
+            heartbeat_s=server.heartbeat_s,
             chunk_rows=declared.snapshot_chunk_rows,
             rows_per_second=declared.budget.snapshot_rows_per_second,
             limits=configured.slot_limits(config, system),
@@ -180,14 +180,16 @@ def build_loops(
     judges = build_judges(config, documents, journal)
     stop, handoff = threading.Event(), Handoff()
     flows = {}
-    for system in config.systems:
+    for system in config.systems_of("postgres"):
         if config.streams_of(system):
             position, state = journal.position(system)
             source = build_source(config, system, documents, stopping=stop.is_set)
             streams = frozenset(config.streams_of(system))
             flows[system] = Flow(source, streams, position, state)
     rereads: dict[str, Callable[[str], None]] = {
-        stream: partial(_control, flows[declared.system].source, stream) for stream, declared in config.streams.items()
+        stream: partial(_control, flows[declared.system].source, stream)
+        for stream, declared in config.streams.items()
+        if declared.log is not None
     }
     desk = operate.Desk(journal, judges, rereads, reload=reload, systems=systems_of(config))
     pumps = [Pump(flow, handoff, board, stop) for flow in flows.values()]

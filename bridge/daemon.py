@@ -86,7 +86,7 @@ class Daemon:
 
     def _prove_all(self) -> None:
         """Refuse a dangerous login at the start, where an operator sees it; a system that is down is waited for."""
-        for system in self._config.systems:
+        for system in self._config.systems_of("postgres"):
             try:
                 with connect(configured.connect_settings(self._config, system), purpose="preflight") as connection:
                     prove_harmless(self._config, system, connection)

@@ -112,12 +112,22 @@ class JournalCorrupt(BridgeError):
 
 
 class SinkUnavailable(BridgeError):
-    """A receiver cannot be reached now."""
+    """A receiver cannot be reached now, or asks to be left alone for a while.
+
+    Args:
+        detail: as everywhere.
+        hint: as everywhere.
+        retry_after_s: how long the receiver wants nothing more (Retry-After); None when it did not say.
+    """
 
     code = "sink.unavailable"
     reaction = "wait"
     default_hint = "The cursor stands still; delivery resumes by itself."
     exit_code = 69
+
+    def __init__(self, detail: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(detail, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class SinkRefused(BridgeError):
@@ -127,6 +137,14 @@ class SinkRefused(BridgeError):
     reaction = "park"
     default_hint = "See `legacy-bridge dead list`."
     exit_code = 65
+
+
+class SinkGone(BridgeError):
+    """A receiver said that it wants nothing any more; the sink is switched off until an operator resumes it."""
+
+    code = "sink.gone"
+    default_hint = "Ask the receiver's owner, then `legacy-bridge sink resume SINK`; events are kept meanwhile."
+    exit_code = 69
 
 
 class InternalError(BridgeError):

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from bridge.model import META, Block, Mark, Op
+from bridge.parcel import Message, Rows
 
 CONTENT_TYPE = "application/json"
 
@@ -58,56 +59,79 @@ class Envelope:
         return f"https://{domain}/contracts/{self.contract_id}/{version}/schema.json"
 
 
-def cloudevents(block: Block, envelope: Envelope, *, key: str | None = None) -> list[bytes]:
-    """Render the events of a block as CloudEvents in structured JSON mode, one line each, in order.
+def cloudevents(events: Block | Rows, envelope: Envelope, *, key: str | None = None) -> list[bytes]:
+    """Render events as CloudEvents in structured JSON mode, one line each, in order.
 
     Args:
-        block: consecutive events of the envelope's stream.
+        events: of the envelope's stream; fields that are not among their columns are not shown.
         envelope: what they have in common.
         key: only the events with this key text.
     Returns: one UTF-8 JSON object per event, without line ends.
     Source: CloudEvents 1.0.2, "JSON Event Format"; extensions `sequence` and `partitionkey` as registered, `unchanged`,
-    `marks`, `counterpart` and `transactionid` our own.
+    `marks`, `withheld`, `counterpart` and `transactionid` our own.
     """
-    frame = _attributes(_numbered(block, key=key), block, envelope)
-    if frame.is_empty():
-        return []
-    groups = frame.partition_by(_LAYOUT, maintain_order=True)
-    texts = [_encode(group, block, envelope) for group in groups]
-    if len(texts) > 1:
-        order = pl.concat([group.get_column("_seq") for group in groups]).arg_sort()
-        text = pl.concat(texts).gather(order)
-    else:
-        text = texts[0]
-    return text.cast(pl.Binary).to_list()
+    rows = _rows(events)
+    return _texts(_attributes(_numbered(rows, key=key), rows, envelope), rows, envelope).to_list()
 
 
-def columns(block: Block, *, key: str | None = None) -> pa.Table:
-    """The events of a block as columns for a file: `_seq`, `_id`, `_op` in words, then the block's other columns."""
-    frame = _numbered(block, key=key)
+def messages(rows: Rows, envelope: Envelope) -> tuple[Message, ...]:
+    """Each event rendered by itself, with what a sink needs to know of it."""
+    frame = _attributes(_numbered(rows, key=None), rows, envelope)
+    texts = _texts(frame, rows, envelope)
+    columns_ = (frame.get_column(name).to_list() for name in ("_seq", "_id", "_key"))
+    return tuple(map(Message, *columns_, texts.to_list()))
+
+
+def columns(events: Block | Rows, *, key: str | None = None) -> pa.Table:
+    """Events as columns for a file: `_seq`, `_id`, `_op` in words, then their other columns."""
+    rows = _rows(events)
+    frame = _numbered(rows, key=key)
     words = {int(op): op.word for op in Op}
     frame = frame.with_columns(
-        _id=_event_id(block, swapped=False), _op=pl.col("_op").replace_strict(words, return_dtype=pl.String)
+        _id=_event_id(rows, swapped=False), _op=pl.col("_op").replace_strict(words, return_dtype=pl.String)
     )
     return frame.select("_seq", "_id", "_op", pl.exclude("_seq", "_id", "_op")).to_arrow(
         compat_level=pl.CompatLevel.oldest()  # plain strings: not every reader knows string views
     )
 
 
-def _numbered(block: Block, *, key: str | None) -> pl.DataFrame:
-    """The block as a frame with its sequence numbers, cut to one key where asked."""
-    frame = pl.DataFrame(pa.Table.from_batches([block.batch])).with_columns(
-        _seq=pl.int_range(block.first, block.last + 1, dtype=pl.Int64)
+def _rows(events: Block | Rows) -> Rows:
+    return Rows.of(events) if isinstance(events, Block) else events
+
+
+def _numbered(rows: Rows, *, key: str | None) -> pl.DataFrame:
+    """The rows as a frame with their sequence numbers, cut to one key where asked."""
+    frame = pl.DataFrame(pa.Table.from_batches([rows.batch])).with_columns(
+        pl.Series("_seq", rows.numbers, dtype=pl.Int64)
     )
     return frame if key is None else frame.filter(pl.col("_key") == key)
 
 
-def _attributes(frame: pl.DataFrame, block: Block, envelope: Envelope) -> pl.DataFrame:
+def _texts(frame: pl.DataFrame, rows: Rows, envelope: Envelope) -> pl.Series:
+    """The JSON text of each row, in order."""
+    if frame.is_empty():
+        return pl.Series("text", [], pl.Binary)
+    groups = frame.partition_by(_LAYOUT, maintain_order=True) if _is_mixed(frame) else [frame]
+    texts = [_encode(group, rows, envelope) for group in groups]
+    if len(texts) > 1:
+        order = pl.concat([group.get_column("_seq") for group in groups]).arg_sort()
+        text = pl.concat(texts).gather(order)
+    else:
+        text = texts[0]
+    return text.cast(pl.Binary)
+
+
+def _is_mixed(frame: pl.DataFrame) -> bool:
+    """Whether the rows differ in layout."""
+    return frame.height > 1 and frame.select(pl.struct(_LAYOUT).n_unique()).item() > 1
+
+
+def _attributes(frame: pl.DataFrame, rows: Rows, envelope: Envelope) -> pl.DataFrame:
     """Add the attributes that differ by row, and the layout columns that say which of them a row has."""
     frame = _with_marks(frame, envelope)
     return frame.with_columns(
-        _id=_event_id(block, swapped=False),
-        _counterpart=_event_id(block, swapped=True),
+        _id=_event_id(rows, swapped=False),
+        _counterpart=_event_id(rows, swapped=True),
         _time=pl.col("_commit_at").dt.strftime(_RFC3339),
         _sequence=pl.col("_seq").cast(pl.String).str.zfill(20),
         _timed=pl.col("_commit_at").is_not_null(),
@@ -116,7 +140,7 @@ def _attributes(frame: pl.DataFrame, block: Block, envelope: Envelope) -> pl.Dat
     )
 
 
-def _event_id(block: Block, *, swapped: bool) -> pl.Expr:
+def _event_id(rows: Rows, *, swapped: bool) -> pl.Expr:
     """The ids of `bridge.model.event_id` as one expression; swapped gives the other half of a key change."""
     delete, create = ("c", "d") if swapped else ("d", "c")
     half = (
@@ -125,14 +149,14 @@ def _event_id(block: Block, *, swapped: bool) -> pl.Expr:
         .otherwise(pl.lit(create))
     )  # fmt: skip
     logged = pl.concat_str(
-        pl.lit(f"{block.stream}:{block.epoch}:"),
+        pl.lit(f"{rows.stream}:{rows.epoch}:"),
         pl.col("_position").map_batches(_hexadecimal, return_dtype=pl.String),
         pl.lit(":"),
         pl.col("_tx_index").cast(pl.String),
         half,
     )
     reread = pl.concat_str(
-        pl.lit(f"{block.stream}:s"), pl.col("_snapshot").cast(pl.String), pl.lit(":"), pl.col("_key").fill_null("")
+        pl.lit(f"{rows.stream}:s"), pl.col("_snapshot").cast(pl.String), pl.lit(":"), pl.col("_key").fill_null("")
     )
     return pl.when(pl.col("_snapshot").is_null()).then(logged).otherwise(reread)
 
@@ -173,12 +197,12 @@ def _with_marks(frame: pl.DataFrame, envelope: Envelope) -> pl.DataFrame:
     return joined.with_columns(pl.col("_unchanged", "_marked").fill_null("")).collect()
 
 
-def _encode(group: pl.DataFrame, block: Block, envelope: Envelope) -> pl.Series:
+def _encode(group: pl.DataFrame, rows: Rows, envelope: Envelope) -> pl.Series:
     """The JSON text of rows that carry the same attributes and fields."""
     layout = dict(zip(_LAYOUT, group.select(_LAYOUT).row(0), strict=True))
     op = Op(layout["_op"])
-    names = list(_field_names(op, layout, block, envelope))
-    shape = list(_event_attributes(op, layout, block, envelope))
+    names = list(_field_names(op, layout, rows, envelope))
+    shape = list(_event_attributes(op, layout, rows, envelope))
     if names or op is Op.GAP:
         shape.append(pl.lit(CONTENT_TYPE).alias("datacontenttype"))
     if names:
@@ -190,18 +214,18 @@ def _encode(group: pl.DataFrame, block: Block, envelope: Envelope) -> pl.Series:
     return group.select(text.alias("text")).get_column("text")
 
 
-def _event_attributes(op: Op, layout: dict[str, object], block: Block, envelope: Envelope) -> Iterator[pl.Expr]:
+def _event_attributes(op: Op, layout: dict[str, object], rows: Rows, envelope: Envelope) -> Iterator[pl.Expr]:
     """The context attributes of a group, in order; an attribute without a value is left out, as the spec asks."""
     yield pl.lit("1.0").alias("specversion")
     yield pl.col("_id").alias("id")
     yield pl.lit(envelope.source).alias("source")
-    yield pl.lit(envelope.type(op, version=block.contract)).alias("type")
+    yield pl.lit(envelope.type(op, version=rows.contract)).alias("type")
     if layout["_keyed"]:
         yield pl.col("_key").alias("subject")
     if layout["_timed"]:
         yield pl.col("_time").alias("time")
     if op in _WITH_FIELDS:
-        yield pl.lit(envelope.schema(version=block.contract)).alias("dataschema")
+        yield pl.lit(envelope.schema(version=rows.contract)).alias("dataschema")
     yield pl.col("_sequence").alias("sequence")
     if layout["_keyed"]:
         yield pl.col("_key").alias("partitionkey")
@@ -213,15 +237,18 @@ def _event_attributes(op: Op, layout: dict[str, object], block: Block, envelope:
         yield pl.col("_unchanged").alias("unchanged")
     if layout["_marked"]:
         yield pl.col("_marked").alias("marks")
+    if rows.withheld and op in _WITH_FIELDS:
+        yield pl.lit(",".join(rows.withheld)).alias("withheld")
 
 
-def _field_names(op: Op, layout: dict[str, object], block: Block, envelope: Envelope) -> Iterator[str]:
+def _field_names(op: Op, layout: dict[str, object], rows: Rows, envelope: Envelope) -> Iterator[str]:
     """The contract fields that `data` has in a group."""
     if op in (Op.TRUNCATE, Op.GAP):
         return
     absent = set(str(layout["_unchanged"]).split(","))
     absent.update(cell.rpartition("=")[0] for cell in str(layout["_marked"]).split(","))
-    wanted = envelope.key_fields if op is Op.DELETE else block.batch.schema.names[len(META) :]
+    shown = rows.batch.schema.names[len(META) :]
+    wanted = [name for name in envelope.key_fields if name in shown] if op is Op.DELETE else shown
     yield from (name for name in wanted if name not in absent)
 
 

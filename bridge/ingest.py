@@ -101,6 +101,7 @@ class Ingest:
             flow.position, flow.state = window.position, window.state
             flow.waiting -= 1
             flow.settled.notify_all()
+        self._desk.bell.ring()
         reach("ingest.before_confirm")
         flow.source.confirm(window.position)  # I1: after the commit, never before
         reach("ingest.after_confirm")
@@ -128,6 +129,8 @@ class Ingest:
             settled={number: how for healing in healed for number, how in healing.settled.items()},
             streams=tuple(ruling.state for ruling in rulings.values() if ruling.state),
             judged=judged(rulings),
+            received=window.received,
+            received_until=window.received_until,
         )
 
     def _heal(self, window: Window, judge: StreamJudge, ruling: Ruling) -> Healing:
@@ -225,6 +228,7 @@ class Ingest:
         if version == self._seen_version:
             return
         for request in self._journal.requests():
+            self._desk.bell.ring()
             awaited = None if request.id in self._awaited else perform(self._desk, request)
             if awaited is not None:
                 self._awaited[request.id] = awaited

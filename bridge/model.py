@@ -175,6 +175,8 @@ class Window:
     state: Mapping[str, Any]  # the source's own state (JSON-able), replaced whole with the position
     size_bytes: int = 0  # what the window occupies in memory, for back-pressure
     reread: tuple[str, ...] = ()  # streams whose re-read after a gap is complete with this window
+    received: tuple[str, ...] = ()  # ids of the messages in it, remembered so that none is taken twice
+    received_until: datetime | None = None  # how long they are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +318,8 @@ class Commit:
     settled: Mapping[int, tuple[LetterState, str]] = field(default_factory=dict)  # letter id -> new state, reason
     streams: tuple[StreamState, ...] = ()  # stream states that change
     audit: tuple[AuditEntry, ...] = ()
+    received: tuple[str, ...] = ()  # ids of messages of `source`, remembered until `received_until`
+    received_until: datetime | None = None
     judged: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # stream -> rows valid, rows rejected
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from bridge.bell import Bell
 from bridge.contract.compiled import Drift
 from bridge.errors import BridgeError, InternalError
 from bridge.heal import Ending, Healing, heal, healing_number
@@ -50,6 +51,7 @@ class Desk:
     rereads: Mapping[str, Callable[[str], None]] = field(default_factory=dict)  # stream -> control(action)
     reload: Callable[[], Mapping[str, Any]] | None = None
     systems: Mapping[str, str] = field(default_factory=dict)  # stream -> the system it is read from
+    bell: Bell = field(default_factory=Bell)  # rung when the journal holds more
     turned: Callable[[], None] = lambda: None  # told of progress within one request
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 

@@ -1,4 +1,4 @@
-"""What the loops ask of an adapter: the two ports of the event path.
+"""What the loops ask of an adapter: the ports of the event path.
 
 Conformance suites in tests/conformance hold every adapter, the in-memory twins of `bridge.testing` included, to what is
 written here.
@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from bridge.errors import BridgeError
 from bridge.model import AuditEntry, Block, Commit, Letter, LetterState, Parked, Position, StreamState, Window
+from bridge.parcel import Delivered, Parcel, Progress, Undelivered
 
 
 class Source(Protocol):
@@ -41,6 +43,38 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release every session; callable twice."""
+
+
+class Sink(Protocol):
+    """One way out. Called by the delivery loop only, on one event loop.
+
+    Order: parcels of one key never overlap in time and come in the journal's order; parcels of different keys may be
+    sent at the same time. Duplicates: after a crash a parcel may come again, cut differently, with the same event ids.
+    Cancellation: `send` may be cancelled at any await; the parcel then counts as not delivered.
+    """
+
+    name: str
+    wants: Literal["messages", "columns"]  # whether parcels carry rendered CloudEvents
+
+    async def open(self) -> None:
+        """Connect. Raises: SinkUnavailable, SinkRefused."""
+
+    async def send(self, parcel: Parcel) -> Mapping[int, BridgeError]:
+        """Deliver a parcel; returns once the receiver has acknowledged it durably.
+
+        Returns: failures by index in the parcel, each SinkUnavailable or SinkRefused; empty when all went well.
+        Raises: SinkUnavailable (nothing is known to have arrived; try again), SinkRefused (the receiver never takes
+            this), SinkGone (it takes nothing any more).
+        """
+
+    def stands_at(self, stream: str) -> int | None:
+        """The last sequence number that the receiver itself holds durably; None where only the journal's cursor counts.
+
+        For sinks that keep the cursor with the data.
+        """
+
+    async def close(self) -> None:
+        """Release connections; callable twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +163,46 @@ class Journal(Protocol):
 
     def advance(self, subscriber: str, cursors: Mapping[str, int]) -> None:
         """Move cursors forward, all or none. Raises: InternalError when one would move back (I2)."""
+
+    def forget_subscriber(self, subscriber: str) -> None:
+        """Drop a subscriber's cursors, so that retention waits for it no more."""
+
+    def subscribers(self) -> dict[str, dict[str, Progress]]:
+        """Every subscriber and how far it is with each stream."""
+
+    def record(self, delivered: Delivered) -> None:
+        """Store what one pass of a sink settled, whole or not at all.
+
+        Raises: InternalError when a cursor would move back (I2) or a settled delivery letter is not open.
+        """
+
+    def undelivered(
+        self,
+        *,
+        sink: str | None = None,
+        stream: str | None = None,
+        state: LetterState | None = LetterState.OPEN,
+        limit: int = 100,
+        after: int = 0,
+    ) -> list[Undelivered]:
+        """Delivery dead letters with ids above `after` in order of id, without their event; state None means any."""
+
+    def undelivered_one(self, letter_id: int) -> Undelivered | None:
+        """One delivery dead letter with its event."""
+
+    def undelivered_counts(self) -> dict[str, int]:
+        """Open delivery letters per sink."""
+
+    # -- small states of ours, each a JSON object under a kind and a name
+    def keep(self, kind: str, values: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Replace the values of these names, all or none; None forgets one."""
+
+    def kept(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Every value of a kind by name."""
+
+    # -- messages taken in
+    def received(self, source: str, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that a commit of this source brought and that are still remembered."""
 
     # -- dead letters, parked rows, streams
     def letters(

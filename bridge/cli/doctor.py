@@ -126,7 +126,7 @@ def _journal(opened: Session, config: "Config") -> Iterator[Probe]:
         for name, extent in extents.items():  # the newest events are those a power cut would have hit
             for _block in journal.read(name, after=max(extent.first - 1, extent.last - 1)):
                 pass
-        for system in config.systems:
+        for system in config.systems_of("postgres"):
             journal.position(system)
     size = sum(extent.bytes for extent in extents.values())
     what = f"{sum(extent.last for extent in extents.values())} events, {size / (1 << 20):.1f} MiB; quick look: sound"

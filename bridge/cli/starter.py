@@ -91,7 +91,7 @@ def _findings(config: "Config") -> Iterator[dict[str, Any]]:
     """What the preflight of each system found; a system that cannot be reached is a finding too."""
     from bridge.cli.systems import inspect
 
-    for system in config.systems:
+    for system in config.systems_of("postgres"):
         try:
             for finding in inspect(config, system):
                 yield {"system": system, **finding}

@@ -38,7 +38,7 @@ def list_streams(context: typer.Context, *, as_json: Json = False) -> None:
             {
                 "stream": name,
                 "system": declared.system if declared else None,
-                "table": declared.log if declared else None,
+                "table": declared.origin if declared else None,
                 "phase": str(state.phase) if state else "running" if declared else "removed",
                 "since": state.since if state else None,
                 "why": state.why if state else "",
@@ -152,7 +152,7 @@ def _watch(opened: "Session", name: str, *, number: int) -> None:
     with opened.journal(config) as journal:
         shown = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
         with Progress(*shown, console=Console(stderr=True), disable=not on_terminal()) as progress:
-            bar = progress.add_task(f"reading {config.streams[name].log}", total=None)
+            bar = progress.add_task(f"reading {config.streams[name].origin}", total=None)
             for state in _progress(journal, config.streams[name].system, name, number=number):
                 progress.update(bar, completed=state.get("rows", 0), total=state.get("of") or None)
 

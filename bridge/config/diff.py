@@ -1,8 +1,10 @@
 """What a reload would change, and whether it may change while the daemon runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from bridge.config import keys
 from bridge.config.models import Config
@@ -43,7 +45,14 @@ _NOTHING = object()
 def _values(config: Config) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every value by its path, and a marker for each system and stream."""
     yield from _flat(config.bridge.model_dump(), ("bridge",))
-    for section, parts in (("systems", config.systems), ("streams", config.streams)):
+    yield from _flat(config.alarms.model_dump(), ("alarms",))
+    sections: dict[str, Mapping[str, BaseModel]] = {
+        "systems": config.systems,
+        "streams": config.streams,
+        "sinks": config.sinks,
+        "principals": config.principals,
+    }
+    for section, parts in sections.items():
         for name, part in parts.items():
             yield (section, name), True
             yield from _flat(part.model_dump(), (section, name))

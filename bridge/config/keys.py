@@ -46,6 +46,11 @@ def at(path: tuple[str, ...]) -> Key | None:
     return next((key for key in every() if len(key.path) == len(path) and _matches(key.path, path)), None)
 
 
+def holding(path: tuple[str, ...]) -> Key | None:
+    """The key a value stands under, itself or as an entry of its list."""
+    return at(path) or (at(path[:-1]) if path and path[-1].isdigit() else None)
+
+
 def below(path: tuple[str, ...]) -> list[str]:
     """The keys a section takes; empty for values, free names and paths that lead nowhere."""
     children = (key.path[len(path)] for key in every() if len(key.path) > len(path) and _matches(key.path, path))
@@ -70,6 +75,8 @@ def _section(annotation: object) -> tuple[type[BaseModel] | None, bool]:
     """The model a key holds, and whether it holds one for each name; (None, False) for a plain value."""
     if typing.get_origin(annotation) is dict:
         return typing.get_args(annotation)[1], True
+    if type(None) in _parts(annotation):  # a section that may be absent
+        annotation = next(part for part in _parts(annotation) if part is not type(None))
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, False
     return None, False
@@ -84,7 +91,7 @@ def _key(path: tuple[str, ...], field: FieldInfo) -> Key:
         required=field.is_required(),
         choices=tuple(dict.fromkeys(_words(field.annotation))),
         live=bool(extra.get("live")),
-        secret=Secret in _parts(field.annotation),
+        secret=any(Secret in (part, *typing.get_args(part)) for part in _parts(field.annotation)),
     )
 
 
@@ -107,4 +114,6 @@ def _written(value: object) -> str | None:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
-    return "[]" if value == () else str(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(str(_written(one)) for one in value)}]"
+    return str(value)

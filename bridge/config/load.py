@@ -67,6 +67,9 @@ class _Reading:
             bridge=file.bridge,
             systems=file.systems,
             streams=file.streams,
+            sinks=file.sinks,
+            principals=file.principals,
+            alarms=file.alarms,
             digest=_digest(file),
             warnings=tuple(self.warnings),
         )
@@ -80,7 +83,7 @@ class _Reading:
             return [self._resolved(value, (*path, str(index))) for index, value in enumerate(node)]
         if not isinstance(node, str):
             return node
-        key = keys.at(path)
+        key = keys.holding(path)
         return self._checked_secret(node, path) if key is not None and key.secret else self._plain(node, path)
 
     def _plain(self, text: str, path: KeyPath) -> object:

@@ -61,7 +61,7 @@ def explain(error: Mapping[str, Any], *, place: str, path: KeyPath, value: objec
         names = keys.below(path[:-1])
         return Mistake(place, dotted, "is not a known key", "one of " + ", ".join(names), did_you_mean(path[-1], names))
     expected = _expectation(error)
-    key = _key(path)
+    key = keys.holding(path)
     choices = key.choices if key is not None else ()
     return Mistake(place, dotted, shown(path, value), expected, did_you_mean(str(value), choices))
 
@@ -78,18 +78,13 @@ def shown(path: KeyPath, value: object) -> str:
         return "is a mapping"
     if isinstance(value, list):
         return "is a list"
-    key = _key(path)
+    key = keys.holding(path)
     if key is None or key.secret or is_secret_name(path[-1]):
         return "is not right"
     if value is None:
         return "is empty"
     text = redact(json.dumps(value, ensure_ascii=True, default=str))
     return f"is {text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + '…'}"
-
-
-def _key(path: KeyPath) -> keys.Key | None:
-    """The key a value stands under, itself or as an entry of its list."""
-    return keys.at(path) or (keys.at(path[:-1]) if path[-1].isdigit() else None)
 
 
 def _expectation(error: Mapping[str, Any]) -> str:

@@ -134,6 +134,7 @@ def _field(reader: Reader, path: DataPath) -> Field:
         marks_allowed=frozenset(marks),
         description=description,
         unit=str(unit) if unit else None,
+        classification=str(entry.get("classification") or "").strip().lower(),
         **_options(reader, path, of),
     )
 

@@ -32,6 +32,7 @@ class Field:
     marks_allowed: frozenset[str] = frozenset()  # "nan", "infinity"
     description: str = ""
     unit: str | None = None
+    classification: str = ""  # lower case; "" and "public" may go to everybody
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,12 @@ _FORGET_LETTER_BLOCK = """
 DELETE FROM letter_block WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM letter WHERE block = ?1)
 """
 _FORGET_REQUESTS = "DELETE FROM request WHERE id IN (SELECT id FROM request WHERE settled_at < ? LIMIT ?)"
+_FORGET_UNDELIVERED = """
+DELETE FROM undelivered WHERE id IN (SELECT id FROM undelivered WHERE state <> 'open' AND settled_at < ? LIMIT ?)
+"""
+_FORGET_RECEIVED = """
+DELETE FROM received WHERE (source, id) IN (SELECT source, id FROM received WHERE until < ? LIMIT ?)
+"""
 _FORGET_JUDGED = "DELETE FROM judged WHERE minute < ? / 60000000"
 
 
@@ -111,7 +117,7 @@ def _forget_by_age(database: Database, retention: Retention, now: datetime) -> b
     oldest = micros(now - retention.age)
     with database.reading() as connection:
         for row in blocks.catalogue(connection).values():
-            read_up_to = min(states.cursors(connection, row.stream).values(), default=row.last)
+            read_up_to = min(states.settled(connection, row.stream).values(), default=row.last)
             heads = blocks.heads(connection, row.stream, after=row.first - 1, limit=_DROPPED_BLOCKS)
             count = next(
                 (at for at, head in enumerate(heads) if head.journalled_at >= oldest or head.last > read_up_to),
@@ -159,9 +165,9 @@ def _forget(database: Database, stream: str, heads: list[blocks.Head], now: date
         row = blocks.find(connection, stream)
         if row is None:
             return
-        for subscriber, cursor in states.cursors(connection, stream).items():
-            if cursor < last:
-                unread = max(cursor + 1, first)
+        for subscriber, settled in states.settled(connection, stream).items():
+            if settled < last:
+                unread = max(settled + 1, first)
                 connection.execute(_PUT_GAP, (subscriber, stream, unread, last, micros(now)))
         blocks.drop(connection, stream, first, last)
         blocks.put(
@@ -176,18 +182,22 @@ def _forget(database: Database, stream: str, heads: list[blocks.Head], now: date
 
 
 def _forget_settled(database: Database, retention: Retention, now: datetime) -> bool:
-    """Drop settled letters and requests, and counts of judged rows, past the age."""
-    if retention.age is None:
-        return False
-    oldest = micros(now - retention.age)
+    """Drop settled letters and requests, and counts of judged rows, past the age; ids of messages past their time."""
+    counts = []
     with database.writing() as connection:
-        gone = connection.execute(_FORGET_LETTERS, (oldest, _DROPPED_ROWS)).fetchall()
-        for block in set(gone):
-            connection.execute(_FORGET_LETTER_BLOCK, block)
-        connection.execute(_FORGET_REQUESTS, (oldest, _DROPPED_ROWS))
-        requests_gone = connection.changes()
-        connection.execute(_FORGET_JUDGED, (oldest,))
-    return max(len(gone), requests_gone) == _DROPPED_ROWS
+        connection.execute(_FORGET_RECEIVED, (micros(now), _DROPPED_ROWS))
+        counts.append(connection.changes())
+        if retention.age is not None:
+            oldest = micros(now - retention.age)
+            gone = connection.execute(_FORGET_LETTERS, (oldest, _DROPPED_ROWS)).fetchall()
+            counts.append(len(gone))
+            for block in set(gone):
+                connection.execute(_FORGET_LETTER_BLOCK, block)
+            for statement in (_FORGET_UNDELIVERED, _FORGET_REQUESTS):
+                connection.execute(statement, (oldest, _DROPPED_ROWS))
+                counts.append(connection.changes())
+            connection.execute(_FORGET_JUDGED, (oldest,))
+    return max(counts) == _DROPPED_ROWS
 
 
 def _vacuum(database: Database) -> bool:

@@ -6,16 +6,18 @@ requests meanwhile. After JournalUnavailable a caller reads `position` again bef
 failed may have gone in or not.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from bridge.errors import InternalError
-from bridge.journal import backup, care, desk, letters, reading, states, store, verifying
+from bridge.journal import backup, care, deliveries, desk, keeping, letters, reading, states, store, verifying
 from bridge.journal.database import Database
+from bridge.journal.rows import micros
 from bridge.model import AuditEntry, Block, Commit, Letter, LetterState, Parked, Position, StreamState
+from bridge.parcel import Delivered, Progress, Undelivered
 from bridge.ports import Request, Retention, StreamExtent, SubscriberGap
 
 _KEEP_ALL = Retention()
@@ -95,12 +97,69 @@ class SqliteJournal:
     def cursor(self, subscriber: str, stream: str) -> int:
         """See the port."""
         with self._database.reading() as connection:
-            return states.cursor(connection, subscriber, stream) or 0
+            held = states.progress(connection, subscriber, stream)
+        return held.cursor if held else 0
 
     def advance(self, subscriber: str, cursors: Mapping[str, int]) -> None:
         """See the port. Retention knows a subscriber from its first `advance` on, be it to 0."""
         with self._database.writing() as connection:
             states.advance(connection, subscriber, cursors)
+
+    def forget_subscriber(self, subscriber: str) -> None:
+        """See the port."""
+        with self._database.writing() as connection:
+            states.forget_subscriber(connection, subscriber)
+
+    def subscribers(self) -> dict[str, dict[str, Progress]]:
+        """See the port."""
+        with self._database.reading() as connection:
+            return states.subscribers(connection)
+
+    def record(self, delivered: Delivered) -> None:
+        """See the port."""
+        packed = deliveries.encode(delivered)
+        with self._database.writing() as connection:
+            deliveries.record(connection, delivered, packed, now=micros(self._now()))
+
+    def undelivered(
+        self,
+        *,
+        sink: str | None = None,
+        stream: str | None = None,
+        state: LetterState | None = LetterState.OPEN,
+        limit: int = 100,
+        after: int = 0,
+    ) -> list[Undelivered]:
+        """See the port."""
+        with self._database.reading() as connection:
+            return deliveries.find(connection, sink=sink, stream=stream, state=state, limit=limit, after=after)
+
+    def undelivered_one(self, letter_id: int) -> Undelivered | None:
+        """See the port."""
+        with self._database.reading() as connection:
+            return deliveries.get(connection, letter_id)
+
+    def undelivered_counts(self) -> dict[str, int]:
+        """See the port."""
+        with self._database.reading() as connection:
+            return deliveries.open_counts(connection)
+
+    # -- small states, messages taken in
+    def keep(self, kind: str, values: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """See the port."""
+        with self._database.writing() as connection:
+            for name, value in values.items():
+                keeping.keep(connection, kind, name, value)
+
+    def kept(self, kind: str) -> dict[str, dict[str, Any]]:
+        """See the port."""
+        with self._database.reading() as connection:
+            return keeping.kept(connection, kind)
+
+    def received(self, source: str, ids: Sequence[str]) -> set[str]:
+        """See the port."""
+        with self._database.reading() as connection:
+            return keeping.received(connection, source, ids)
 
     def gaps(self, subscriber: str) -> list[SubscriberGap]:
         """What retention took before the subscriber had read it, oldest first."""

@@ -13,13 +13,15 @@ from bridge.errors import InternalError, JournalCorrupt
 from bridge.journal.block import pack_shape, unpack_shape
 from bridge.journal.rows import checksum, is_sound, micros, moment, to_json
 from bridge.model import Position, StreamPhase, StreamState
+from bridge.parcel import Progress
 
 _SOURCES = "SELECT name, epoch, at, state, crc FROM source "
 _PUT_SOURCE = "INSERT OR REPLACE INTO source VALUES (?, ?, ?, ?, ?)"
 _STREAM_STATES = "SELECT stream, phase, since, why, shape, crc FROM stream_state"
 _PUT_STREAM_STATE = "INSERT OR REPLACE INTO stream_state VALUES (?, ?, ?, ?, ?, ?)"
-_CURSORS = "SELECT name, stream, cursor, crc FROM subscriber "
-_PUT_CURSOR = "INSERT OR REPLACE INTO subscriber VALUES (?, ?, ?, ?)"
+_CURSORS = "SELECT name, stream, cursor, crc, pending FROM subscriber "
+_PUT_CURSOR = "INSERT OR REPLACE INTO subscriber (name, stream, cursor, crc, pending) VALUES (?, ?, ?, ?, ?)"
+_FORGET_SUBSCRIBER = "DELETE FROM subscriber WHERE name = ?"
 
 
 def position(connection: apsw.Connection, source: str) -> tuple[Position | None, dict[str, Any]]:
@@ -62,28 +64,51 @@ def put_stream_state(connection: apsw.Connection, state: StreamState) -> None:
     connection.execute(_PUT_STREAM_STATE, (*values, shape, crc))
 
 
-def cursor(connection: apsw.Connection, subscriber: str, stream: str) -> int | None:
-    """The last number a subscriber acknowledged; None before its first `advance`. Raises: JournalCorrupt."""
+def progress(connection: apsw.Connection, subscriber: str, stream: str) -> Progress | None:
+    """How far a subscriber is with a stream; None before its first `advance`. Raises: JournalCorrupt."""
     row = connection.execute(_CURSORS + "WHERE name = ? AND stream = ?", (subscriber, stream)).fetchone()
     if row is None:
         for other in connection.execute(_CURSORS):  # a damaged name must not pass for a new subscriber
-            _cursor(other)
+            _progress(other)
         return None
-    return _cursor(row)[1]
+    return _progress(row)
 
 
 def advance(connection: apsw.Connection, subscriber: str, cursors: Mapping[str, int]) -> None:
-    """Move cursors forward. Raises: InternalError when one would move back."""
-    for stream, new in cursors.items():
-        held = cursor(connection, subscriber, stream) or 0
-        if new < held:  # I2
-            raise InternalError(f"the cursor of {subscriber} on stream {stream} would move back, {held} to {new}")
-        connection.execute(_PUT_CURSOR, (subscriber, stream, new, checksum(subscriber, stream, new)))
+    """Move cursors forward; nothing is pending then. Raises: InternalError when one would move back."""
+    progress_to(connection, subscriber, {stream: Progress(cursor) for stream, cursor in cursors.items()})
 
 
-def cursors(connection: apsw.Connection, stream: str) -> dict[str, int]:
-    """Every subscriber's cursor on a stream. Raises: JournalCorrupt."""
-    return dict(_cursor(row) for row in connection.execute(_CURSORS + "WHERE stream = ?", (stream,)))
+def progress_to(connection: apsw.Connection, subscriber: str, reached: Mapping[str, Progress]) -> None:
+    """Store how far a subscriber is. Raises: InternalError when a cursor, or what is settled, would move back."""
+    for stream, new in reached.items():
+        held = progress(connection, subscriber, stream) or Progress()
+        if new.cursor < held.cursor or new.settled < held.settled:  # I2
+            raise InternalError(
+                f"the cursor of {subscriber} on stream {stream} would move back, {held.settled} to {new.settled}"
+            )
+        pending = to_json(new.pending) if new.pending else None
+        crc = _progress_checksum(subscriber, stream, new.cursor, pending)
+        connection.execute(_PUT_CURSOR, (subscriber, stream, new.cursor, crc, pending))
+
+
+def forget_subscriber(connection: apsw.Connection, subscriber: str) -> None:
+    """Drop a subscriber's cursors."""
+    connection.execute(_FORGET_SUBSCRIBER, (subscriber,))
+
+
+def subscribers(connection: apsw.Connection) -> dict[str, dict[str, Progress]]:
+    """Every subscriber and how far it is with each stream. Raises: JournalCorrupt."""
+    found: dict[str, dict[str, Progress]] = {}
+    for row in connection.execute(_CURSORS + "ORDER BY name, stream"):
+        found.setdefault(row[0], {})[row[1]] = _progress(row)
+    return found
+
+
+def settled(connection: apsw.Connection, stream: str) -> dict[str, int]:
+    """Up to which number each subscriber of a stream is done with it. Raises: JournalCorrupt."""
+    rows = connection.execute(_CURSORS + "WHERE stream = ?", (stream,))
+    return {row[0]: _progress(row).settled for row in rows}
 
 
 def _source(row: tuple[Any, ...]) -> tuple[Position | None, dict[str, Any]]:
@@ -94,11 +119,17 @@ def _source(row: tuple[Any, ...]) -> tuple[Position | None, dict[str, Any]]:
     return stored, msgspec.json.decode(state)
 
 
-def _cursor(row: tuple[Any, ...]) -> tuple[str, int]:
-    subscriber, stream, held, crc = row
-    if not is_sound(crc, subscriber, stream, held):
+def _progress(row: tuple[Any, ...]) -> Progress:
+    subscriber, stream, held, crc, pending = row
+    if crc != _progress_checksum(subscriber, stream, held, pending):
         raise JournalCorrupt(f"table subscriber: the checksum of {subscriber} on stream {stream} is wrong")
-    return subscriber, held
+    ranges = msgspec.json.decode(pending, type=tuple[tuple[int, int], ...]) if pending else ()
+    return Progress(held, ranges)
+
+
+def _progress_checksum(subscriber: object, stream: object, cursor: object, pending: object) -> int:
+    """Without the column that version 2 of the file added where it is empty, so that older rows stay sound."""
+    return checksum(subscriber, stream, cursor, *(() if pending is None else (pending,)))
 
 
 def _stream_state(row: tuple[Any, ...]) -> StreamState:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bridge.errors import JournalCorrupt
-from bridge.journal import blocks, letters, states
+from bridge.journal import blocks, deliveries, keeping, letters, states
 from bridge.journal.database import Database
 
 _SUMS = """
@@ -23,6 +23,8 @@ _STATE_INTEGRITY = (
     "PRAGMA integrity_check(subscriber)",
     "PRAGMA integrity_check(stream_state)",
     "PRAGMA integrity_check(arrow_schema)",
+    "PRAGMA integrity_check(kept)",
+    "PRAGMA integrity_check(received)",
 )
 _FETCH_BYTES = 8 << 20
 # Keys of a table, and what reads and checks the row of one key.
@@ -32,7 +34,9 @@ _CHECKS: tuple[tuple[str, Callable[..., object]], ...] = (
     ("SELECT id FROM parked", letters.get_parked),
     ("SELECT name FROM source", states.position),
     ("SELECT stream FROM stream_state", states.stream_state),
-    ("SELECT name, stream FROM subscriber", states.cursor),
+    ("SELECT name, stream FROM subscriber", states.progress),
+    ("SELECT id FROM undelivered", deliveries.get),
+    ("SELECT DISTINCT kind FROM kept", keeping.kept),
 )
 
 

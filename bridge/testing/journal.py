@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import msgspec
@@ -31,6 +30,7 @@ from bridge.model import (
     event_id,
 )
 from bridge.ports import Request, Retention, StreamExtent, SubscriberGap
+from bridge.testing.deliveries import MemoryDeliveries
 
 
 @dataclass(slots=True)
@@ -51,20 +51,18 @@ class _Stream:
         return sum(block.batch.nbytes for block in self.blocks)
 
 
-class MemoryJournal:
+class MemoryJournal(MemoryDeliveries):
     """The Journal port without a disk. Callable from any thread."""
 
     def __init__(self, *, retain: Retention | None = None, now: Callable[[], datetime] | None = None) -> None:
         """Start empty."""
+        super().__init__()
         self._retain = retain or Retention()
-        self._now = now or (lambda: datetime.now(UTC))
-        self._lock = RLock()
-        self._version = 0
+        self._clock = now or (lambda: datetime.now(UTC))
         self._letter_ids = itertools.count(1)
         self._parked_ids = itertools.count(1)
         self._streams: dict[str, _Stream] = {}
         self._positions: dict[str, tuple[Position | None, bytes]] = {}
-        self._cursors: dict[tuple[str, str], int] = {}
         self._gaps: list[SubscriberGap] = []
         self._letters: dict[int, Letter] = {}
         self._parked: dict[int, Parked] = {}
@@ -74,12 +72,16 @@ class MemoryJournal:
         self._requests: dict[int, Request] = {}
         self._audit: list[tuple[int, datetime, AuditEntry]] = []
 
+    def _now(self) -> datetime:
+        return self._clock()
+
     # -- the event path
     def append(self, commit: Commit) -> dict[str, tuple[int, int]]:
         """See the port."""
         with self._lock:
             self._refuse(commit)
             self._version += 1
+            self._receive(commit)
             given = self._append_events(commit.events)
             self._set_aside(commit)
             for stream_state in commit.streams:
@@ -134,20 +136,7 @@ class MemoryJournal:
         """See the port."""
         return self._version
 
-    # -- subscribers
-    def cursor(self, subscriber: str, stream: str) -> int:
-        """See the port."""
-        return self._cursors.get((subscriber, stream), 0)
-
-    def advance(self, subscriber: str, cursors: Mapping[str, int]) -> None:
-        """See the port."""
-        with self._lock:
-            for stream, new in cursors.items():
-                if new < self.cursor(subscriber, stream):  # I2
-                    raise InternalError(f"the cursor of {subscriber} on stream {stream} would move back")
-            self._cursors |= {(subscriber, stream): new for stream, new in cursors.items()}
-            self._version += 1
-
+    # -- subscribers: see MemoryDeliveries
     def gaps(self, subscriber: str) -> list[SubscriberGap]:
         """What retention took before the subscriber had read it, oldest first."""
         return [gap for gap in self._gaps if gap.subscriber == subscriber]
@@ -244,6 +233,7 @@ class MemoryJournal:
         with self._lock:
             self._forget_by_size(now)
             self._forget_by_age(now)
+            self._forget_received(now)
         return False
 
     def verify(self) -> list[str]:
@@ -310,7 +300,10 @@ class MemoryJournal:
             return
         oldest = now - self._retain.age
         for name, held in self._streams.items():
-            read_up_to = min((at for (_, stream), at in self._cursors.items() if stream == name), default=held.last)
+            read_up_to = min(
+                (reached.settled for (_, stream), reached in self._progress.items() if stream == name),
+                default=held.last,
+            )
             while held.blocks and held.blocks[0].journalled_at < oldest and held.blocks[0].last <= read_up_to:
                 self._forget_first(name, now)
         settled = [one.id for one in self._letters.values() if one.settled_at is not None and one.settled_at < oldest]
@@ -319,9 +312,9 @@ class MemoryJournal:
 
     def _forget_first(self, stream: str, now: datetime) -> None:
         block = self._streams[stream].blocks.pop(0)
-        for (subscriber, name), cursor in self._cursors.items():
-            if name == stream and cursor < block.last:
-                unread = max(cursor + 1, block.first)
+        for (subscriber, name), reached in self._progress.items():
+            if name == stream and reached.settled < block.last:
+                unread = max(reached.settled + 1, block.first)
                 self._gaps.append(SubscriberGap(subscriber, stream, unread, block.last, now))
 
 

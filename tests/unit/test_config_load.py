@@ -12,7 +12,7 @@ import yaml
 
 from bridge.config.load import load
 from bridge.config.mistakes import InvalidConfig
-from bridge.config.models import Config
+from bridge.config.models import Config, PostgresConfig
 from bridge.errors import ConfigError
 
 GOOD = """\
@@ -48,13 +48,20 @@ def test_a_short_file_gets_every_default(tmp_path: Path) -> None:
     assert config.bridge.http.port == 8079
     assert config.systems["erp"].budget.connections == 3
     assert config.streams["orders"].on_reject == "pass"
-    assert config.systems["erp"].postgres.port is None, "libpq's PGPORT acts where nothing is said"
+    assert server(config).port is None, "libpq's PGPORT acts where nothing is said"
 
 
 def test_paths_are_relative_to_the_file_not_to_the_working_folder(tmp_path: Path) -> None:
     config = read(tmp_path)
     assert config.bridge.journal.sqlite == tmp_path / "var/journal.db"
     assert config.streams["orders"].contract == tmp_path / "orders.odcs.yaml"
+
+
+def server(config: Config) -> PostgresConfig:
+    """The PostgreSQL server of the system erp."""
+    found = config.systems["erp"].postgres
+    assert found is not None
+    return found
 
 
 def test_the_reference_deployment_is_valid() -> None:
@@ -78,7 +85,7 @@ systems:
     time_zone: America/Chicgo
 streams:
   orders: {system: ero, log: oeordh, contract: nowhere.yaml, on_reject: hodl}
-sinks: {}
+sink: {}
 """,
     )
     file = tmp_path / "bridge.yaml"
@@ -88,7 +95,7 @@ sinks: {}
     assert "schema.table" in found["streams.orders.log"]
     assert "a file that exists" in found["streams.orders.contract"]
     assert found["streams.orders.on_reject"].endswith("expected 'pass' or 'hold' (did you mean hold?)")
-    assert found["sinks"].startswith(f"{file}:11: sinks is not a known key")
+    assert found["sink"].startswith(f"{file}:11: sink is not a known key")
     assert len(found) == 7
 
 
@@ -151,7 +158,7 @@ def test_environment_variables_override_keys(tmp_path: Path) -> None:
     text = GOOD + "  order-lines: {system: erp, log: sales.oeordd, contract: orders.odcs.yaml}\n"
     config = read(tmp_path, text, environ)
     assert config.bridge.http.port == 0
-    assert config.systems["erp"].postgres.host == "other.example"
+    assert server(config).host == "other.example"
     assert config.systems["erp"].allow == ("public_temp", "public_create")
     assert config.streams["order-lines"].on_reject == "hold"
 
@@ -166,7 +173,7 @@ def test_a_wrong_variable_is_named_and_a_foreign_one_is_left_alone(tmp_path: Pat
 
 def test_plain_values_take_environment_references_only(tmp_path: Path) -> None:
     text = GOOD.replace("db.acme.example", '"${env:ERP}.example", port: "${env:PORT}"')
-    postgres = read(tmp_path, text, {"ERP": "db", "PORT": "5433"}).systems["erp"].postgres
+    postgres = server(read(tmp_path, text, {"ERP": "db", "PORT": "5433"}))
     assert (postgres.host, postgres.port) == ("db.example", 5433)
     assert "the environment variable is not set" in mistakes(tmp_path, text)["systems.erp.postgres.host"]
     (tmp_path / "pw").write_text("canary-in-a-file")
@@ -178,7 +185,7 @@ def test_plain_values_take_environment_references_only(tmp_path: Path) -> None:
 def test_a_reference_needs_no_quotes_inside_braces(tmp_path: Path) -> None:
     text = GOOD.replace("host: db.acme.example", "host: ${env:ERP}, passfile: system, password: ${file:pw}")
     (tmp_path / "pw").write_text("a")
-    postgres = read(tmp_path, text, {"ERP": "db"}).systems["erp"].postgres
+    postgres = server(read(tmp_path, text, {"ERP": "db"}))
     assert (postgres.host, postgres.password and postgres.password.reveal()) == ("db", "a")
 
 
@@ -187,7 +194,7 @@ def test_a_reference_that_leads_nowhere_stops_the_daemon_but_not_a_reader_of_the
     found = mistakes(tmp_path, text)
     assert f"{tmp_path}/bridge.yaml:6" in found["systems.erp.postgres.password"]
     assert "No such file" in found["systems.erp.postgres.password"]
-    assert read(tmp_path, text, require_references=False).systems["erp"].postgres.host is None
+    assert server(read(tmp_path, text, require_references=False)).host is None
 
 
 def test_careless_secrets_are_warned_of_without_being_told(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 
-from bridge.config.models import Config, SystemConfig
+from bridge.config.models import Config, PostgresConfig, SystemConfig
 from bridge.errors import ConfigError
 from bridge.sources.postgres.session import ConnectSettings
 from bridge.sources.postgres.setup import Capture, Setup
@@ -18,9 +18,17 @@ def declared(config: Config, system: str) -> SystemConfig:
     return found
 
 
+def server(config: Config, system: str) -> PostgresConfig:
+    """The server of a system. Raises: ConfigError when the system is of another kind."""
+    found = declared(config, system)
+    if found.postgres is None:
+        raise ConfigError(f"system {system} is no PostgreSQL server", hint=f"It is of the kind `{found.kind}`.")
+    return found.postgres
+
+
 def connect_settings(config: Config, system: str) -> ConnectSettings:
     """How to reach a configured system."""
-    postgres = declared(config, system).postgres
+    postgres = server(config, system)
     return ConnectSettings(
         instance=config.bridge.name,
         host=postgres.host,
@@ -40,14 +48,14 @@ def connect_settings(config: Config, system: str) -> ConnectSettings:
 
 def setup(config: Config, system: str) -> Setup:
     """The tables of a configured system, and the names of what its server keeps for us."""
-    found = declared(config, system)
+    postgres = server(config, system)
     return Setup(
-        captures=tuple(Capture(each.log, each.capture_secrets) for each in config.streams_of(system).values()),
-        slot=found.postgres.slot,
-        publication=found.postgres.publication,
-        insert_publication=found.postgres.insert_publication,
-        failover=found.postgres.failover,
-        waivers=frozenset(found.allow),
+        captures=tuple(Capture(each.origin, each.capture_secrets) for each in config.streams_of(system).values()),
+        slot=postgres.slot,
+        publication=postgres.publication,
+        insert_publication=postgres.insert_publication,
+        failover=postgres.failover,
+        waivers=frozenset(declared(config, system).allow),
     )
 
 
@@ -61,6 +69,6 @@ def slot_limits(config: Config, system: str) -> SlotLimits:
 
 def database_and_login(config: Config, system: str) -> tuple[str, str]:
     """The names the DBA's script speaks of, as libpq would find them."""
-    postgres = declared(config, system).postgres
+    postgres = server(config, system)
     database = postgres.database or os.environ.get("PGDATABASE", "postgres")
     return database, postgres.user or os.environ.get("PGUSER", "bridge_ro")

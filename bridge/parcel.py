@@ -1,0 +1,141 @@
+"""What moves from the journal to a sink, and what becomes of it. Values only; frozen; nothing here does I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bridge.model import AuditEntry, Block, LetterState
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Events of one stream as one receiver may see them: rows chosen by its filter, columns by its fields."""
+
+    stream: str
+    epoch: int
+    contract: str
+    numbers: NDArray[np.int64]  # sequence number of each row, strictly increasing
+    batch: pa.RecordBatch  # META columns and the fields that are shown
+    withheld: tuple[str, ...] = ()  # fields that their classification keeps from this receiver
+
+    @property
+    def row_count(self) -> int:
+        """Number of events."""
+        return int(self.batch.num_rows)
+
+    @classmethod
+    def of(cls, block: Block) -> "Rows":
+        """A whole block, nothing left out."""
+        numbers = np.arange(block.first, block.last + 1, dtype=np.int64)
+        return cls(block.stream, block.epoch, block.contract, numbers, block.batch)
+
+    def take(self, rows: NDArray[np.int64]) -> "Rows":
+        """These rows, in increasing order."""
+        batch = self.batch.take(pa.array(rows))
+        return Rows(self.stream, self.epoch, self.contract, self.numbers[rows], batch, self.withheld)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event as a CloudEvent in structured JSON mode."""
+
+    number: int  # its sequence number
+    id: str
+    key: str | None
+    text: bytes  # UTF-8 JSON, one line
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Events of one stream that go to a sink in one call; at least one, in the journal's order."""
+
+    rows: Rows
+    messages: tuple[Message, ...] = ()  # one a row; empty for a sink that wants columns
+
+    @property
+    def stream(self) -> str:
+        """The stream's name."""
+        return self.rows.stream
+
+
+Ranges = tuple[tuple[int, int], ...]  # of sequence numbers, both ends inclusive, increasing and apart
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a subscriber is with one stream."""
+
+    cursor: int = 0  # everything up to here is acknowledged, a dead letter, or pending
+    pending: Ranges = ()  # of these, what waits: an event that failed and the later ones of its key
+
+    @property
+    def settled(self) -> int:
+        """Everything up to here is done with: retention may take it."""
+        return self.pending[0][0] - 1 if self.pending else self.cursor
+
+
+@dataclass(frozen=True, slots=True)
+class NewUndelivered:
+    """An event that a sink could not deliver, to be kept whole as a delivery dead letter."""
+
+    block: Block  # of one row
+    event_id: str
+    key: str | None
+    cause: str  # code and detail of the last failure; never a value of the event
+    attempts: int
+    first_failed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A stored delivery dead letter. Its id is shown as ``d17``, apart from the numbers of rejected rows."""
+
+    id: int
+    sink: str
+    stream: str
+    number: int  # sequence number of the event
+    event_id: str
+    key: str | None
+    cause: str
+    attempts: int
+    state: LetterState
+    first_failed_at: datetime
+    created_at: datetime
+    settled_at: datetime | None = None
+    reason: str | None = None  # who settled it and why
+    block: Block | None = None  # the event, one row; only where asked for
+
+
+Kept = Mapping[tuple[str, str], Mapping[str, Any] | None]  # (kind, name) -> JSON-able value; None forgets it
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What one pass of a sink settled; the journal stores it in one transaction."""
+
+    sink: str
+    progress: Mapping[str, Progress] = field(default_factory=dict)  # by stream
+    undelivered: tuple[NewUndelivered, ...] = ()
+    settled: Mapping[int, tuple[LetterState, str]] = field(default_factory=dict)  # delivery letter id -> state, reason
+    kept: Kept = field(default_factory=dict)
+    audit: tuple[AuditEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to deliver one event, for the delivery log. Carries no values of the event."""
+
+    sink: str
+    stream: str
+    number: int
+    event_id: str
+    at: datetime
+    outcome: Literal["delivered", "unavailable", "refused", "gone"]
+    duration_ms: float
+    detail: str = ""  # "HTTP 503", "connect timeout"
+    try_number: int = 1
