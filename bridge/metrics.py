@@ -8,6 +8,7 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -19,7 +20,9 @@ from prometheus_client import (
 )
 
 from bridge import __version__
+from bridge.latency import Latencies
 from bridge.model import EventBatch, NewLetters, Op
+from bridge.points import Points
 
 _APPEND_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _OPS = {op.value: op.name.lower() for op in Op}
@@ -68,6 +71,13 @@ class Metrics:
         self._dead_letters = gauge("dead_letters", "Open dead letters.", "stream")
         self._parked_rows = gauge("parked_rows", "Rows parked raw, in order.", "stream")
         self.snapshot_progress_ratio = gauge("snapshot_progress_ratio", "Part of the re-read that is done.", "stream")
+        self._calls = counter(
+            "integration_calls_total", "Calls to a legacy system or a receiver, and what became of them.",
+            "point", "outcome",
+        )  # fmt: skip
+        self.points = Points(self._count_calls)
+        self._latencies = Latencies()
+        registry.register(self._latencies)
         gauge("build_info", "Always 1; the version is its label.", "version").labels(__version__).set(1)
 
     def record_events(self, events: EventBatch, *, now: datetime) -> None:
@@ -78,7 +88,11 @@ class Metrics:
         committed = events.batch.column("_commit_at")
         committed = committed.drop_null() if committed.null_count else committed
         if len(committed):
-            newest_s = float(committed.view(pa.int64()).to_numpy().max()) / 1e6
+            committed_us = committed.view(pa.int64()).to_numpy()
+            newest_s = float(committed_us.max()) / 1e6
+            self._latencies.observe_each(
+                (events.stream, "", "commit_to_journal"), began_us=committed_us, ended_us=int(now.timestamp() * 1e6)
+            )
             self._last_event.labels(events.stream).set(newest_s)
             self._lag.labels(events.stream).set(max(0.0, now.timestamp() - newest_s))
 
@@ -87,6 +101,37 @@ class Metrics:
         for breaches in letters.rejected.breaches:
             for rule in {breach.rule for breach in breaches}:
                 self._rejected.labels(letters.stream, rule).inc()
+
+    def record_delivered(
+        self,
+        sink: str,
+        stream: str,
+        *,
+        committed_us: NDArray[np.int64],
+        journalled_us: int,
+        now_us: int,
+        event_count: int | None = None,
+    ) -> None:
+        """Time what a sink acknowledged; times are microseconds since 1970 UTC.
+
+        Args:
+            sink: its name.
+            stream: whose events they were, all journalled together.
+            committed_us: commit times at the source of those events that have one.
+            journalled_us: when they were journalled.
+            now_us: when the receiver acknowledged them.
+            event_count: how many events they were, when not all have a commit time.
+        """
+        self._latencies.observe_each((stream, sink, "commit_to_delivered"), began_us=committed_us, ended_us=now_us)
+        self._latencies.observe(
+            (stream, sink, "journal_to_delivered"), began_us=journalled_us, ended_us=now_us,
+            event_count=committed_us.size if event_count is None else event_count,
+        )  # fmt: skip
+
+    def _count_calls(self, point: str, ok: int, failed: int) -> None:
+        for outcome, count in (("ok", ok), ("failed", failed)):
+            if count:
+                self._calls.labels(point, outcome).inc(count)
 
     def set_dead_letters(self, counts: Mapping[str, int]) -> None:
         """Open dead letters per stream, as the journal counts them; streams left out have none."""

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
+from bridge.latency import Latencies
 from bridge.metrics import Metrics
 from bridge.model import META, Breach, EventBatch, NewLetters, Op, RawBatch, Rejected, Shape
 
@@ -48,6 +50,39 @@ def test_a_batch_without_commit_times_leaves_the_lag_alone() -> None:
     assert value(metrics, "bridge_lag_seconds", stream="orders") is None
 
 
+def test_a_journalled_batch_times_each_change_from_its_commit() -> None:
+    metrics = Metrics()
+    committed = [NOON - timedelta(milliseconds=30), None, NOON - timedelta(seconds=9), NOON + timedelta(seconds=1)]
+    metrics.record_events(events([Op.CREATE] * 4, committed), now=NOON)
+    labels = {"stream": "orders", "sink": "", "hop": "commit_to_journal"}
+    assert value(metrics, "bridge_latency_seconds_count", **labels) == 3
+    assert value(metrics, "bridge_latency_seconds_sum", **labels) == pytest.approx(9.03)
+    assert value(metrics, "bridge_latency_seconds_bucket", le="0.005", **labels) == 1  # a clock ahead counts as 0
+    assert value(metrics, "bridge_latency_seconds_bucket", le="0.05", **labels) == 2
+    assert value(metrics, "bridge_latency_seconds_bucket", le="+Inf", **labels) == 3
+
+
+def test_what_a_sink_acknowledged_is_timed_from_its_commit_and_from_the_journal() -> None:
+    metrics = Metrics()
+    metrics.record_delivered(
+        "crm", "orders", committed_us=np.array([1_000_000, 1_004_000]), journalled_us=1_006_000, now_us=1_011_000,
+        event_count=3,
+    )  # fmt: skip
+    labels = {"stream": "orders", "sink": "crm"}
+    assert value(metrics, "bridge_latency_seconds_count", hop="commit_to_delivered", **labels) == 2
+    assert value(metrics, "bridge_latency_seconds_bucket", le="0.01", hop="commit_to_delivered", **labels) == 1
+    assert value(metrics, "bridge_latency_seconds_count", hop="journal_to_delivered", **labels) == 3
+    assert value(metrics, "bridge_latency_seconds_bucket", le="0.005", hop="journal_to_delivered", **labels) == 3
+
+
+def test_calls_across_a_point_are_counted_by_outcome() -> None:
+    metrics = Metrics()
+    metrics.points.count("sink:crm", ok=3, failed=1)
+    assert value(metrics, "bridge_integration_calls_total", point="sink:crm", outcome="ok") == 3
+    assert value(metrics, "bridge_integration_calls_total", point="sink:crm", outcome="failed") == 1
+    assert metrics.points.within("sink:crm", 60) == (4, 1)
+
+
 def test_a_rejected_row_counts_once_for_each_rule_it_broke() -> None:
     empty = pa.RecordBatch.from_arrays([], names=[])
     raw = RawBatch("orders", Shape("sales.oeordh", ()), empty, empty)
@@ -79,6 +114,8 @@ def test_every_metric_is_documented_with_its_labels_and_none_else() -> None:
         if isinstance(collector, MetricWrapperBase):
             name = f"{collector._name}_total" if collector._type == "counter" else collector._name
             names.add(name + (f"{{{','.join(collector._labelnames)}}}" if collector._labelnames else ""))
+        elif isinstance(collector, Latencies):
+            names.add(f"{collector.name}{{{','.join(collector.labels)}}}")
     assert documented == names
 
 
