@@ -19,7 +19,7 @@ from bridge.model import Breach, Mark, Marks, Op, RawBatch, Rejected, Verdict
 _KEY = "_key"
 _SUSPECT = "any rule broken"
 # PanicException: the text of a key's date that no calendar reaches.
-_OVERFLOW = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, pl.exceptions.PanicException)
+OVERFLOW = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, pl.exceptions.PanicException)
 _ARROW_LEVEL = pl.CompatLevel.oldest()
 
 
@@ -110,7 +110,7 @@ class Judge:
         work = self._begin(raw.columns, count)
         try:
             work = self._compute(work)
-        except _OVERFLOW:
+        except OVERFLOW:
             overflown = self._overflown(work, 0)
             work = self._compute(_Work(work.inputs, _blank(work.frame, overflown)))
         else:
@@ -141,7 +141,7 @@ class Judge:
         """Rows whose arithmetic leaves 38 digits or the calendar, found by halving."""
         try:
             self._compute(work)
-        except _OVERFLOW:
+        except OVERFLOW:
             frame = work.frame
             if frame.height == 1:
                 return np.array([first], np.int64)
