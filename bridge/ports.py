@@ -55,6 +55,7 @@ class Sink(Protocol):
 
     name: str
     wants: Literal["messages", "columns"]  # whether parcels carry rendered CloudEvents
+    is_atomic: bool  # a parcel succeeds or fails as a whole; else event by event, so that no key may be in it twice
 
     async def open(self) -> None:
         """Connect. Raises: SinkUnavailable, SinkRefused."""
@@ -170,8 +171,8 @@ class Journal(Protocol):
     def subscribers(self) -> dict[str, dict[str, Progress]]:
         """Every subscriber and how far it is with each stream."""
 
-    def record(self, delivered: Delivered) -> None:
-        """Store what one pass of a sink settled, whole or not at all.
+    def record(self, delivered: Sequence[Delivered]) -> None:
+        """Store what sinks settled, all of it or nothing.
 
         Raises: InternalError when a cursor would move back (I2) or a settled delivery letter is not open.
         """

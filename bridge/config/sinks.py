@@ -76,6 +76,11 @@ class RetryConfig(Section):
         "Seconds before each further attempt; a tenth more or less by chance.",
         default=(5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0),
     )
+    refused_attempts: Whole = key(
+        "Attempts after which an event that the receiver says no to is set aside; a receiver may be mended meanwhile.",
+        default=3,
+        ge=1,
+    )
     then: Literal["dead_letter", "hold"] = key(
         "After the last attempt: set the event aside, or go on trying at the last interval while its key waits.",
         default="dead_letter",

@@ -115,11 +115,12 @@ class SqliteJournal:
         with self._database.reading() as connection:
             return states.subscribers(connection)
 
-    def record(self, delivered: Delivered) -> None:
+    def record(self, delivered: Sequence[Delivered]) -> None:
         """See the port."""
-        packed = deliveries.encode(delivered)
+        packed = [deliveries.encode(one) for one in delivered]
         with self._database.writing() as connection:
-            deliveries.record(connection, delivered, packed, now=micros(self._now()))
+            for one, events in zip(delivered, packed, strict=True):
+                deliveries.record(connection, one, events, now=micros(self._now()))
 
     def undelivered(
         self,

@@ -36,7 +36,7 @@ class MemoryDeliveries:
 
     def advance(self, subscriber: str, cursors: Mapping[str, int]) -> None:
         """See the port."""
-        self.record(Delivered(subscriber, {stream: Progress(cursor) for stream, cursor in cursors.items()}))
+        self.record([Delivered(subscriber, {stream: Progress(cursor) for stream, cursor in cursors.items()})])
 
     def forget_subscriber(self, subscriber: str) -> None:
         """See the port."""
@@ -51,28 +51,36 @@ class MemoryDeliveries:
                 found.setdefault(subscriber, {})[stream] = reached
         return found
 
-    def record(self, delivered: Delivered) -> None:
+    def record(self, delivered: Sequence[Delivered]) -> None:
         """See the port."""
         with self._lock:
-            for stream, new in delivered.progress.items():
-                held = self._progress.get((delivered.sink, stream), Progress())
-                if new.cursor < held.cursor or new.settled < held.settled:  # I2
-                    raise InternalError(f"the cursor of {delivered.sink} on stream {stream} would move back")
-            for letter_id in delivered.settled:
-                letter = self._undelivered.get(letter_id)
-                if letter is None or letter.state is not LetterState.OPEN:
-                    raise InternalError(f"delivery letter d{letter_id} cannot be settled: it is not open")
-            self._progress |= {(delivered.sink, stream): new for stream, new in delivered.progress.items()}
-            for letter_id, (state, reason) in delivered.settled.items():
-                settled = replace(self._undelivered[letter_id], state=state, reason=reason, settled_at=self._now())
-                self._undelivered[letter_id] = settled
-            for new_letter in delivered.undelivered:
-                self._set_undelivered(delivered.sink, new_letter)
-            for (kind, name), value in delivered.kept.items():
-                self.keep(kind, {name: value})
-            for entry in delivered.audit:
-                self.audit(entry)
+            for one in delivered:
+                self._refuse_delivered(one)
+            for one in delivered:
+                self._record(one)
             self._version += 1
+
+    def _refuse_delivered(self, delivered: Delivered) -> None:
+        for stream, new in delivered.progress.items():
+            held = self._progress.get((delivered.sink, stream), Progress())
+            if new.cursor < held.cursor or new.settled < held.settled:  # I2
+                raise InternalError(f"the cursor of {delivered.sink} on stream {stream} would move back")
+        for letter_id in delivered.settled:
+            letter = self._undelivered.get(letter_id)
+            if letter is None or letter.state is not LetterState.OPEN:
+                raise InternalError(f"delivery letter d{letter_id} cannot be settled: it is not open")
+
+    def _record(self, delivered: Delivered) -> None:
+        self._progress |= {(delivered.sink, stream): new for stream, new in delivered.progress.items()}
+        for letter_id, (state, reason) in delivered.settled.items():
+            settled = replace(self._undelivered[letter_id], state=state, reason=reason, settled_at=self._now())
+            self._undelivered[letter_id] = settled
+        for new_letter in delivered.undelivered:
+            self._set_undelivered(delivered.sink, new_letter)
+        for (kind, name), value in delivered.kept.items():
+            self.keep(kind, {name: value})
+        for entry in delivered.audit:
+            self.audit(entry)
 
     def undelivered(
         self,
