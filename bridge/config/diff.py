@@ -35,6 +35,8 @@ def diff(old: Config, new: Config) -> list[Change]:
             "added" if path not in before else "removed" if path not in after else "changed"
         )
         key = keys.at(path)
+        if key is None and path[:2] != path:
+            continue  # a section that is given or not: its keys say so
         changes.append(Change(".".join(path), what, live=key is not None and key.live))
     return changes
 

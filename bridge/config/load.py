@@ -58,6 +58,7 @@ class _Reading:
             for finding in error.errors(include_url=False):
                 self._explain(finding)
         self._check_streams()
+        self._check_alarms()
         if self.require_references:
             self._check_files()
         if file is None or self.mistakes:
@@ -136,6 +137,16 @@ class _Reading:
                 and not (self.path.parent / contract).is_file()
             ):
                 self._add((*path, "contract"), shown((*path, "contract"), contract), "a file that exists")
+
+    def _check_alarms(self) -> None:
+        """What differs for a stream, sink or system needs one of that name."""
+        for _, alarms in _sections({"alarms": self.data.get("alarms")}):
+            for section in ("streams", "sinks", "systems"):
+                names = [name for name, _ in _sections(self.data.get(section))]
+                for name, _ in _sections(alarms.get(section)):
+                    if name not in names:
+                        path = ("alarms", section, name)
+                        self._add(path, "is not configured", f"one of {', '.join(names)}", did_you_mean(name, names))
 
     def _check_files(self) -> None:
         """Files that libpq will read."""

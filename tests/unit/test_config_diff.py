@@ -80,3 +80,11 @@ def test_another_secret_is_a_change_that_shows_no_value(tmp_path: Path) -> None:
     changes = diff(before, read(tmp_path, GOOD.replace("user: bridge_ro", "password: canary-2")))
     assert changes == [Change("systems.erp.postgres.password", "changed", live=False)]
     assert "canary" not in repr(changes)
+
+
+def test_alarms_may_change_while_the_daemon_runs(tmp_path: Path) -> None:
+    hook = "alarms: {outlets: {ops: {webhook: {url: 'https://ops.example', secrets: [canary]}}}}\n"
+    rate = "alarms: {rules: {failure_rate: {percent: 2}}}\n"
+    added = diff(read(tmp_path), read(tmp_path, GOOD + hook))
+    assert {change.key for change in added} >= {"alarms.outlets.ops.webhook.url", "alarms.outlets.ops.least"}
+    assert all(change.live for change in [*added, *diff(read(tmp_path, GOOD + hook), read(tmp_path, GOOD + rate))])

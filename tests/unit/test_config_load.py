@@ -131,6 +131,26 @@ def test_a_wrong_key_or_value_is_a_mistake_under_its_own_name(tmp_path: Path, ol
     assert key in mistakes(tmp_path, GOOD.replace(old, new))
 
 
+@pytest.mark.parametrize(
+    ("alarms", "key"),
+    [
+        ("streams: {order: {silent_after_s: 60}}", "alarms.streams.order"),
+        ("sinks: {crm: {off: [breaker_open]}}", "alarms.sinks.crm"),
+        ("systems: {erp: {off: [everything]}}", "alarms.systems.erp.off.0"),
+        ("outlets: {ops: {}}", "alarms.outlets.ops"),
+        ("outlets: {ops: {heartbeat: {url: a}, apprise: {url: a}}}", "alarms.outlets.ops"),
+        ("maintenance: {night: {hours: '22-02'}}", "alarms.maintenance.night.hours"),
+        ("maintenance: {night: {hours: '22:00-24:30'}}", "alarms.maintenance.night.hours"),
+        ("maintenance: {move: {starts: 2026-12-01T20:00:00Z}}", "alarms.maintenance.move"),
+        ("maintenance: {move: {starts: 2026-12-01T20:00:00Z, ends: 2026-12-01T20:00:00Z}}", "alarms.maintenance.move"),
+        ("maintenance: {move: {hours: '22:00-02:00', of: [orders]}}", "alarms.maintenance.move.of"),
+        ("rules: {failure_rate: {long_s: 60}}", "alarms.rules.failure_rate"),
+    ],
+)
+def test_a_wrong_alarm_is_a_mistake_under_its_own_name(tmp_path: Path, alarms: str, key: str) -> None:
+    assert list(mistakes(tmp_path, f"{GOOD}alarms: {{{alarms}}}")) == [key]
+
+
 def test_two_streams_may_not_read_one_table_of_one_system(tmp_path: Path) -> None:
     text = GOOD + "  again: {system: erp, log: sales.oeordh, contract: orders.odcs.yaml}\n"
     assert "unlike orders" in mistakes(tmp_path, text)["streams.again.log"]
