@@ -192,9 +192,10 @@ def build_loops(
         if declared.log is not None
     }
     desk = operate.Desk(journal, judges, rereads, reload=reload, systems=systems_of(config))
-    pumps = [Pump(flow, handoff, board, stop) for flow in flows.values()]
+    pumps = [Pump(flow, handoff, board, stop, points=metrics.points) for flow in flows.values()]
     ingest = Ingest(journal, handoff, judges, board=board, metrics=metrics, desk=desk, stop=stop)
-    watch = Watch(journal, flows, judges, board=board, metrics=metrics)
+    sinks = {name: config.streams_for(sink.streams) for name, sink in config.sinks.items()}
+    watch = Watch(journal, flows, judges, board=board, metrics=metrics, sinks=sinks)
     threads = [threading.Thread(target=pump.run, name=f"pump-{pump.flow.name}") for pump in pumps]
     threads.append(threading.Thread(target=ingest.run, name="ingest"))
     return Loops(config, flows, pumps, ingest, watch, stop, threads)

@@ -5,7 +5,9 @@ loops start. Stop: sources end first, what they handed over is journalled, the j
 whole of the new configuration beside the running one and changes over only when nothing is wrong with it.
 """
 
+import math
 import os
+import shutil
 import signal
 import threading
 import time
@@ -70,6 +72,9 @@ class Daemon:
                 self._config.bridge.journal.sqlite, owner=True, retain=_retention(self._config)
             )
             stack.callback(journal.close)
+            self._metrics.journal_disk_free_bytes.set_function(
+                partial(_room, self._config.bridge.journal.sqlite.parent)
+            )
             self._prove_all()
             loops = self._build(self._config, documents, journal)
             pin_contracts(journal, documents)
@@ -225,6 +230,14 @@ def _retention(config: Config) -> Retention:
         age=timedelta(days=retain.days) if retain.days else None,
         size_bytes=int(retain.gigabytes * 1e9) if retain.gigabytes else None,
     )
+
+
+def _room(folder: Path) -> float:
+    """Bytes left for our files; NaN when that cannot be told."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return math.nan
 
 
 def _probe(journal: Journal, board: HealthBoard) -> str | None:

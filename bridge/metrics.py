@@ -4,7 +4,9 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
+    GCCollector,
     Histogram,
     ProcessCollector,
     disable_created_metrics,
@@ -25,6 +28,9 @@ from bridge.model import EventBatch, NewLetters, Op
 from bridge.points import Points
 
 _APPEND_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_REQUEST_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+_BREAKER = {"closed": 0, "half_open": 1, "open": 2}
+_COMPONENT = {"pass": 0, "warn": 1, "fail": 2}
 _OPS = {op.value: op.name.lower() for op in Op}
 
 
@@ -36,6 +42,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it unannotated
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
+        GCCollector(registry=registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, labels, namespace="bridge", registry=registry)
@@ -56,6 +63,13 @@ class Metrics:
         self.source_behind_bytes = gauge(
             "source_behind_bytes", "Change log written at the source and not yet confirmed.", "system"
         )
+        self.source_behind_seconds = gauge(
+            "source_behind_seconds", "How long ago the oldest unconfirmed change log was seen written.", "system"
+        )
+        self.clock_offset_seconds = gauge(
+            "clock_offset_seconds", "The legacy server's clock minus ours, to within a few seconds.", "system"
+        )
+        self.journal_disk_free_bytes = gauge("journal_disk_free_bytes", "Room left where the journal is.")
         self.journal_bytes = gauge("journal_bytes", "Size of the journal on disk.")
         self.journal_append_seconds = Histogram(
             "journal_append_seconds",
@@ -75,10 +89,39 @@ class Metrics:
             "integration_calls_total", "Calls to a legacy system or a receiver, and what became of them.",
             "point", "outcome",
         )  # fmt: skip
+        self._rejected_ratio = gauge("rejected_ratio", "Rejected rows among those judged lately.", "stream")
+        self._rejected_allowed = gauge("rejected_allowed_ratio", "What its contract allows of that.", "stream")
+        self._components = gauge("component_state", "0 well, 1 works but look at it, 2 does not work.", "component")
+        self._alarms = gauge("alarms_firing", "Alarms that fire, silenced ones included.", "rule")
+        self._build_delivery()
+        self._build_http()
         self.points = Points(self._count_calls)
         self._latencies = Latencies()
         registry.register(self._latencies)
         gauge("build_info", "Always 1; the version is its label.", "version").labels(__version__).set(1)
+
+    def _build_delivery(self) -> None:
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, namespace="bridge", registry=self.registry)
+
+        self._sink_behind_events = gauge("sink_behind_events", "Events not yet read for it.", "sink", "stream")
+        self._sink_behind_seconds = gauge(
+            "sink_behind_seconds", "How long ago the oldest event that was not yet read for it was journalled.", "sink"
+        )
+        self._sink_held_events = gauge("sink_held_events", "Failed events and later ones of their keys.", "sink")
+        self._sink_dead_letters = gauge("sink_dead_letters", "Open delivery dead letters.", "sink")
+        self._breaker = gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "sink")
+        self._attempts = Counter(
+            "webhook_attempts_total", "Requests to a receiver, and what became of them.", ("endpoint", "outcome"),
+            namespace="bridge", registry=self.registry,
+        )  # fmt: skip
+
+    def _build_http(self) -> None:
+        self._requests = Histogram(
+            "http_request_duration_seconds", "Time until the answer ended.", ("route", "method", "status"),
+            namespace="bridge", registry=self.registry, buckets=_REQUEST_BUCKETS_S,
+        )  # fmt: skip
+        self.sse_clients = Gauge("sse_clients", "Clients that read live.", namespace="bridge", registry=self.registry)
 
     def record_events(self, events: EventBatch, *, now: datetime) -> None:
         """Count a journalled batch and how far behind the source it was."""
@@ -128,10 +171,13 @@ class Metrics:
             event_count=committed_us.size if event_count is None else event_count,
         )  # fmt: skip
 
-    def _count_calls(self, point: str, ok: int, failed: int) -> None:
-        for outcome, count in (("ok", ok), ("failed", failed)):
-            if count:
-                self._calls.labels(point, outcome).inc(count)
+    def record_request(self, route: str, method: str, status: int, *, duration_s: float) -> None:
+        """Time an HTTP request; `route` is the template, never the path."""
+        self._requests.labels(route, method, str(status)).observe(duration_s)
+
+    def record_attempts(self, endpoint: str, outcome: str, *, count: int = 1) -> None:
+        """Count requests of a webhook sink by `Attempt.outcome`."""
+        self._attempts.labels(endpoint, outcome).inc(count)
 
     def set_dead_letters(self, counts: Mapping[str, int]) -> None:
         """Open dead letters per stream, as the journal counts them; streams left out have none."""
@@ -141,13 +187,67 @@ class Metrics:
         """Parked rows per stream, as the journal counts them; streams left out have none."""
         _replace(self._parked_rows, counts)
 
+    def set_alarms(self, firing: Mapping[str, int]) -> None:
+        """How many alarms fire per rule; rules left out have none."""
+        _replace(self._alarms, firing)
+
+    def set_rejected(self, stream: str, *, ratio: float, allowed_ratio: float) -> None:
+        """Where a stream stands against its validity level, both 0 to 1."""
+        self._rejected_ratio.labels(stream).set(ratio)
+        self._rejected_allowed.labels(stream).set(allowed_ratio)
+
+    def set_components(self, states: Mapping[str, str]) -> None:
+        """Health by component: pass, warn or fail; components left out are gone."""
+        _show(self._components, {(component,): _COMPONENT[state] for component, state in states.items()})
+
+    def set_breaker(self, sink: str, state: Literal["closed", "half_open", "open"]) -> None:
+        """Where a sink's breaker stands."""
+        self._breaker.labels(sink).set(_BREAKER[state])
+
+    def set_sinks(self, behind: Mapping[str, "SinkLag"]) -> None:
+        """Where every sink stands; sinks left out are gone, with everything that is shown of them."""
+        _show(self._sink_behind_seconds, {(sink,): lag.seconds for sink, lag in behind.items()})
+        _show(self._sink_held_events, {(sink,): lag.held_events for sink, lag in behind.items()})
+        _show(self._sink_dead_letters, {(sink,): lag.dead_letters for sink, lag in behind.items()})
+        _show(
+            self._sink_behind_events,
+            {(sink, stream): count for sink, lag in behind.items() for stream, count in lag.events.items()},
+        )
+        for (sink,) in _shown(self._breaker) - {(sink,) for sink in behind}:
+            self._breaker.remove(sink)
+
     def page(self) -> bytes:
         """All metrics in Prometheus' text format 0.0.4."""
         return generate_latest(self.registry)
 
+    def _count_calls(self, point: str, ok: int, failed: int) -> None:
+        for outcome, count in (("ok", ok), ("failed", failed)):
+            if count:
+                self._calls.labels(point, outcome).inc(count)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkLag:
+    """How far a sink is behind the journal."""
+
+    events: Mapping[str, int]  # not yet read for it, by stream
+    seconds: float = 0.0  # since the oldest of them was journalled
+    held_events: int = 0  # read, failed or behind a failed one of their key
+    dead_letters: int = 0  # open
+
+
+def _shown(gauge: Gauge) -> set[tuple[str, ...]]:
+    return {tuple(sample.labels.values()) for metric in gauge.collect() for sample in metric.samples}
+
+
+def _show(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
+    """Let a gauge have these series and no other."""
+    for labels in _shown(gauge) - values.keys():
+        gauge.remove(*labels)
+    for labels, value in values.items():
+        gauge.labels(*labels).set(value)
+
 
 def _replace(gauge: Gauge, counts: Mapping[str, int]) -> None:
-    for (stream,) in [sample.labels.values() for metric in gauge.collect() for sample in metric.samples]:
-        gauge.labels(stream).set(counts.get(stream, 0))
-    for stream, count in counts.items():
-        gauge.labels(stream).set(count)
+    """Let series that are left out show zero."""
+    _show(gauge, dict.fromkeys(_shown(gauge), 0) | {(name,): count for name, count in counts.items()})

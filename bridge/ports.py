@@ -155,6 +155,12 @@ class Journal(Protocol):
     def extents(self) -> dict[str, StreamExtent]:
         """What is held, per stream that was ever appended to."""
 
+    def journalled_at(self, stream: str, number: int) -> datetime | None:
+        """When the event of this sequence number, or the next one still kept, was journalled; None where none is.
+
+        Cheap. Merged events count as journalled with the newest of them.
+        """
+
     def version(self) -> int:
         """A number that changes whenever another connection may have committed: cheap to poll."""
 

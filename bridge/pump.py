@@ -17,6 +17,7 @@ from bridge.errors import BridgeError, InternalError, PositionLost
 from bridge.health import HealthBoard
 from bridge.logs import Repeating
 from bridge.model import Position, Window
+from bridge.points import Points
 from bridge.ports import Source
 from bridge.resilience.retry import Backoff
 
@@ -95,12 +96,22 @@ class Handoff:
 class Pump:
     """Reads one source and hands its windows over; for a thread of its own."""
 
-    def __init__(self, flow: Flow, handoff: Handoff, board: HealthBoard, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        handoff: Handoff,
+        board: HealthBoard,
+        stop: threading.Event,
+        *,
+        points: Points | None = None,
+    ) -> None:
         self.flow = flow
         self._handoff = handoff
         self._board = board
         self._stop = stop
         self._component = f"source:{flow.name}"
+        self._points = points or Points()
+        self._counted_at = 0.0
         self._is_open = False
         self._backoff = Backoff()
         self._trouble = Repeating(_log.bind(system=flow.name), failed="source.failed", recovered="source.recovered")
@@ -144,6 +155,7 @@ class Pump:
         self._backoff.reset()
         self._trouble.success()
         self._board.ok(self._component)
+        self._count_ok()
         if window is None:
             return False
         self._give(window)
@@ -157,6 +169,12 @@ class Pump:
                 return
             if self._is_open:
                 self.flow.source.keep_alive()
+
+    def _count_ok(self) -> None:
+        """A second in which it was read counts once, however many windows there were: failures come slowly, too."""
+        if time.monotonic() - self._counted_at >= 1:
+            self._counted_at = time.monotonic()
+            self._points.count(self._component, ok=1)
 
     def _settle(self) -> bool:
         """Wait until the ingest thread has dealt with everything handed over: its position is the one to open at.
@@ -173,6 +191,7 @@ class Pump:
         """Do what the error asks for; False when the source must stand still until somebody acts."""
         self._is_open = False
         self.flow.source.close()
+        self._points.count(self._component, failed=1)
         self._fail(error.detail, error.hint)
         if isinstance(error, PositionLost):
             _log.error("source.position_lost", system=self.flow.name, error=error)

@@ -4,7 +4,8 @@ Reads the journal and the sources' last observations; changes nothing but the he
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -12,16 +13,45 @@ from bridge.contract import levels
 from bridge.errors import BridgeError
 from bridge.health import HealthBoard
 from bridge.judge import StreamJudge
-from bridge.metrics import Metrics
+from bridge.metrics import Metrics, SinkLag
 from bridge.model import StreamPhase
-from bridge.ports import Journal
+from bridge.parcel import Progress
+from bridge.ports import Journal, StreamExtent
 from bridge.pump import Flow
 
 INTERVAL_S = 2.0
+_TRAIL_LENGTH = 1024
+
+
+class Lateness:
+    """Since when a change log has held something that is not confirmed, told from looks at it."""
+
+    def __init__(self) -> None:
+        self._trail: deque[tuple[datetime, int]] = deque()  # when the log was first seen to reach a position
+
+    def look(self, *, at: datetime, written: int, confirmed: int) -> float:
+        """Seconds since the oldest position above `confirmed` was seen written; 0 when there is none."""
+        if not self._trail or written > self._trail[-1][1]:
+            self._trail.append((at, written))
+        while self._trail and self._trail[0][1] <= confirmed:
+            self._trail.popleft()
+        if len(self._trail) > _TRAIL_LENGTH:  # days behind: every other look tells enough
+            self._trail = deque(list(self._trail)[::2])
+        return (at - self._trail[0][0]).total_seconds() if self._trail else 0.0
 
 
 class Watch:
-    """Looks at one configuration's loops; for one thread."""
+    """Looks at one configuration's loops; for one thread.
+
+    Args:
+        journal: whose events sinks may be behind.
+        flows: sources by system.
+        judges: by stream.
+        board: where what is not well is said.
+        metrics: where figures are shown.
+        sinks: the streams that each sink reads.
+        now: the clock.
+    """
 
     def __init__(
         self,
@@ -31,6 +61,7 @@ class Watch:
         *,
         board: HealthBoard,
         metrics: Metrics,
+        sinks: Mapping[str, Sequence[str]] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.journal = journal
@@ -38,7 +69,10 @@ class Watch:
         self._judges = judges
         self._board = board
         self._metrics = metrics
+        self._sinks = sinks or {}
         self._now = now
+        self._lateness = {system: Lateness() for system in flows}
+        self._seen: dict[str, object] = {}  # system -> the look at its slot that the gauges show
         self._due_at = 0.0
         self._levels: dict[str, levels.Level] = {}
         self._found: dict[str, set[str]] = {}  # system -> slot components on the board
@@ -57,6 +91,8 @@ class Watch:
             self._board.fail("journal:read", error.detail, error.hint)
         else:
             self._board.ok("journal:read")
+        states = {component: check["status"] for component, check in self._board.report()["checks"].items()}
+        self._metrics.set_components(states)
 
     def end(self) -> None:
         """Take back what the sources said: whoever looks after them next says it anew."""
@@ -76,12 +112,23 @@ class Watch:
         for component in self._found.get(system, set()) - present:
             self._board.forget(component)
         self._found[system] = present
+        self._look_at_observation(system, flow)
+
+    def _look_at_observation(self, system: str, flow: Flow) -> None:
         seen = flow.source.observation()
-        if seen is not None and seen.state is not None:
-            self._metrics.slot_retained_bytes.labels(system).set(seen.state.retained_bytes)
-            self._metrics.source_behind_bytes.labels(system).set(seen.state.behind_bytes)
-            hours = seen.forecast.hours_to_full if seen.forecast else None
-            self._metrics.slot_hours_to_full.labels(system).set(float("inf") if hours is None else hours)
+        if seen is None or seen.state is None or seen is self._seen.get(system):
+            return
+        self._seen[system] = seen
+        state, metrics = seen.state, self._metrics
+        metrics.slot_retained_bytes.labels(system).set(state.retained_bytes)
+        metrics.source_behind_bytes.labels(system).set(state.behind_bytes)
+        late_s = self._lateness[system].look(
+            at=state.observed_at, written=state.current_lsn, confirmed=state.current_lsn - state.behind_bytes
+        )
+        metrics.source_behind_seconds.labels(system).set(late_s)
+        metrics.clock_offset_seconds.labels(system).set((state.observed_at - self._now()).total_seconds())
+        hours = seen.forecast.hours_to_full if seen.forecast else None
+        metrics.slot_hours_to_full.labels(system).set(float("inf") if hours is None else hours)
 
     def _look_at_rereads(self, flow: Flow) -> None:
         for stream, reread in flow.state.get("snapshots", {}).items():
@@ -114,7 +161,28 @@ class Watch:
                 self._board.ok(component)
         self._metrics.set_dead_letters(letters)
         self._metrics.set_parked_rows(self.journal.parked_counts())
-        self._metrics.journal_bytes.set(sum(extent.bytes for extent in self.journal.extents().values()))
+        extents = self.journal.extents()
+        self._metrics.journal_bytes.set(sum(extent.bytes for extent in extents.values()))
+        self._look_at_sinks(extents)
+
+    def _look_at_sinks(self, extents: Mapping[str, StreamExtent]) -> None:
+        if not self._sinks:
+            self._metrics.set_sinks({})
+            return
+        reached, letters = self.journal.subscribers(), self.journal.undelivered_counts()
+        lags = {}
+        for sink, streams in self._sinks.items():
+            at = {stream: reached.get(sink, {}).get(stream, Progress()) for stream in streams if stream in extents}
+            events = {stream: max(0, extents[stream].last - progress.cursor) for stream, progress in at.items()}
+            oldest = [self.journal.journalled_at(stream, at[stream].cursor + 1) for stream in events if events[stream]]
+            since = min((moment for moment in oldest if moment is not None), default=None)
+            lags[sink] = SinkLag(
+                events,
+                seconds=0.0 if since is None else max(0.0, (self._now() - since).total_seconds()),
+                held_events=sum(last - first + 1 for progress in at.values() for first, last in progress.pending),
+                dead_letters=letters.get(sink, 0),
+            )
+        self._metrics.set_sinks(lags)
 
     def _validity(self, stream: str, judge: StreamJudge) -> levels.Level | None:
         """The stream's validity level over its rolling window; None where the contract states none."""
@@ -123,5 +191,6 @@ class Watch:
             return None
         now = self._now()
         counts = self.journal.validity(stream, since=now - timedelta(seconds=target.window_s))
-        self._levels[stream] = levels.judge(target, counts, now=now, before=self._levels.get(stream))
-        return self._levels[stream]
+        level = self._levels[stream] = levels.judge(target, counts, now=now, before=self._levels.get(stream))
+        self._metrics.set_rejected(stream, ratio=level.error_percent / 100, allowed_ratio=target.error_percent / 100)
+        return level

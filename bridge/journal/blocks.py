@@ -36,6 +36,12 @@ _HEADS_FROM = """
 SELECT first, last, epoch, contract, schema, journalled_at, length(data) FROM block
 WHERE stream = ? AND first > ? ORDER BY first LIMIT ?
 """
+_JOURNALLED_AT = """
+SELECT journalled_at FROM block
+WHERE stream = ?1 AND first >= coalesce((SELECT max(first) FROM block WHERE stream = ?1 AND first <= ?2), 0)
+  AND last >= ?2
+ORDER BY first LIMIT 1
+"""
 _DROP = "DELETE FROM block WHERE stream = ? AND first >= ? AND last <= ?"
 
 
@@ -183,6 +189,12 @@ def fetch(connection: apsw.Connection, catalogued: Catalogue, *, after: int, bud
 def heads(connection: apsw.Connection, stream: str, *, after: int, limit: int) -> list[Head]:
     """Blocks that begin above `after`, without their data."""
     return [Head(*row) for row in connection.execute(_HEADS_FROM, (stream, after, limit))]
+
+
+def journalled_at(connection: apsw.Connection, stream: str, number: int) -> int | None:
+    """When the block that holds a number, or else the next one, was journalled."""
+    row = connection.execute(_JOURNALLED_AT, (stream, number)).fetchone()
+    return None if row is None else int(row[0])
 
 
 def drop(connection: apsw.Connection, stream: str, first: int, last: int) -> None:

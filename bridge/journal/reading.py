@@ -5,6 +5,7 @@ blocks it holds no transaction.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from bridge.journal import blocks
 from bridge.journal.database import Database
@@ -43,6 +44,12 @@ def cut(block: Block, *, after: int, limit: int | None) -> Block:
     if batch.num_rows == block.batch.num_rows:
         return block
     return Block(block.stream, block.first + skip, block.epoch, block.contract, block.journalled_at, batch)
+
+
+def journalled_at(database: Database, stream: str, number: int) -> datetime | None:
+    """When an event, or the next one still kept, was journalled."""
+    with database.reading() as connection:
+        return maybe_moment(blocks.journalled_at(connection, stream, number))
 
 
 def extents(database: Database) -> dict[str, StreamExtent]:

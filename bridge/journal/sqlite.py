@@ -89,6 +89,10 @@ class SqliteJournal:
         """See the port."""
         return reading.extents(self._database)
 
+    def journalled_at(self, stream: str, number: int) -> datetime | None:
+        """See the port."""
+        return reading.journalled_at(self._database, stream, number)
+
     def version(self) -> int:
         """See the port; notices this object's own commits too."""
         return self._database.version()

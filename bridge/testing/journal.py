@@ -132,6 +132,13 @@ class MemoryJournal(MemoryDeliveries):
                 for name, held in sorted(self._streams.items())
             }
 
+    def journalled_at(self, stream: str, number: int) -> datetime | None:
+        """See the port."""
+        with self._lock:
+            blocks = self._streams[stream].blocks if stream in self._streams else []
+            at = bisect_left(blocks, number, key=lambda block: block.last)
+            return blocks[at].journalled_at if at < len(blocks) else None
+
     def version(self) -> int:
         """See the port."""
         return self._version

@@ -250,6 +250,18 @@ class TestNumberedJournal:
         assert extent.last_commit_at == sample.START + timedelta(seconds=2)
         assert extent.last_journalled_at == clock()
 
+    def test_it_tells_when_a_number_or_the_next_one_kept_was_journalled(
+        self, journal: AnyJournal, clock: FakeClock
+    ) -> None:
+        # Contracts differ, so that the blocks stay apart.
+        times = [clock.advance(60)]
+        journal.append(sample.commit(sample.events(count=3), at=1))
+        times.append(clock.advance(60))
+        journal.append(sample.commit(sample.events(count=2, start=3, contract="1.9.0"), at=2))
+        told = [journal.journalled_at("orders", number) for number in range(7)]
+        assert told == [times[0]] * 4 + [times[1]] * 2 + [None]
+        assert journal.journalled_at("nothing", 1) is None
+
     def test_age_forgets_only_what_every_subscriber_has_read(
         self, open_journal: Callable[[Retention], AnyJournal], clock: FakeClock
     ) -> None:

@@ -14,9 +14,10 @@ from bridge.errors import (
 )
 from bridge.health import HealthBoard
 from bridge.model import Op, Window
+from bridge.points import Points
 from bridge.pump import QUEUED_WINDOWS, Flow, Handoff, Pump
 from bridge.resilience.retry import Backoff
-from bridge.testing import ScriptedSource
+from bridge.testing import FakeClock, ScriptedSource
 from tests import shelf
 from tests.shelf import create, gap, raw
 
@@ -37,7 +38,8 @@ class Reading:
         self.handoff = Handoff()
         self.board = HealthBoard()
         self.stop = threading.Event()
-        self.pump = Pump(self.flow, self.handoff, self.board, self.stop)
+        self.points = Points(now=FakeClock())
+        self.pump = Pump(self.flow, self.handoff, self.board, self.stop, points=self.points)
         self.pump._backoff = Backoff(first_s=0.001, limit_s=0.001)
         self.thread = threading.Thread(target=self.pump.run, daemon=True)
 
@@ -218,3 +220,12 @@ def test_a_window_reaches_the_other_end_as_it_was_read() -> None:
     reading = Reading(window)
     assert reading.pump.step(timeout_s=0) is True
     assert reading.take() is window
+
+
+def test_a_second_of_reading_counts_once_and_each_failure_counts() -> None:
+    reading = Reading(create(1, at=1), create(2, at=2), SourceUnavailable("gone"), create(3, at=3))
+    reading.thread.start()
+    for _ in range(3):
+        reading.take()
+    reading.end()
+    assert reading.points.within("source:erp", 60) == (2, 1)

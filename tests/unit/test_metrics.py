@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from bridge.latency import Latencies
-from bridge.metrics import Metrics
+from bridge.metrics import Metrics, SinkLag
 from bridge.model import META, Breach, EventBatch, NewLetters, Op, RawBatch, Rejected, Shape
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -99,6 +99,46 @@ def test_a_stream_without_open_letters_shows_zero_not_its_last_number() -> None:
     metrics.set_dead_letters({"items": 1})
     assert value(metrics, "bridge_dead_letters", stream="orders") == 0
     assert value(metrics, "bridge_dead_letters", stream="items") == 1
+
+
+def test_a_sink_that_is_gone_has_no_series() -> None:
+    metrics = Metrics()
+    metrics.set_sinks({"crm": SinkLag({"orders": 7}, seconds=3.5, held_events=2, dead_letters=1), "lake": SinkLag({})})
+    metrics.set_breaker("crm", "half_open")
+    assert value(metrics, "bridge_sink_behind_events", sink="crm", stream="orders") == 7
+    assert value(metrics, "bridge_sink_behind_seconds", sink="crm") == 3.5
+    assert value(metrics, "bridge_sink_held_events", sink="crm") == 2
+    assert value(metrics, "bridge_sink_dead_letters", sink="crm") == 1
+    assert value(metrics, "bridge_breaker_state", sink="crm") == 1
+    metrics.set_sinks({"lake": SinkLag({})})
+    assert 'sink="crm"' not in metrics.page().decode()
+    assert value(metrics, "bridge_sink_behind_seconds", sink="lake") == 0
+
+
+def test_health_is_shown_by_component() -> None:
+    metrics = Metrics()
+    metrics.set_components({"journal": "fail", "source:erp": "warn", "stream:old": "pass"})
+    metrics.set_components({"journal": "pass", "source:erp": "warn"})
+    assert value(metrics, "bridge_component_state", component="journal") == 0
+    assert value(metrics, "bridge_component_state", component="source:erp") == 1
+    assert value(metrics, "bridge_component_state", component="stream:old") is None
+
+
+def test_alarms_of_a_rule_that_is_quiet_show_zero() -> None:
+    metrics = Metrics()
+    metrics.set_alarms({"stream-silent": 2})
+    metrics.set_alarms({})
+    assert value(metrics, "bridge_alarms_firing", rule="stream-silent") == 0
+
+
+def test_requests_and_attempts_are_counted_by_what_became_of_them() -> None:
+    metrics = Metrics()
+    metrics.record_request("/v1/streams/{stream}", "GET", 200, duration_s=0.02)
+    metrics.record_attempts("crm", "unavailable", count=3)
+    request = {"route": "/v1/streams/{stream}", "method": "GET", "status": "200"}
+    assert value(metrics, "bridge_http_request_duration_seconds_bucket", le="0.05", **request) == 1
+    assert value(metrics, "bridge_http_request_duration_seconds_bucket", le="0.01", **request) == 0
+    assert value(metrics, "bridge_webhook_attempts_total", endpoint="crm", outcome="unavailable") == 3
 
 
 def test_two_daemons_in_one_process_do_not_share_metrics() -> None:

@@ -1,6 +1,7 @@
 """What an operator sees: parked streams, levels, slots, and that it goes away when it is over."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from bridge.pump import Flow
 from bridge.sources.postgres.assistant import Observation
 from bridge.sources.postgres.slot import MEGABYTE
 from bridge.testing import FakeClock, MemoryJournal, ScriptedSource
-from bridge.watch import Watch
+from bridge.watch import Lateness, Watch
 from tests import shelf
 from tests.shelf import START, raw
 from tests.unit.test_postgres_slot_judgement import HEALTHY
@@ -145,3 +146,69 @@ def test_what_the_slot_keeps_and_waits_for_is_measured(monkeypatch: pytest.Monke
     watching.look()
     assert watching.value("slot_retained_bytes", system="erp") == 10 * MEGABYTE
     assert watching.value("source_behind_bytes", system="erp") == MEGABYTE
+
+
+def test_how_late_a_source_is_and_how_far_off_its_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    watching = Watching()
+
+    def see(after_s: float, *, current: int, confirmed: int) -> None:
+        at = watching.clock.advance(after_s) + timedelta(seconds=90)  # its clock is ahead
+        state = replace(HEALTHY, observed_at=at, current_lsn=current, confirmed_flush_lsn=confirmed)
+        seen = Observation(state, (), None)
+        monkeypatch.setattr(watching.source, "observation", lambda: seen)
+        watching.look()
+
+    see(0, current=100, confirmed=100)
+    assert watching.value("source_behind_seconds", system="erp") == 0
+    see(10, current=200, confirmed=100)
+    see(10, current=300, confirmed=100)
+    assert watching.value("source_behind_seconds", system="erp") == 10
+    see(10, current=300, confirmed=200)
+    assert watching.value("source_behind_seconds", system="erp") == 10
+    see(10, current=300, confirmed=300)
+    assert watching.value("source_behind_seconds", system="erp") == 0
+    assert watching.value("clock_offset_seconds", system="erp") == 90
+    watching.clock.advance(60)
+    watching.look()  # at the same observation
+    assert watching.value("clock_offset_seconds", system="erp") == 90
+
+
+def test_a_source_that_is_behind_for_days_is_followed_within_bounds() -> None:
+    lateness = Lateness()
+    for number in range(10_000):
+        late_s = lateness.look(at=START + timedelta(seconds=2 * number), written=number + 1, confirmed=0)
+    assert late_s == 2 * 9_999
+    assert len(lateness._trail) <= 1024
+
+
+def test_how_far_each_sink_is_behind() -> None:
+    watching = Watching()
+    watching.watch = Watch(
+        watching.journal, {}, {"item": shelf.judge()}, board=watching.board, metrics=watching.metrics,
+        sinks={"crm": ("item",), "lake": ("item", "never_seen")}, now=watching.clock,
+    )  # fmt: skip
+    for number in range(1, 5):
+        events = shelf.judge().check(raw((Op.CREATE, number, 1), at=number), epoch=1).events
+        assert events is not None
+        watching.journal.append(Commit(events=(events,)))
+        watching.clock.advance(10)
+    watching.journal.advance("crm", {"item": 2})
+    watching.look()
+    assert watching.value("sink_behind_events", sink="crm", stream="item") == 2
+    assert watching.value("sink_behind_seconds", sink="crm") == 20
+    assert watching.value("sink_held_events", sink="crm") == 0
+    assert watching.value("sink_behind_events", sink="lake", stream="item") == 4
+    assert watching.value("sink_behind_seconds", sink="lake") == 40
+    watching.journal.advance("lake", {"item": 4})
+    watching.look()
+    assert watching.value("sink_behind_seconds", sink="lake") == 0
+
+
+def test_health_and_the_validity_level_are_shown_as_figures() -> None:
+    watching = Watching()
+    watching.journal.append(Commit(judged={"item": (50, 50)}))
+    watching.look()
+    assert watching.value("rejected_ratio", stream="item") == 0.5
+    assert watching.value("rejected_allowed_ratio", stream="item") == 0.1
+    assert watching.value("component_state", component="stream:item") == 1
+    assert watching.value("component_state", component="journal:read") == 0
