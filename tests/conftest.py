@@ -1,4 +1,4 @@
-"""Fixtures for tests on a real PostgreSQL server: one server per worker, one fresh database per test."""
+"""Fixtures for tests on real servers: one of each per worker, started when a test first asks for it."""
 
 import os
 import uuid
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from demo.server import VERSIONS, Database, PostgresServer
+from tests.rabbit import PROGRAM, RabbitServer
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +28,22 @@ def database(postgres_server: PostgresServer) -> Iterator[Database]:
     fresh = postgres_server.create_database(f"test_{uuid.uuid4().hex[:12]}")
     yield fresh
     fresh.drop()
+
+
+@pytest.fixture(scope="session")
+def _rabbit_server() -> Iterator[RabbitServer]:
+    if not PROGRAM.exists():
+        reason = "no RabbitMQ here; Debian's package rabbitmq-server brings one"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    server = RabbitServer.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def rabbit(_rabbit_server: RabbitServer) -> Iterator[RabbitServer]:
+    """A running broker, one per worker; a test may stop, kill or freeze it, and the next one finds it running."""
+    yield _rabbit_server
+    _rabbit_server.revive()
