@@ -22,6 +22,7 @@ from typing import Any
 import structlog
 
 from bridge import logs
+from bridge.anchor import Anchor
 from bridge.app import Loops, build_loops, load_contracts, pin_contracts, prove_harmless
 from bridge.config import diff as differences
 from bridge.config.load import load
@@ -75,6 +76,9 @@ class Daemon:
             self._metrics.journal_disk_free_bytes.set_function(
                 partial(_room, self._config.bridge.journal.sqlite.parent)
             )
+            anchor = Anchor(journal)
+            anchor.step()
+            stack.callback(anchor.end)
             self._prove_all()
             loops = self._build(self._config, documents, journal)
             pin_contracts(journal, documents)
@@ -85,7 +89,7 @@ class Daemon:
             self._handle_signals()
             notifier.ready("running")
             _log.info("daemon.started", instance=self._config.bridge.name, streams=len(self._config.streams))
-            self._attend(notifier, journal)
+            self._attend(notifier, journal, anchor)
             notifier.stopping("stopping", extend_s=60)
         _log.info("daemon.stopped")
 
@@ -165,7 +169,7 @@ class Daemon:
 
     # -- the main thread
 
-    def _attend(self, notifier: Notifier, journal: Journal) -> None:
+    def _attend(self, notifier: Notifier, journal: Journal, anchor: Anchor) -> None:
         """Until told to stop: watch over the loops, feed the watchdog, change over."""
         while not self._stop.is_set():
             self._wake.wait(1.0)
@@ -179,6 +183,7 @@ class Daemon:
             if self._is_alive():
                 notifier.alive()
             self._loops.watch.step()
+            anchor.step()
             if self._loops.ingest.failure is not None:
                 return
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from bridge.errors import BridgeError
 from bridge.model import AuditEntry, Block, Commit, Letter, LetterState, Parked, Position, StreamState, Window
 from bridge.parcel import Delivered, Parcel, Progress, Undelivered
+from bridge.trail import Audited, Head
 
 
 class Source(Protocol):
@@ -256,8 +257,28 @@ class Journal(Protocol):
     def audit(self, entry: AuditEntry) -> None:
         """Append to the audit trail."""
 
-    def audit_trail(self, *, limit: int = 100) -> Sequence[tuple[int, datetime, AuditEntry]]:
-        """The newest entries, oldest first, with number and time."""
+    def audit_trail(
+        self, *, after: int | None = None, limit: int = 100, actor: str | None = None, action: str | None = None
+    ) -> Sequence[Audited]:
+        """Entries of the audit trail, oldest first.
+
+        Args:
+            after: the first `limit` with numbers above this; None means the newest `limit`.
+            limit: how many at most.
+            actor: only this actor's.
+            action: only this action, or every action of a group ("dead" is "dead.replay" and "dead.discard").
+        """
+
+    def audit_head(self) -> Head:
+        """Where the audit trail's chain ends now."""
+
+    def audit_verify(self, head: Head | None = None) -> list[str]:
+        """Walk the audit trail's chain; returns one sentence per finding, empty means whole.
+
+        Args:
+            head: an end of the chain that was kept outside the journal; it proves that nothing up to it was rewritten.
+        Raises: JournalCorrupt for an entry that cannot be read.
+        """
 
     # -- care
     def tend(self, now: datetime) -> bool:

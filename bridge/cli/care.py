@@ -1,4 +1,4 @@
-"""`legacy-bridge journal` and `audit`: prove the journal sound, copy it, put a copy back, and see who did what."""
+"""`legacy-bridge journal`: prove it sound, copy it, put a copy back."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bridge.cli.session import session
-from bridge.cli.show import note, say, say_json, table
+from bridge.cli.show import note, say, say_json
 from bridge.errors import JournalCorrupt
 
 journal = typer.Typer(help="The journal: verify, backup, restore.", no_args_is_help=True)
@@ -76,22 +76,3 @@ def restore(
         typer.confirm(f"Put {copy} in the place of {path}?", abort=True, err=True)
     aside = put_back(copy, path)
     note(f"restored {path}" + (f"; the former journal is {aside}" if aside else ""))
-
-
-def audit(
-    context: typer.Context,
-    *,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="The newest N entries.")] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
-) -> None:
-    """List who did what, oldest first."""
-    opened = session(context)
-    with opened.journal(opened.config()) as kept:
-        trail = kept.audit_trail(limit=limit)
-    headings = ["number", "at", "actor", "action", "subject", "reason"]
-    rows = [(number, at, entry.actor, entry.action, entry.subject, entry.reason) for number, at, entry in trail]
-    if as_json:
-        for row in rows:
-            say_json(dict(zip(headings, row, strict=True)))
-    else:
-        table(headings, rows)

@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 
 from bridge.errors import InternalError, JournalCorrupt
-from bridge.journal import blocks, desk, keeping, states
+from bridge.journal import auditing, blocks, keeping, states
 from bridge.journal.block import Packed, pack, pack_schema, unpack
 from bridge.journal.rows import checksum, is_sound, maybe_moment, micros, moment
 from bridge.model import Block, LetterState
@@ -45,7 +45,7 @@ def record(connection: apsw.Connection, delivered: Delivered, packed: tuple[Pack
     for (kind, name), value in delivered.kept.items():
         keeping.keep(connection, kind, name, value)
     for entry in delivered.audit:
-        desk.audit(connection, entry, moment(now))
+        auditing.add(connection, entry, moment(now))
 
 
 def encode(delivered: Delivered) -> tuple[Packed, ...]:

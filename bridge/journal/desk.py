@@ -1,4 +1,4 @@
-"""The operator's desk: requests to the daemon, the audit trail, pinned contracts, counts of judged rows.
+"""The operator's desk: requests to the daemon, pinned contracts, counts of judged rows.
 
 Every statement here runs inside a transaction the caller opened.
 """
@@ -12,7 +12,6 @@ import msgspec
 
 from bridge.errors import InternalError
 from bridge.journal.rows import maybe_moment, micros, moment, to_json
-from bridge.model import AuditEntry
 from bridge.ports import Request
 
 _MINUTE = 60_000_000
@@ -29,10 +28,6 @@ SELECT * FROM (
 ) ORDER BY id
 """
 _SETTLE = "UPDATE request SET settled_at = ?, ok = ?, result = ? WHERE id = ? AND settled_at IS NULL"
-_AUDIT = "INSERT INTO audit (at, actor, action, subject, reason) VALUES (?, ?, ?, ?, ?)"
-_TRAIL = """
-SELECT * FROM (SELECT id, at, actor, action, subject, reason FROM audit ORDER BY id DESC LIMIT ?) ORDER BY id
-"""
 _JUDGE = """
 INSERT INTO judged VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT DO UPDATE SET valid = valid + ?3, rejected = rejected + ?4
@@ -62,16 +57,6 @@ def settle(connection: apsw.Connection, request_id: int, *, ok: bool, result: Ma
     connection.execute(_SETTLE, (micros(now), ok, to_json(dict(result)), request_id))
     if connection.changes() != 1:
         raise InternalError(f"request {request_id} cannot be settled: it is not open")
-
-
-def audit(connection: apsw.Connection, entry: AuditEntry, now: datetime) -> None:
-    """Append to the audit trail."""
-    connection.execute(_AUDIT, (micros(now), entry.actor, entry.action, entry.subject, entry.reason))
-
-
-def audit_trail(connection: apsw.Connection, *, limit: int) -> list[tuple[int, datetime, AuditEntry]]:
-    """The newest entries, oldest first."""
-    return [(number, moment(at), AuditEntry(*entry)) for number, at, *entry in connection.execute(_TRAIL, (limit,))]
 
 
 def judge(connection: apsw.Connection, judged: Mapping[str, tuple[int, int]], now: datetime) -> None:

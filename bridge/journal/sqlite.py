@@ -13,12 +13,13 @@ from threading import Lock
 from typing import Any
 
 from bridge.errors import InternalError
-from bridge.journal import backup, care, deliveries, desk, keeping, letters, reading, states, store, verifying
+from bridge.journal import auditing, backup, care, deliveries, desk, keeping, letters, reading, states, store, verifying
 from bridge.journal.database import Database
 from bridge.journal.rows import micros
 from bridge.model import AuditEntry, Block, Commit, Letter, LetterState, Parked, Position, StreamState
 from bridge.parcel import Delivered, Progress, Undelivered
 from bridge.ports import Request, Retention, StreamExtent, SubscriberGap
+from bridge.trail import Audited, Head
 
 _KEEP_ALL = Retention()
 
@@ -61,6 +62,8 @@ class SqliteJournal:
         try:
             if owner:
                 verifying.require_sound_states(database)
+                with database.writing() as connection:
+                    auditing.seal(connection)
         except BaseException:
             database.close()
             raise
@@ -238,12 +241,23 @@ class SqliteJournal:
     def audit(self, entry: AuditEntry) -> None:
         """See the port."""
         with self._database.writing() as connection:
-            desk.audit(connection, entry, self._now())
+            auditing.add(connection, entry, self._now())
 
-    def audit_trail(self, *, limit: int = 100) -> list[tuple[int, datetime, AuditEntry]]:
+    def audit_trail(
+        self, *, after: int | None = None, limit: int = 100, actor: str | None = None, action: str | None = None
+    ) -> list[Audited]:
         """See the port."""
         with self._database.reading() as connection:
-            return desk.audit_trail(connection, limit=limit)
+            return auditing.page(connection, after=after, limit=limit, actor=actor, action=action)
+
+    def audit_head(self) -> Head:
+        """See the port."""
+        with self._database.reading() as connection:
+            return auditing.head(connection)
+
+    def audit_verify(self, head: Head | None = None) -> list[str]:
+        """See the port."""
+        return auditing.verify(self._database, head)
 
     # -- care
     def tend(self, now: datetime) -> bool:

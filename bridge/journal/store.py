@@ -8,7 +8,7 @@ from datetime import datetime
 
 import apsw
 
-from bridge.journal import blocks, desk, keeping, letters, states
+from bridge.journal import auditing, blocks, desk, keeping, letters, states
 from bridge.journal.block import Packed, pack, pack_raw, pack_schema
 from bridge.journal.rows import micros
 from bridge.model import Commit, EventBatch
@@ -65,7 +65,7 @@ def store(connection: apsw.Connection, prepared: Prepared, now: datetime) -> dic
     if commit.received and commit.source is not None:
         keeping.receive(connection, commit.source, commit.received, commit.received_until or now)
     for entry in commit.audit:
-        desk.audit(connection, entry, now)
+        auditing.add(connection, entry, now)
     desk.judge(connection, commit.judged, now)
     return given
 

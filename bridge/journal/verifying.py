@@ -1,14 +1,15 @@
 """Read everything once and say what is damaged.
 
-Every block, letter, parked batch and state row is read, checked and decoded; numbers must be gapless and the
-catalogue's sums right; then SQLite checks the file itself. Runs beside a writing owner, in short transactions.
+Every block, letter, parked batch and state row is read, checked and decoded; numbers must be gapless, the catalogue's
+sums right and the audit trail's chain whole; then SQLite checks the file itself. Runs beside a writing owner, in short
+transactions.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bridge.errors import JournalCorrupt
-from bridge.journal import blocks, deliveries, keeping, letters, states
+from bridge.journal import auditing, blocks, deliveries, keeping, letters, states
 from bridge.journal.database import Database
 
 _SUMS = """
@@ -81,6 +82,8 @@ def verify(database: Database) -> list[str]:
         _check_blocks(database, stream, findings)
     for keys, check in _CHECKS:
         _check_each(database, findings, keys, check)
+    with findings.noting():
+        findings += auditing.verify(database, None)
     with findings.noting(), database.reading() as connection:
         report = [line for (line,) in connection.execute(_INTEGRITY)]
         findings += [f"SQLite: {line}" for line in report if line != "ok"]

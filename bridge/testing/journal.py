@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pyarrow.compute as pc
 
+from bridge import trail
 from bridge.errors import InternalError, JournalUnavailable
 from bridge.model import (
     AuditEntry,
@@ -31,6 +32,7 @@ from bridge.model import (
 )
 from bridge.ports import Request, Retention, StreamExtent, SubscriberGap
 from bridge.testing.deliveries import MemoryDeliveries
+from bridge.trail import Audited, Head
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ class MemoryJournal(MemoryDeliveries):
         self._judged: dict[tuple[str, datetime], tuple[int, int]] = defaultdict(lambda: (0, 0))
         self._pins: dict[tuple[str, str], str] = {}
         self._requests: dict[int, Request] = {}
-        self._audit: list[tuple[int, datetime, AuditEntry]] = []
+        self._audit: list[Audited] = []
 
     def _now(self) -> datetime:
         return self._clock()
@@ -227,12 +229,32 @@ class MemoryJournal(MemoryDeliveries):
     def audit(self, entry: AuditEntry) -> None:
         """See the port."""
         with self._lock:
-            self._audit.append((len(self._audit) + 1, self._now(), entry))
+            before, at = self.audit_head(), self._now()
+            number = before.number + 1
+            self._audit.append(Audited(number, at, entry, trail.link(before.hash, number, at, entry)))
+            self._version += 1
 
-    def audit_trail(self, *, limit: int = 100) -> list[tuple[int, datetime, AuditEntry]]:
+    def audit_trail(
+        self, *, after: int | None = None, limit: int = 100, actor: str | None = None, action: str | None = None
+    ) -> list[Audited]:
         """See the port."""
         with self._lock:
-            return self._audit[-limit:]
+            found = [
+                one
+                for one in self._audit[after or 0 :]
+                if actor in {None, one.entry.actor}
+                and (action is None or f"{one.entry.action}.".startswith(f"{action}."))
+            ]
+        return found[-limit:] if after is None else found[:limit]
+
+    def audit_head(self) -> Head:
+        """See the port."""
+        return self._audit[-1].head if self._audit else Head()
+
+    def audit_verify(self, head: Head | None = None) -> list[str]:
+        """See the port."""
+        with self._lock:
+            return trail.verify(self._audit, head)
 
     # -- care
     def tend(self, now: datetime) -> bool:

@@ -23,6 +23,7 @@ from bridge.model import (
 )
 from bridge.ports import Retention
 from bridge.testing import FakeClock, MemoryJournal
+from bridge.trail import START, Head, link
 from tests import journal_samples as sample
 
 AnyJournal = SqliteJournal | MemoryJournal
@@ -210,8 +211,34 @@ class TestAnyJournal:
         pause = AuditEntry("bob", "stream.pause", "orders")
         journal.audit(discard)
         journal.append(Commit(audit=(pause,)))
-        assert [(at, entry) for _, at, entry in journal.audit_trail()] == [(clock(), discard), (clock(), pause)]
-        assert [entry for _, _, entry in journal.audit_trail(limit=1)] == [pause]
+        assert [(one.at, one.entry) for one in journal.audit_trail()] == [(clock(), discard), (clock(), pause)]
+        assert [one.entry for one in journal.audit_trail(limit=1)] == [pause]
+
+    def test_the_audit_trail_can_be_paged_and_cut_by_actor_and_action(self, journal: AnyJournal) -> None:
+        for actor, action in (("ann", "dead.discard"), ("bob", "dead.replay"), ("ann", "deadline"), ("ann", "reload")):
+            journal.audit(AuditEntry(actor, action, "orders"))
+        assert [one.number for one in journal.audit_trail(after=1, limit=2)] == [2, 3]
+        assert [one.number for one in journal.audit_trail(actor="ann", limit=2)] == [3, 4]
+        assert [one.number for one in journal.audit_trail(action="dead")] == [1, 2]
+        assert [one.number for one in journal.audit_trail(actor="ann", action="dead.discard", after=0)] == [1]
+
+    def test_each_audit_entry_is_chained_to_the_one_before(self, journal: AnyJournal) -> None:
+        """However it came in, and so that another program can recompute it."""
+        assert journal.audit_head() == Head()
+        journal.audit(AuditEntry("ann", "dead.discard", "orders/17", "Zo\u00eb said so"))
+        journal.append(Commit(audit=(AuditEntry("bob", "reload", "configuration"),)))
+        first, second = journal.audit_trail()
+        assert first.hash == link(START, 1, first.at, first.entry)
+        assert second.hash == link(first.hash or b"", 2, second.at, second.entry)
+        assert journal.audit_head() == second.head
+        assert journal.audit_verify(first.head) == journal.audit_verify(second.head) == []
+
+    def test_a_head_that_the_audit_trail_never_had_is_named(self, journal: AnyJournal) -> None:
+        journal.audit(AuditEntry("ann", "reload", "configuration"))
+        (beyond,) = journal.audit_verify(Head(3, bytes(32)))
+        assert "2 to 3 are missing" in beyond
+        (other,) = journal.audit_verify(Head(1, bytes(32)))
+        assert "rewritten" in other
 
     def test_a_sound_journal_has_no_damage_and_closes_twice(self, journal: AnyJournal) -> None:
         journal.append(

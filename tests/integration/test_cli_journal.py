@@ -391,3 +391,40 @@ def wait_for(found: Callable[[], list[Request]], timeout_s: float = 30.0) -> lis
         assert time.monotonic() < deadline, "nothing came"
         time.sleep(0.01)
     return answer
+
+
+def test_the_audit_trail_can_be_exported_and_held_against_the_journal(project: Project, tmp_path: Path) -> None:
+    """S14: the chain, a head that was kept, a file that was kept; an edit of any of the three is named."""
+    with project.owned() as journal:
+        for number in range(3):
+            journal.audit(AuditEntry("cli:ann", "dead.discard", f"orders/{number}", "gr\u00f6\u00dfer"))
+    file, head = tmp_path / "trail.jsonl", project.run("audit", "export", "--head").strip()
+    project.run("audit", "export", "--output", str(file))
+    assert file.read_text(encoding="utf-8") == project.run("audit", "export")
+    whole = project.run("audit", "verify", "--head", head, "--file", str(file))
+    assert whole == f"whole: 4 entries, head {head}\n"
+    tail = tmp_path / "tail.jsonl"
+    project.run("audit", "export", "--after", "2", "--output", str(tail))
+    assert project.finish("audit", "verify", "--file", str(tail))[0] == 0
+    tail.write_text(tail.read_text(encoding="utf-8").replace("orders/2", "orders/7"), encoding="utf-8")
+    code, out, _ = project.finish("audit", "verify", "--file", str(tail), "--json")
+    assert code == 65
+    assert json.loads(out)["findings"] == [f"{tail}: audit entry 4 is not what was written"]
+    code, out, _ = project.finish("audit", "verify", "--head", f"4:{'0' * 64}")
+    assert (code, "rewritten" in out) == (65, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--head", "4"], 2), (["--file", "bridge.yaml"], 65), (["--file", "none.jsonl"], 65)]
+)
+def test_what_is_no_head_and_no_export_is_refused(project: Project, arguments: list[str], code: int) -> None:
+    assert project.finish("audit", "verify", *arguments)[0] == code
+
+
+def test_the_audit_trail_can_be_cut_by_actor_and_action(project: Project) -> None:
+    with project.owned() as journal:
+        journal.audit(AuditEntry("cli:bob", "dead.replay", "orders/1"))
+    (one,) = project.json_lines("audit", "show", "--actor", "cli:bob")
+    assert one["action"] == "dead.replay"
+    (one,) = project.json_lines("audit", "--action", "stream")
+    assert one["actor"] == "cli:ann"

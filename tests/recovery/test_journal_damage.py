@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apsw
@@ -10,7 +11,8 @@ import pytest
 
 from bridge.errors import BridgeError, InternalError, JournalCorrupt
 from bridge.journal.sqlite import SqliteJournal
-from bridge.model import Commit, NewParked, StreamPhase, StreamState
+from bridge.model import AuditEntry, Commit, NewParked, StreamPhase, StreamState
+from bridge.trail import Head
 from tests import journal_samples as sample
 
 Read = Callable[[SqliteJournal], object]
@@ -222,3 +224,87 @@ def test_a_file_that_is_no_database_is_damage(tmp_path: Path) -> None:
     path.write_text("an order book, perhaps, but no database" * 100)
     with pytest.raises(JournalCorrupt):
         SqliteJournal.open(path, owner=True)
+
+
+def audited(path: Path, count: int = 5) -> Head:
+    journal = SqliteJournal.open(path, owner=True)
+    for number in range(count):
+        journal.audit(AuditEntry("ann", "dead.discard", f"orders/{number}", "a test order"))
+    head = journal.audit_head()
+    journal.close()
+    return head
+
+
+def trail_findings(path: Path, head: Head | None = None) -> list[str]:
+    """What both ways of looking say."""
+    journal = SqliteJournal.open(path, owner=True)
+    try:
+        findings = journal.audit_verify(head)
+        assert set(journal.audit_verify()) <= set(journal.verify())
+    finally:
+        journal.close()
+    return findings
+
+
+TAMPERING: dict[str, tuple[str, str]] = {
+    "edited": ("UPDATE audit SET reason = 'none' WHERE id = 3", "entry 3 is not what was written"),
+    "edited last": ("UPDATE audit SET actor = 'bob' WHERE id = 5", "entry 5 is not what was written"),
+    "another time": ("UPDATE audit SET at = at + 1 WHERE id = 1", "entry 1 is not what was written"),
+    "no hash": ("UPDATE audit SET hash = NULL WHERE id >= 4", "entry 4 carries no hash"),
+    "removed": ("DELETE FROM audit WHERE id = 2", "entries 2 to 2 are missing"),
+    "moved": ("UPDATE audit SET id = 9 WHERE id = 2", "entries 2 to 2 are missing"),
+    "cut": ("DELETE FROM audit WHERE id > 3", "entries 4 to 5 are missing at the end"),
+    "emptied": ("DELETE FROM audit", "entries 1 to 5 are missing at the end"),
+}
+
+
+@pytest.mark.parametrize("how", TAMPERING)
+def test_tampering_with_the_audit_trail_is_named(path: Path, how: str) -> None:
+    """S14. What is added afterwards neither mends the chain nor hides the gap."""
+    statement, named = TAMPERING[how]
+    audited(path)
+    damage(path, statement)
+    assert any(named in finding for finding in trail_findings(path)), trail_findings(path)
+    audited(path, count=2)
+    assert any(named.removesuffix(" at the end") in finding for finding in trail_findings(path))
+
+
+@pytest.mark.parametrize("forgery", ["cut", "rebuilt"])
+def test_a_trail_forged_by_someone_who_knows_the_chain_fails_the_anchored_head(path: Path, forgery: str) -> None:
+    """S14. The counter of numbers and every hash are made to fit."""
+    head = audited(path)
+    damage(
+        path, "DELETE FROM audit WHERE id > 3" if forgery == "cut" else "UPDATE audit SET actor = 'bob', hash = NULL"
+    )
+    if forgery == "cut":
+        damage(path, "UPDATE sqlite_sequence SET seq = 3 WHERE name = 'audit'")
+    assert trail_findings(path) == []  # sealed anew at the start, as a trail from before there were hashes is
+    assert trail_findings(path, head) != []
+
+
+def test_entries_from_before_there_were_hashes_are_sealed_in_order(path: Path) -> None:
+    """By the owner, or by whoever adds the next one first."""
+    head = audited(path)
+    damage(path, "UPDATE audit SET hash = NULL")
+    guest = SqliteJournal.open(path, owner=False)
+    guest.audit(AuditEntry("cli:ann", "key.create", "crm"))
+    assert guest.audit_verify(head) == []
+    guest.close()
+    damage(path, "UPDATE audit SET hash = NULL")
+    assert trail_findings(path, head) == []
+
+
+def test_processes_that_write_at_once_build_one_chain(path: Path) -> None:
+    owner = SqliteJournal.open(path, owner=True)
+    guests = [SqliteJournal.open(path, owner=False) for _ in range(3)]
+
+    def write(journal: SqliteJournal) -> None:
+        for number in range(20):
+            journal.audit(AuditEntry("cli:ann", "reload", str(number)))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, [owner, *guests]))
+    assert owner.audit_head().number == 80
+    assert owner.audit_verify() == []
+    for journal in (*guests, owner):
+        journal.close()

@@ -78,7 +78,7 @@ class Office:
 
     def actions(self) -> list[str]:
         """The audit trail."""
-        return [entry.action for _, _, entry in self.journal.audit_trail()]
+        return [one.entry.action for one in self.journal.audit_trail()]
 
 
 def test_a_paused_stream_parks_what_comes_and_says_who() -> None:
@@ -286,7 +286,7 @@ def test_a_removed_stream_gives_up_its_parked_rows_and_its_shape() -> None:
     assert office.ask("stream.remove", stream="old") == {"ok": True, "stream": "old", "parked_rows_given_up": 78}
     assert office.journal.parked_counts() == {}
     assert office.journal.stream_states()["old"].shape is None
-    assert [entry.reason for _, _, entry in office.journal.audit_trail()] == ["78 parked rows given up"]
+    assert [one.entry.reason for one in office.journal.audit_trail()] == ["78 parked rows given up"]
 
 
 @pytest.mark.parametrize(("stream", "why"), [("item", "is configured"), ("never", "there is no stream")])

@@ -77,7 +77,7 @@ def test_a_mended_letter_becomes_an_event_under_the_new_contract() -> None:
     letter = office.journal.letter(1)
     assert letter is not None
     assert (letter.state, letter.reason) == (REPLAYED, "ann, contract 1.1.0")
-    assert [(entry.action, entry.subject) for _, _, entry in office.journal.audit_trail()] == [
+    assert [(one.entry.action, one.entry.subject) for one in office.journal.audit_trail()] == [
         ("dead.replay", "item/1")
     ]
 
@@ -244,7 +244,7 @@ def test_a_discarded_letter_says_who_and_why() -> None:
     letter = office.journal.letter(2)
     assert letter is not None
     assert (letter.state, letter.reason) == (DISCARDED, "ann: a test row")
-    assert [(entry.subject, entry.reason) for _, _, entry in office.journal.audit_trail()] == [("item/2", "a test row")]
+    assert [(one.entry.subject, one.entry.reason) for one in office.journal.audit_trail()] == [("item/2", "a test row")]
 
 
 @pytest.mark.parametrize(
