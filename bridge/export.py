@@ -3,17 +3,23 @@
 Promises: the same event is the same text for ever, whatever block it is read from; no value is rounded (decimals are
 JSON strings, times RFC 3339 with microseconds, binary base64); a field without a value of its type is absent from
 `data` and named in the extension `unchanged` or `marks`, never null and never a sentinel. Works on columns: the rows
-of a block are grouped by which attributes and fields they carry, and each group is encoded at once. Does no I/O.
+of a block are grouped by which attributes and fields they carry, and the text of each group is put together from
+whole columns. Does no I/O.
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from bridge import figures
+from bridge.figures import TEXT
 from bridge.model import META, Block, Mark, Op
 from bridge.parcel import Message, Rows
 
@@ -29,8 +35,9 @@ MARK_WORDS = {
 
 _WITH_FIELDS = (Op.CREATE, Op.UPDATE, Op.READ)
 _RFC3339 = "%Y-%m-%dT%H:%M:%S%.6fZ"
-# What decides which attributes a row has: rows alike in all of these are encoded together.
-_LAYOUT = ("_op", "_moved", "_unchanged", "_marked", "_timed", "_keyed", "_in_tx")
+_WORDS = pa.array([Op(number).word if number in set(Op) else "" for number in range(128)], TEXT)
+_PLAIN = pl.CompatLevel.oldest()  # strings as Arrow has had them from the beginning
+Piece = Any  # of a text: a str, the same for every row, or a LargeStringArray with one a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,19 @@ class Envelope:
         return f"https://{domain}/contracts/{self.contract_id}/{version}/schema.json"
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Which attributes and fields rows have; those alike in all of it are rendered together."""
+
+    op: int
+    moved: bool
+    timed: bool
+    keyed: bool
+    in_tx: bool
+    unchanged: str = ""
+    marked: str = ""
+
+
 def cloudevents(events: Block | Rows, envelope: Envelope, *, key: str | None = None) -> list[bytes]:
     """Render events as CloudEvents in structured JSON mode, one line each, in order.
 
@@ -70,186 +90,230 @@ def cloudevents(events: Block | Rows, envelope: Envelope, *, key: str | None = N
     Source: CloudEvents 1.0.2, "JSON Event Format"; extensions `sequence` and `partitionkey` as registered, `unchanged`,
     `marks`, `withheld`, `counterpart` and `transactionid` our own.
     """
-    rows = _rows(events)
-    return _texts(_attributes(_numbered(rows, key=key), rows, envelope), rows, envelope).to_list()
+    return _lines(_texts(_rows(events, key=key), envelope))
+
+
+def joined(rows: Rows, envelope: Envelope, *, end: str) -> memoryview:
+    """The texts of `cloudevents`, each followed by `end`, in one piece."""
+    return figures.contents(_texts(rows, envelope, end=end))
+
+
+def frames(rows: Rows, envelope: Envelope) -> memoryview:
+    """The events as server-sent events, in one piece; the id of each is its sequence number."""
+    return figures.contents(_texts(rows, envelope, numbered=True, end="\n\n"))
 
 
 def messages(rows: Rows, envelope: Envelope) -> tuple[Message, ...]:
     """Each event rendered by itself, with what a sink needs to know of it."""
-    frame = _attributes(_numbered(rows, key=None), rows, envelope)
-    texts = _texts(frame, rows, envelope)
-    columns_ = (frame.get_column(name).to_list() for name in ("_seq", "_id", "_key"))
-    return tuple(map(Message, *columns_, texts.to_list()))
+    ids, keys = _ids(rows, swapped=False).to_pylist(), rows.batch.column("_key").to_pylist()
+    return tuple(map(Message, rows.numbers.tolist(), ids, keys, _lines(_texts(rows, envelope))))
 
 
 def columns(events: Block | Rows, *, key: str | None = None) -> pa.Table:
     """Events as columns for a file: `_seq`, `_id`, `_op` in words, then their other columns."""
-    rows = _rows(events)
-    frame = _numbered(rows, key=key)
-    words = {int(op): op.word for op in Op}
-    frame = frame.with_columns(
-        _id=_event_id(rows, swapped=False), _op=pl.col("_op").replace_strict(words, return_dtype=pl.String)
-    )
-    return frame.select("_seq", "_id", "_op", pl.exclude("_seq", "_id", "_op")).to_arrow(
-        compat_level=pl.CompatLevel.oldest()  # plain strings: not every reader knows string views
-    )
+    rows = _rows(events, key=key)
+    shown = {"_seq": pa.array(rows.numbers), "_id": _ids(rows, swapped=False)}
+    shown["_op"] = _WORDS.take(rows.batch.column("_op"))
+    return pa.table(shown | {name: rows.batch.column(name) for name in rows.batch.schema.names if name not in shown})
 
 
-def _rows(events: Block | Rows) -> Rows:
-    return Rows.of(events) if isinstance(events, Block) else events
+def _rows(events: Block | Rows, *, key: str | None) -> Rows:
+    rows = Rows.of(events) if isinstance(events, Block) else events
+    if key is None:
+        return rows
+    hits = pc.equal(rows.batch.column("_key"), key).fill_null(fill_value=False)
+    return rows.take(np.flatnonzero(hits.to_numpy(zero_copy_only=False)))
 
 
-def _numbered(rows: Rows, *, key: str | None) -> pl.DataFrame:
-    """The rows as a frame with their sequence numbers, cut to one key where asked."""
-    frame = pl.DataFrame(pa.Table.from_batches([rows.batch])).with_columns(
-        pl.Series("_seq", rows.numbers, dtype=pl.Int64)
-    )
-    return frame if key is None else frame.filter(pl.col("_key") == key)
+def _lines(texts: pa.LargeStringArray) -> list[bytes]:
+    lines: list[bytes] = texts.cast(pa.large_binary()).to_pylist()
+    return lines
 
 
-def _texts(frame: pl.DataFrame, rows: Rows, envelope: Envelope) -> pl.Series:
-    """The JSON text of each row, in order."""
-    if frame.is_empty():
-        return pl.Series("text", [], pl.Binary)
-    groups = frame.partition_by(_LAYOUT, maintain_order=True) if _is_mixed(frame) else [frame]
-    texts = [_encode(group, rows, envelope) for group in groups]
-    if len(texts) > 1:
-        order = pl.concat([group.get_column("_seq") for group in groups]).arg_sort()
-        text = pl.concat(texts).gather(order)
-    else:
-        text = texts[0]
-    return text.cast(pl.Binary)
+def _texts(rows: Rows, envelope: Envelope, *, numbered: bool = False, end: str = "") -> pa.LargeStringArray:
+    """The JSON text of each row, in order; numbered puts what a server-sent event begins with before it."""
+    if not rows.row_count:
+        return pa.array([], TEXT)
+    groups = list(_groups(rows, envelope))
+    texts = [_encode(part, layout, envelope, numbered=numbered, end=end) for layout, _, part in groups]
+    if len(texts) == 1:
+        return texts[0]
+    order = np.argsort(np.concatenate([index for _, index, _ in groups]))
+    return pa.concat_arrays(texts).take(pa.array(order))
 
 
-def _is_mixed(frame: pl.DataFrame) -> bool:
-    """Whether the rows differ in layout."""
-    return frame.height > 1 and frame.select(pl.struct(_LAYOUT).n_unique()).item() > 1
+def _groups(rows: Rows, envelope: Envelope) -> Iterator[tuple[_Layout, NDArray[np.int64], Rows]]:
+    """The rows by layout, each with where they stand among all."""
+    batch = rows.batch
+    kinds: dict[str, Any] = {
+        "op": batch.column("_op").to_numpy(),
+        "moved": batch.column("_moved").to_numpy(zero_copy_only=False),
+        "timed": _is_there(batch, "_commit_at"),
+        "keyed": _is_there(batch, "_key"),
+        "in_tx": _is_there(batch, "_tx"),
+    }
+    has_marks = batch.column("_marks").null_count < rows.row_count
+    if not has_marks and all((values == values[0]).all() for values in kinds.values()):
+        yield _Layout(**{name: values[0].item() for name, values in kinds.items()}), np.zeros(0, np.int64), rows
+        return
+    frame = pl.DataFrame(kinds)
+    frame = frame.hstack(_mark_words(rows, envelope)) if has_marks else frame
+    for values, found in frame.with_row_index("_at").group_by(frame.columns, maintain_order=True):
+        index = found.get_column("_at").to_numpy().astype(np.int64)
+        yield _Layout(**dict(zip(frame.columns, values, strict=True))), index, rows.take(index)
 
 
-def _attributes(frame: pl.DataFrame, rows: Rows, envelope: Envelope) -> pl.DataFrame:
-    """Add the attributes that differ by row, and the layout columns that say which of them a row has."""
-    frame = _with_marks(frame, envelope)
-    return frame.with_columns(
-        _id=_event_id(rows, swapped=False),
-        _counterpart=_event_id(rows, swapped=True),
-        _time=pl.col("_commit_at").dt.strftime(_RFC3339),
-        _sequence=pl.col("_seq").cast(pl.String).str.zfill(20),
-        _timed=pl.col("_commit_at").is_not_null(),
-        _keyed=pl.col("_key").is_not_null(),
-        _in_tx=pl.col("_tx").is_not_null(),
-    )
+def _is_there(batch: pa.RecordBatch, name: str) -> NDArray[np.bool_]:
+    column = batch.column(name)
+    if not column.null_count:
+        return np.ones(batch.num_rows, np.bool_)
+    found: NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
+    return found
 
 
-def _event_id(rows: Rows, *, swapped: bool) -> pl.Expr:
-    """The ids of `bridge.model.event_id` as one expression; swapped gives the other half of a key change."""
-    delete, create = ("c", "d") if swapped else ("d", "c")
-    half = (
-        pl.when(~pl.col("_moved")).then(pl.lit(""))
-        .when(pl.col("_op") == int(Op.DELETE)).then(pl.lit(delete))
-        .otherwise(pl.lit(create))
-    )  # fmt: skip
-    logged = pl.concat_str(
-        pl.lit(f"{rows.stream}:{rows.epoch}:"),
-        pl.col("_position").map_batches(_hexadecimal, return_dtype=pl.String),
-        pl.lit(":"),
-        pl.col("_tx_index").cast(pl.String),
-        half,
-    )
-    reread = pl.concat_str(
-        pl.lit(f"{rows.stream}:s"), pl.col("_snapshot").cast(pl.String), pl.lit(":"), pl.col("_key").fill_null("")
-    )
-    return pl.when(pl.col("_snapshot").is_null()).then(logged).otherwise(reread)
-
-
-def _hexadecimal(positions: pl.Series) -> pl.Series:
-    """Unsigned 64-bit integers as upper-case hexadecimal text without leading zeros."""
-    big_endian = np.ascontiguousarray(positions.to_numpy().astype(">u8"))
-    raw = pa.FixedSizeBinaryArray.from_buffers(pa.binary(8), len(positions), [None, pa.py_buffer(big_endian)])
-    text = pl.Series(positions.name, pl.from_arrow(raw.cast(pa.binary())), dtype=pl.Binary).bin.encode("hex")
-    return text.str.to_uppercase().str.replace("^0{1,15}", "")
-
-
-def _with_marks(frame: pl.DataFrame, envelope: Envelope) -> pl.DataFrame:
-    """Add `_unchanged` and `_marked`: the row's marked fields as the extensions show them, "" where there are none.
+def _mark_words(rows: Rows, envelope: Envelope) -> pl.DataFrame:
+    """`unchanged` and `marked`: each row's marked fields as the extensions show them, "" where there are none.
 
     A delete carries its key fields only, so only their marks count there.
     """
-    if frame.get_column("_marks").null_count() == frame.height:
-        return frame.with_columns(_unchanged=pl.lit(""), _marked=pl.lit(""))
+    frame = pl.DataFrame(pa.table({"_op": rows.batch.column("_op"), "_marks": rows.batch.column("_marks")}))
+    frame = frame.with_row_index("_at")
     cells = (  # one row a marked cell: they are sparse
         frame.lazy()
-        .select("_seq", "_op", "_marks")
         .filter(pl.col("_marks").is_not_null())
         .explode("_marks")
         .unnest("_marks")
         .filter((pl.col("_op") != int(Op.DELETE)) | pl.col("field").is_in(envelope.key_fields))
     )
     words = {int(mark): word for mark, word in MARK_WORDS.items()}
-    marked = (
+    found = (
         cells.with_columns(word=pl.col("kind").replace_strict(words, default=None, return_dtype=pl.String))
-        .group_by("_seq")
+        .group_by("_at")
         .agg(
-            _unchanged=pl.col("field").filter(pl.col("word").is_null()).str.join(","),
-            _marked=(pl.col("field") + "=" + pl.col("word")).filter(pl.col("word").is_not_null()).str.join(","),
+            unchanged=pl.col("field").filter(pl.col("word").is_null()).str.join(","),
+            marked=(pl.col("field") + "=" + pl.col("word")).filter(pl.col("word").is_not_null()).str.join(","),
         )
     )
-    joined = frame.lazy().join(marked, on="_seq", how="left", maintain_order="left")
-    return joined.with_columns(pl.col("_unchanged", "_marked").fill_null("")).collect()
+    joined_ = frame.lazy().select("_at").join(found, on="_at", how="left", maintain_order="left")
+    return joined_.select(pl.col("unchanged", "marked").fill_null("")).collect()
 
 
-def _encode(group: pl.DataFrame, rows: Rows, envelope: Envelope) -> pl.Series:
-    """The JSON text of rows that carry the same attributes and fields."""
-    layout = dict(zip(_LAYOUT, group.select(_LAYOUT).row(0), strict=True))
-    op = Op(layout["_op"])
+def _ids(rows: Rows, *, swapped: bool) -> pa.LargeStringArray:
+    """The ids of `bridge.model.event_id`; swapped gives the other half of a key change."""
+    batch = rows.batch
+    snapshots = batch.column("_snapshot")
+    if snapshots.null_count == rows.row_count:
+        return _logged_ids(rows, swapped=swapped)
+    keys = batch.column("_key").cast(TEXT).fill_null("")
+    numbers = figures.decimal(snapshots.fill_null(0).to_numpy())
+    reread = _join(f"{rows.stream}:s", numbers, ":", keys)
+    if not snapshots.null_count:
+        return reread
+    return pc.if_else(snapshots.is_null(), _logged_ids(rows, swapped=swapped), reread)
+
+
+def _logged_ids(rows: Rows, *, swapped: bool) -> pa.LargeStringArray:
+    batch = rows.batch
+    position = figures.hexadecimal(batch.column("_position").to_numpy())
+    pieces = [f"{rows.stream}:{rows.epoch}:", position, ":", figures.decimal(batch.column("_tx_index").to_numpy())]
+    moved = batch.column("_moved")
+    if pc.any(moved).as_py():
+        delete, create = ("c", "d") if swapped else ("d", "c")
+        half = pc.if_else(pc.equal(batch.column("_op"), int(Op.DELETE)), delete, create)
+        pieces.append(pc.if_else(moved, half, "").cast(TEXT))
+    return _join(*pieces)
+
+
+def _encode(rows: Rows, layout: _Layout, envelope: Envelope, *, numbered: bool, end: str) -> pa.LargeStringArray:
+    """The JSON text of rows of one layout."""
+    op = Op(layout.op)
+    pieces: list[Piece] = ["id: ", figures.decimal(rows.numbers), "\ndata: {"] if numbered else ["{"]
+    pieces += _event_attributes(rows, op, layout, envelope)
     names = list(_field_names(op, layout, rows, envelope))
-    shape = list(_event_attributes(op, layout, rows, envelope))
     if names or op is Op.GAP:
-        shape.append(pl.lit(CONTENT_TYPE).alias("datacontenttype"))
-    if names:
-        shape.append(pl.struct(_as_json(pl.col(name), group.schema[name]).alias(name) for name in names).alias("data"))
-    text = pl.struct(shape).struct.json_encode()
+        pieces.append(f',"datacontenttype":{_constant(CONTENT_TYPE)},"data":')
     if op is Op.GAP:  # its note is a JSON object already; gaps are rare, so one by one
-        note = pl.col("_note").map_elements(_compact, return_dtype=pl.String, skip_nulls=False)
-        text = pl.concat_str(text.str.strip_suffix("}"), pl.lit(',"data":'), note, pl.lit("}"))
-    return group.select(text.alias("text")).get_column("text")
+        pieces.append(pa.array([_compact(note) for note in rows.batch.column("_note").to_pylist()], TEXT))
+    start = "{"
+    for name in names:
+        pieces += [f"{start}{_constant(name)}:", *_value(rows.batch.column(name))]
+        start = ","
+    return _join(*pieces, ("}" if names else "") + "}" + end)
 
 
-def _event_attributes(op: Op, layout: dict[str, object], rows: Rows, envelope: Envelope) -> Iterator[pl.Expr]:
-    """The context attributes of a group, in order; an attribute without a value is left out, as the spec asks."""
-    yield pl.lit("1.0").alias("specversion")
-    yield pl.col("_id").alias("id")
-    yield pl.lit(envelope.source).alias("source")
-    yield pl.lit(envelope.type(op, version=rows.contract)).alias("type")
-    if layout["_keyed"]:
-        yield pl.col("_key").alias("subject")
-    if layout["_timed"]:
-        yield pl.col("_time").alias("time")
+def _event_attributes(rows: Rows, op: Op, layout: _Layout, envelope: Envelope) -> Iterator[Piece]:
+    """The context attributes, in order; an attribute without a value is left out, as the spec asks."""
+    batch = rows.batch
+    yield '"specversion":"1.0","id":'
+    yield from _value(_ids(rows, swapped=False))
+    kind = _constant(envelope.type(op, version=rows.contract))
+    yield f',"source":{_constant(envelope.source)},"type":{kind}'
+    key = list(_value(batch.column("_key"))) if layout.keyed else []
+    if layout.keyed:
+        yield from (',"subject":', *key)
+    if layout.timed:
+        yield from (',"time":', *_value(batch.column("_commit_at")))
     if op in _WITH_FIELDS:
-        yield pl.lit(envelope.schema(version=rows.contract)).alias("dataschema")
-    yield pl.col("_sequence").alias("sequence")
-    if layout["_keyed"]:
-        yield pl.col("_key").alias("partitionkey")
-    if layout["_in_tx"]:
-        yield pl.col("_tx").cast(pl.String).alias("transactionid")
-    if layout["_moved"]:
-        yield pl.col("_counterpart").alias("counterpart")
-    if layout["_unchanged"]:
-        yield pl.col("_unchanged").alias("unchanged")
-    if layout["_marked"]:
-        yield pl.col("_marked").alias("marks")
+        yield f',"dataschema":{_constant(envelope.schema(version=rows.contract))}'
+    yield from (',"sequence":"', figures.decimal(rows.numbers, width=20), '"')
+    if layout.keyed:
+        yield from (',"partitionkey":', *key)
+    if layout.in_tx:
+        yield from (',"transactionid":"', figures.decimal(batch.column("_tx").to_numpy()), '"')
+    if layout.moved:
+        yield from (',"counterpart":', *_value(_ids(rows, swapped=True)))
+    if layout.unchanged:
+        yield f',"unchanged":{_constant(layout.unchanged)}'
+    if layout.marked:
+        yield f',"marks":{_constant(layout.marked)}'
     if rows.withheld and op in _WITH_FIELDS:
-        yield pl.lit(",".join(rows.withheld)).alias("withheld")
+        yield f',"withheld":{_constant(",".join(rows.withheld))}'
 
 
-def _field_names(op: Op, layout: dict[str, object], rows: Rows, envelope: Envelope) -> Iterator[str]:
-    """The contract fields that `data` has in a group."""
+def _field_names(op: Op, layout: _Layout, rows: Rows, envelope: Envelope) -> Iterator[str]:
+    """The contract fields that `data` has."""
     if op in (Op.TRUNCATE, Op.GAP):
         return
-    absent = set(str(layout["_unchanged"]).split(","))
-    absent.update(cell.rpartition("=")[0] for cell in str(layout["_marked"]).split(","))
+    absent = set(layout.unchanged.split(","))
+    absent.update(cell.rpartition("=")[0] for cell in layout.marked.split(","))
     shown = rows.batch.schema.names[len(META) :]
     wanted = [name for name in envelope.key_fields if name in shown] if op is Op.DELETE else shown
     yield from (name for name in wanted if name not in absent)
+
+
+def _value(column: pa.Array) -> Iterator[Piece]:
+    """The JSON texts of a column, quotes included."""
+    texts = _plain_texts(column)
+    if texts is None:
+        yield _any_json(column)
+    elif not texts.null_count:
+        yield from ('"', texts, '"')
+    else:
+        yield _join('"', texts, '"').fill_null("null")
+
+
+def _plain_texts(column: pa.Array) -> pa.LargeStringArray | None:
+    """The texts of a column that JSON shows as strings without escapes; None where another way is needed."""
+    of = column.type
+    if pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of):
+        texts = column.cast(TEXT)
+        return texts if figures.is_plain(texts) else None
+    if of == pa.timestamp("us", "UTC") and not column.null_count:
+        return figures.rfc3339(column.view(pa.int64()).to_numpy())
+    if pa.types.is_decimal(of) or pa.types.is_date32(of):
+        shown = pl.Series(column)  # Arrow writes small decimals with an exponent
+        return shown.cast(pl.String).to_arrow(compat_level=_PLAIN)
+    return None
+
+
+def _any_json(column: pa.Array) -> pa.LargeStringArray:
+    """The JSON texts of a column of any type."""
+    if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        return column.cast(TEXT).fill_null("null")
+    values = pl.Series("v", column)
+    text = pl.struct(_as_json(pl.col("v"), values.dtype).alias("v")).struct.json_encode()
+    encoded = values.to_frame().select(text).to_series().str
+    return encoded.slice(5, encoded.len_chars() - 6).to_arrow(compat_level=_PLAIN)  # what is between {"v": and }
 
 
 def _as_json(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -271,3 +335,19 @@ def _as_json(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 def _compact(note: str | None) -> str:
     """A JSON object on one line."""
     return json.dumps(json.loads(note or "{}"), ensure_ascii=False, separators=(",", ":"))
+
+
+def _constant(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _join(*pieces: Piece) -> pa.LargeStringArray:
+    """Put the text of each row together; what is the same for every row is joined first."""
+    merged: list[Any] = []
+    for piece in pieces:
+        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    arguments = [pa.scalar(piece, TEXT) if isinstance(piece, str) else piece for piece in merged]
+    return pc.binary_join_element_wise(*arguments, pa.scalar("", TEXT))
