@@ -54,13 +54,14 @@ class Message:
 class Parcel:
     """Events of one stream that go to a sink in one call; at least one, in the journal's order."""
 
-    rows: Rows
-    messages: tuple[Message, ...] = ()  # one a row; empty for a sink that wants columns
+    stream: str
+    messages: tuple[Message, ...] = ()  # for a sink that wants messages
+    rows: Rows | None = None  # for a sink that wants columns
 
     @property
-    def stream(self) -> str:
-        """The stream's name."""
-        return self.rows.stream
+    def count(self) -> int:
+        """Number of events."""
+        return len(self.messages) if self.rows is None else self.rows.row_count
 
 
 Ranges = tuple[tuple[int, int], ...]  # of sequence numbers, both ends inclusive, increasing and apart

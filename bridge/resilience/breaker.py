@@ -72,7 +72,7 @@ class Breaker:
                 self._counts.clear()
                 self._enter("closed", now, "")
             else:
-                self._open(now, why)
+                self._open(now, f"a trial failed too: {why}")
             return
         self._count(now, ok=ok)
         if ok or self.state != "closed" or self.forced == "closed":

@@ -78,6 +78,12 @@ class Lanes(Generic[Load]):
         self._ready.extend(entries)
         self.bytes += sum(entry.size_bytes for entry in entries)
 
+    def adopt(self, entry: Entry[Load], *, again_at_s: float) -> None:
+        """An entry that failed in a former life; it comes before any other of its key."""
+        self.bytes += entry.size_bytes
+        self._failing[entry.key] = entry
+        heapq.heappush(self._due, (again_at_s, next(self._turns), entry))
+
     def take(self, limit: int, *, now_s: float) -> list[Entry[Load]]:
         """The next parcel: entries in order, at most `limit`, under way from now on; empty when none may go now."""
         single = self._take_due(now_s) or self._take_released()

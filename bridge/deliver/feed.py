@@ -1,0 +1,259 @@
+"""One stream of the journal, or a range of it, as entries for one sink.
+
+Reads on a worker thread in chunks, renders each chunk once, and knows how far the sink is. Holds in memory only what is
+on its way; what waits behind a failure is let go of and read again when its turn comes.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from bridge.export import Envelope, messages
+from bridge.model import Block
+from bridge.parcel import Message, Parcel, Progress, Ranges, Rows
+from bridge.ports import Journal
+from bridge.resilience.lanes import Entry, Lanes
+
+NO_TRIES: Mapping[str, Sequence[float]] = MappingProxyType({})
+
+
+class Selects(Protocol):
+    """What a receiver is shown of a block."""
+
+    def apply(self, block: Block) -> Rows:
+        """The rows and columns it may see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one sink sees one stream."""
+
+    stream: str
+    selection: Selects
+    envelope: Envelope
+    renders: bool  # into messages; else columns
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive events as one sink sees them."""
+
+    first: int  # sequence numbers it speaks for, both inclusive
+    last: int
+    rows: Rows
+    messages: tuple[Message, ...]
+    committed_us: NDArray[np.int64]  # a row each; 0 where the source gave no time
+    journalled_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an entry sends: one row of a chunk, or all of it."""
+
+    chunk: Chunk
+    row: int = -1  # -1: all
+
+
+class Feed:
+    """Entries of one stream for one sink; for one event loop, but for `fetch`."""
+
+    def __init__(
+        self,
+        look: Look,
+        *,
+        progress: Progress,
+        one_a_key: bool,
+        until: int | None = None,
+        tries: Mapping[str, Sequence[float]] = NO_TRIES,
+    ) -> None:
+        """Start where the sink was.
+
+        Args:
+            look: what it sees.
+            progress: how far it was.
+            one_a_key: see Lanes.
+            until: the last number of a replay; None: there is no end.
+            tries: by sequence number: attempts, when the first failed, when it is tried again; of a former life.
+        """
+        self.look = look
+        self.since_s: float | None = None  # since when something waits that may go
+        self._tries = tries
+        self._known_last = 0  # the last number that the journal is known to hold
+        self.lanes: Lanes[Load] = Lanes(one_a_key=one_a_key)
+        self.until = until
+        self.has_more = True  # as far as is known
+        self._taken = progress.cursor  # the last number read
+        self._again: list[tuple[int, int]] = list(progress.pending)  # to be read once more, first
+        self.recorded = progress  # what the journal holds
+
+    @property
+    def stream(self) -> str:
+        """The stream's name."""
+        return self.look.stream
+
+    @property
+    def taken(self) -> int:
+        """The last number read."""
+        return self._taken
+
+    def is_done(self) -> bool:
+        """Whether a replay has nothing left."""
+        return (
+            self.until is not None
+            and not self._again
+            and self._taken >= self.until
+            and self.progress() == Progress(self._taken)
+        )
+
+    def more(self, last: int | None, *, now_s: float) -> None:
+        """The journal holds more, up to `last` where that is known."""
+        self.has_more = True
+        self._known_last = max(self._known_last, last or 0)
+        if not self.look.renders and self._known_last > self._taken and self.since_s is None:
+            self.since_s = now_s
+
+    def wants(self, batch: int, batch_s: float, now_s: float) -> bool:
+        """Whether to read on: columns are read a whole parcel at a time."""
+        if self.look.renders or self._again or self.until is not None or not batch_s:
+            return True
+        return self._known_last - self._taken >= batch or self._is_overdue(batch_s, now_s)
+
+    def is_ripe(self, batch: int, batch_s: float, now_s: float) -> bool:
+        """Whether what is ready has waited long enough for others, or is enough."""
+        due_s = self.lanes.next_due_s()
+        if not batch_s or not self.look.renders or self.lanes.ready_count >= batch or (due_s and due_s <= now_s):
+            return True
+        return self._is_overdue(batch_s, now_s)
+
+    def _is_overdue(self, batch_s: float, now_s: float) -> bool:
+        return self.since_s is not None and now_s - self.since_s >= batch_s
+
+    def taken_at(self, now_s: float) -> None:
+        """A parcel was taken: what is left begins to wait."""
+        is_left = self.lanes.ready_count if self.look.renders else self._known_last > self._taken
+        self.since_s = now_s if is_left else None
+
+    def next_range(self, limit: int) -> tuple[int, int | None]:
+        """After which number to read, and how many numbers at most."""
+        if self._again:
+            first, last = self._again[0]
+            return first - 1, min(limit, last - first + 1)
+        return self._taken, limit if self.until is None else min(limit, self.until - self._taken)
+
+    def take_in(self, chunk: Chunk | None, *, now_s: float) -> int:
+        """Queue what was read for `next_range`; None: there was nothing. Returns: how many entries."""
+        if chunk is None and self._again:  # retention took it
+            self._again.pop(0)
+            return 0
+        if chunk is None:
+            self.has_more = False
+            return 0
+        if self._again:
+            first, last = self._again.pop(0)
+            if chunk.last < last:
+                self._again.insert(0, (max(first, chunk.last + 1), last))
+        else:
+            self._taken = chunk.last
+        entries = list(self._entries(chunk))
+        if entries and self.since_s is None:
+            self.since_s = now_s
+        self.lanes.add([entry for entry in entries if not self._adopt(entry)])
+        return len(entries)
+
+    def _adopt(self, entry: Entry[Load]) -> bool:
+        tried = self._tries.get(str(entry.number)) if self._tries else None
+        if tried is None:
+            return False
+        entry.attempts, entry.first_failed_s = int(tried[0]), tried[1]
+        self.lanes.adopt(entry, again_at_s=tried[2])
+        return True
+
+    def progress(self) -> Progress:
+        """How far the sink is now."""
+        cursor, pending = self.lanes.progress(self._taken)
+        unread = tuple(self._again)
+        return Progress(cursor, _joined([*pending, *unread]) if unread else tuple(pending))
+
+    def parcel(self, entries: Sequence[Entry[Load]]) -> Parcel:
+        """The entries, all loaded, as a parcel."""
+        loads = [_load(entry) for entry in entries]
+        if not self.look.renders:
+            return Parcel(self.stream, rows=loads[0].chunk.rows)
+        return Parcel(self.stream, tuple(load.chunk.messages[load.row] for load in loads))
+
+    def committed(self, entries: Sequence[Entry[Load]]) -> Iterator[tuple[Chunk, NDArray[np.int64]]]:
+        """The commit times of entries, microseconds since 1970, by the chunk they came in."""
+        for _, group in itertools.groupby(entries, key=lambda entry: id(_load(entry).chunk)):
+            loads = [_load(entry) for entry in group]
+            chunk = loads[0].chunk
+            rows = None if loads[0].row < 0 else np.array([load.row for load in loads], np.int64)
+            times = chunk.committed_us if rows is None else chunk.committed_us[rows]
+            yield chunk, times[times > 0]
+
+    def _entries(self, chunk: Chunk) -> Iterator[Entry[Load]]:
+        if not self.look.renders:
+            if chunk.rows.row_count:
+                yield Entry(chunk.first, chunk.last, None, Load(chunk), chunk.rows.batch.nbytes)
+            return
+        for row, message in enumerate(chunk.messages):  # a call each is what the receiver asks for
+            yield Entry(message.number, message.number, message.key, Load(chunk, row), len(message.text))
+
+
+def fetch(journal: Journal, look: Look, *, after: int, limit: int | None) -> Chunk | None:
+    """Read, select and render events above a number; None when there are none yet. For a worker thread."""
+    blocks = list(_alike(journal, look.stream, after=after, limit=limit))
+    return chunk_of(blocks, look) if blocks else None
+
+
+def chunk_of(blocks: Sequence[Block], look: Look) -> Chunk:
+    """Blocks that follow each other and are alike, as one chunk."""
+    first, last = blocks[0], blocks[-1]
+    batch = first.batch if len(blocks) == 1 else pa.concat_batches([block.batch for block in blocks])
+    whole = Block(first.stream, first.first, first.epoch, first.contract, last.journalled_at, batch)
+    rows = look.selection.apply(whole)
+    committed = pc.fill_null(rows.batch.column("_commit_at").cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    journalled_us = int(last.journalled_at.timestamp() * 1e6)
+    rendered = messages(rows, look.envelope) if look.renders else ()
+    return Chunk(whole.first, whole.last, rows, rendered, committed, journalled_us)
+
+
+def _alike(journal: Journal, stream: str, *, after: int, limit: int | None) -> Iterator[Block]:
+    """Consecutive blocks of one epoch, contract version and schema."""
+    reading = journal.read(stream, after=after, limit=limit)
+    first = next(reading, None)
+    if first is None:
+        return
+    yield first
+    last = first.last
+    for block in itertools.takewhile(lambda block: _same(first, block), reading):
+        if block.first != last + 1:
+            return
+        last = block.last
+        yield block
+
+
+def _same(one: Block, other: Block) -> bool:
+    return (one.epoch, one.contract) == (other.epoch, other.contract) and one.batch.schema == other.batch.schema
+
+
+def _load(entry: Entry[Load]) -> Load:
+    assert entry.load is not None  # noqa: S101  the loop reads it again before it sends
+    return entry.load
+
+
+def _joined(ranges: list[tuple[int, int]]) -> Ranges:
+    """Ranges in order, those that touch as one."""
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return tuple(joined)

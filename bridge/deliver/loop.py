@@ -1,0 +1,485 @@
+"""One sink's delivery: what goes next, what becomes of a failure, and what the journal has to remember of it.
+
+Promises: the cursor passes an event only when the receiver acknowledged it or it became a dead letter, in one
+transaction with it (I3); events of a key go in order (I5); a receiver that fails is left alone by its breaker, and an
+event's own attempts are not used up by trials of an open breaker. Reads the journal on worker threads; what it settled
+is stored by `thread`, from what `collect` returns.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from bridge.deliver import replays
+from bridge.deliver.feed import Feed, Load, fetch
+from bridge.deliver.ledger import Account, Ledger
+from bridge.deliver.replays import Job, Replay
+from bridge.deliver.route import Route
+from bridge.deliver.switches import Switches
+from bridge.errors import BridgeError, InternalError, SinkGone, SinkRefused, SinkUnavailable
+from bridge.health import HealthBoard
+from bridge.logs import Repeating
+from bridge.metrics import Metrics
+from bridge.parcel import Attempt, Delivered, Parcel, Progress
+from bridge.ports import Journal, Sink
+from bridge.resilience.breaker import Breaker
+from bridge.resilience.failpoint import reach
+from bridge.resilience.lanes import Entry
+from bridge.resilience.retry import Backoff
+
+CHUNK_EVENTS = 1_000  # read and rendered at once, at most, where a parcel is smaller
+UNSTORED_EVENTS = 256  # acknowledged and not stored yet, at most, or two rounds of parcels if that is more
+
+_MEND = "See `legacy-bridge sink show` for the last failures; mend the receiver, delivery goes on by itself."
+_log = structlog.get_logger()
+
+
+class SinkLoop:
+    """Delivery to one sink; for one event loop.
+
+    Args:
+        sink: the adapter; opened and closed here.
+        route: how it is served.
+        journal: read on worker threads.
+        progress: how far it is with each stream, by the journal.
+        dumped: what `dump` gave in a former life; None for a new sink.
+        metrics: where calls and latencies are counted.
+        changed: set when there is something to store.
+        now: the clock.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        route: Route,
+        journal: Journal,
+        *,
+        progress: Mapping[str, Progress],
+        dumped: Mapping[str, Any] | None,
+        metrics: Metrics,
+        changed: asyncio.Event | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.name = route.sink
+        self.route = route
+        self.breaker = Breaker(route.breaker, now())
+        self.gone: dict[str, str] | None = None
+        self.switches = Switches()
+        self.wake = asyncio.Event()
+        self.changed = changed or asyncio.Event()  # set when there is something to store
+        self.replays: dict[str, Replay] = {}
+        self.crashed = ""  # by which bug
+        self._sink = sink
+        self._journal = journal
+        self._metrics = metrics
+        self._now = now
+        self._point = f"sink:{self.name}"
+        self._calls: set[asyncio.Task[None]] = set()
+        self._not_before_s = 0.0  # the receiver asked to be left alone until then
+        self._paced_s = 0.0  # when the rate allows the next event
+        self._is_open = False
+        self._opening = Backoff(first_s=0.2, limit_s=30.0)
+        self._trouble = Repeating(_log.bind(sink=self.name), failed="sink.failed", recovered="sink.recovered")
+        self._stored = self._storing = dict(dumped) if dumped is not None else {}
+        if dumped is not None:
+            self.breaker.load(dumped["breaker"])
+            self.gone = dumped.get("gone")
+        self._ledger = Ledger(self.name, logs_attempts=route.logs_attempts, tries=self._stored.get("tries", {}))
+        self.feeds = {stream: self._feed(stream, progress.get(stream, Progress())) for stream in route.looks}
+
+    def _feed(self, stream: str, recorded: Progress) -> Feed:
+        held = self._sink.stands_at(stream)
+        is_ahead = held is not None and held > recorded.settled  # it kept more than we noted before we died
+        feed = Feed(
+            self.route.looks[stream],
+            progress=Progress(max(held or 0, recorded.cursor)) if is_ahead else recorded,
+            one_a_key=not self._sink.is_atomic,
+            tries=self._ledger.tries(stream),
+        )
+        feed.recorded = recorded
+        return feed
+
+    @property
+    def adapter(self) -> Sink:
+        """The sink itself."""
+        return self._sink
+
+    # -- the loop
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Deliver until told to stop; calls under way are let end, for a while."""
+        while not stop.is_set():
+            self.wake.clear()
+            try:
+                is_busy = await self.step()
+            except BridgeError as error:
+                self._trouble.failure(error)
+                await self._rest(self._opening.next_s())
+                continue
+            if not is_busy:
+                await self._rest(self._due_in_s())
+
+    async def close(self, *, patience_s: float) -> None:
+        """Let calls under way end, give up the others, and release the sink."""
+        if self._calls:
+            _, late = await asyncio.wait(self._calls, timeout=patience_s)
+            for call in late:
+                call.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._sink.close()
+
+    async def step(self) -> bool:
+        """One bounded pass: read what there is room for, send what may go. True when there may be more at once."""
+        if self.switches.paused or self.gone is not None or not await self._open():
+            return False
+        was_read = await self._fill()
+        return self._dispatch() or was_read
+
+    async def _rest(self, longest_s: float | None) -> None:
+        try:
+            await asyncio.wait_for(self.wake.wait(), longest_s)
+        except TimeoutError:
+            return
+
+    def _due_in_s(self) -> float | None:
+        """How long nothing will have to be done unless something wakes the loop."""
+        now_s = time.time()
+        times = [feed.lanes.next_due_s() for feed in self._all_feeds()]
+        times += [now_s + wait for wait in [self.breaker.wait_s(self._now())] if wait]
+        times += [at_s for at_s in (self._not_before_s, self._paced_s) if at_s > now_s]
+        if self.route.batch_s:
+            times += [feed.since_s + self.route.batch_s for feed in self._all_feeds() if feed.since_s is not None]
+        due = [at_s for at_s in times if at_s is not None]
+        return max(0.001, min(due) - now_s) if due else None
+
+    def _all_feeds(self) -> list[Feed]:
+        return [*self.feeds.values(), *(replay.feed for replay in self.replays.values())]
+
+    async def _open(self) -> bool:
+        if self._is_open:
+            return True
+        if self.breaker.wait_s(self._now()) != 0:
+            return False
+        try:
+            await self._sink.open()
+        except SinkUnavailable as error:
+            self._count(failed=True)
+            self.breaker.record(ok=False, why=error.detail, now=self._now())
+            self._trouble.failure(error)
+            self.changed.set()
+            self._not_before_s = time.time() + self._opening.next_s()
+            await self._rest(self._not_before_s - time.time())
+            return False
+        self._is_open = True
+        self._opening.reset()
+        return True
+
+    # -- reading
+
+    async def _fill(self) -> bool:
+        was_read = False
+        for feed in self._all_feeds():
+            if self._has_room(feed) and feed.wants(self.route.batch_events, self.route.batch_s, time.time()):
+                after, limit = feed.next_range(self._chunk_events())
+                chunk = await asyncio.to_thread(fetch, self._journal, feed.look, after=after, limit=limit)
+                feed.take_in(chunk, now_s=time.time())
+                was_read = was_read or chunk is not None
+        return was_read
+
+    def _chunk_events(self) -> int:
+        return max(self.route.batch_events, 1 if not self._renders() else CHUNK_EVENTS)
+
+    def _renders(self) -> bool:
+        return self._sink.wants == "messages"
+
+    def _has_room(self, feed: Feed) -> bool:
+        if not feed.has_more or feed.lanes.ready_count >= (2 * self.route.batch_events if self._renders() else 1):
+            return False
+        feeds = self._all_feeds()
+        held = sum(each.lanes.waiting_count for each in feeds)
+        return held < self.route.hold_events and sum(each.lanes.bytes for each in feeds) < self.route.memory_bytes
+
+    # -- sending
+
+    def _dispatch(self) -> bool:
+        was_sent = False
+        while len(self._calls) < self.route.concurrency and self._may_send():
+            is_trial = self.breaker.begin(self._now())
+            found = self._next_parcel(1 if is_trial else self.route.batch_events)
+            if found is None:
+                self.breaker.give_up_trial(self._now())
+                break
+            feed, entries = found
+            self._pace(len(entries))
+            call = asyncio.create_task(self._call(feed, entries, is_trial=is_trial))
+            self._calls.add(call)
+            call.add_done_callback(self._called)
+            was_sent = True
+        return was_sent
+
+    def _called(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        self.wake.set()
+        if not call.cancelled() and call.exception() is not None:
+            _log.error("sink.call_failed", sink=self.name, error=call.exception())
+
+    def _may_send(self) -> bool:
+        now_s = time.time()
+        unstored = max(UNSTORED_EVENTS, 2 * self.route.concurrency * self.route.batch_events)
+        return (
+            self.breaker.wait_s(self._now()) == 0
+            and now_s >= self._not_before_s
+            and now_s >= self._paced_s
+            and self._ledger.unstored < unstored
+        )
+
+    def _pace(self, events: int) -> None:
+        if self.route.rate:
+            self._paced_s = max(self._paced_s, time.time() - 1.0) + events / self.route.rate
+
+    def _next_parcel(self, limit: int) -> tuple[Feed, list[Entry[Load]]] | None:
+        now_s = time.time()
+        for stream in list(self.feeds):  # in turn: the one that is asked goes to the end
+            feed = self.feeds[stream] = self.feeds.pop(stream)
+            if feed.is_ripe(self.route.batch_events, self.route.batch_s, now_s) and (
+                entries := feed.lanes.take(limit, now_s=now_s)
+            ):
+                feed.taken_at(now_s)
+                return feed, entries
+        for replay in self.replays.values():
+            if entries := replay.feed.lanes.take(limit, now_s=now_s):
+                return replay.feed, entries
+        return None
+
+    async def _call(self, feed: Feed, entries: list[Entry[Load]], *, is_trial: bool) -> None:
+        started, at = time.perf_counter(), self._now()
+        parcel: Parcel | None = None
+        failures: Mapping[int, BridgeError] = {}
+        error: BridgeError | None = None
+        try:
+            if not await self._loaded(feed, entries):
+                self.breaker.give_up_trial(self._now())
+                return
+            parcel = feed.parcel(entries)
+            reach("deliver.before_send")
+            failures = await self._sink.send(parcel)
+            reach("deliver.after_send")
+        except asyncio.CancelledError:
+            feed.lanes.put_back(entries, cap=entries[0].cap)
+            raise
+        except BridgeError as raised:
+            error = raised
+        except Exception as bug:  # noqa: BLE001  a bug in an adapter must not lose the event or stop other sinks (I3)
+            _log.error("sink.bug", sink=self.name, error=bug)
+            error = SinkUnavailable(f"stopped by {type(bug).__name__}", hint=InternalError.default_hint)
+        if parcel is not None:
+            took_ms = (time.perf_counter() - started) * 1e3
+            self._ledger.attempted(parcel, entries, error, failures, at=at, took_ms=took_ms)
+        await self._conclude(feed, entries, error, failures, is_trial=is_trial)
+
+    async def _loaded(self, feed: Feed, entries: list[Entry[Load]]) -> bool:
+        """Read again what was let go of; an event that retention took meanwhile is left out. True when any is left."""
+        for entry in [entry for entry in entries if entry.load is None]:
+            try:
+                look, after = feed.look, entry.first - 1
+                chunk = await asyncio.to_thread(fetch, self._journal, look, after=after, limit=1)
+            except BridgeError as error:
+                self._trouble.failure(error)
+                entries.remove(entry)
+                feed.lanes.fail(entry, again_at_s=time.time() + self._opening.next_s())
+                continue
+            if chunk is None or chunk.first != entry.first or not chunk.messages:
+                _log.error("sink.event_forgotten", sink=self.name, stream=feed.stream, number=entry.number)
+                entries.remove(entry)
+                self._settled(feed, entry)
+            else:
+                feed.lanes.reload(entry, Load(chunk, 0), len(chunk.messages[0].text))
+        return bool(entries)
+
+    # -- what became of it
+
+    async def _conclude(
+        self,
+        feed: Feed,
+        entries: Sequence[Entry[Load]],
+        error: BridgeError | None,
+        failures: Mapping[int, BridgeError],
+        *,
+        is_trial: bool,
+    ) -> None:
+        worst = error or next(iter(failures.values()), None)
+        self._count(failed=worst is not None)
+        self.breaker.record(ok=worst is None, why=worst.detail if worst else "", now=self._now(), trial=is_trial)
+        if worst is None:
+            self._trouble.success()
+        else:
+            self._trouble.failure(worst)
+            self._heed(worst)
+        self.changed.set()
+        if error is None:
+            self._acknowledge(feed, [entry for index, entry in enumerate(entries) if index not in failures])
+            for index, failure in failures.items():
+                await self._failed(feed, entries[index], failure, is_trial=is_trial)
+        elif isinstance(error, SinkGone):
+            self.gone = {"since": self._now().isoformat(), "why": error.detail}
+            feed.lanes.put_back(entries, cap=entries[0].cap)
+        elif len(entries) > 1:  # one of them may be at fault: find it by halves
+            feed.lanes.put_back(entries, cap=max(1, len(entries) // 2))
+        else:
+            await self._failed(feed, entries[0], error, is_trial=is_trial)
+
+    def _heed(self, error: BridgeError) -> None:
+        """The receiver's own word on when it wants to be asked again."""
+        if isinstance(error, SinkUnavailable) and error.retry_after_s is not None:
+            self._not_before_s = max(self._not_before_s, time.time() + error.retry_after_s)
+
+    def _acknowledge(self, feed: Feed, entries: Sequence[Entry[Load]]) -> None:
+        now_us = int(self._now().timestamp() * 1e6)
+        for chunk, committed_us in feed.committed(entries):
+            self._metrics.record_delivered(
+                self.name, feed.stream, committed_us=committed_us, journalled_us=chunk.journalled_us, now_us=now_us
+            )
+        for entry in entries:
+            self._settled(feed, entry)
+
+    def _settled(self, feed: Feed, entry: Entry[Load]) -> None:
+        feed.lanes.settle(entry)
+        self._ledger.settled(feed.stream, entry)
+        self.changed.set()
+
+    async def _failed(self, feed: Feed, entry: Entry[Load], error: BridgeError, *, is_trial: bool) -> None:
+        """One event by itself: try it again later, or set it aside."""
+        now_s = time.time()
+        if not is_trial:
+            entry.attempts += 1
+            entry.first_failed_s = entry.first_failed_s or now_s
+        wait_s = 0.0 if is_trial else self.route.schedule.wait_s(entry.attempts)
+        if isinstance(error, SinkRefused) and entry.attempts >= self.route.refused_attempts:
+            wait_s = None
+        if wait_s is None and self.route.gives_up and await self._set_aside(feed, entry, error):
+            return
+        again_at_s = max(now_s + (self.route.schedule.last_s() if wait_s is None else wait_s), self._not_before_s)
+        feed.lanes.fail(entry, again_at_s=again_at_s)
+        feed.lanes.unload()
+        self._ledger.failed(feed.stream, entry, again_at_s=again_at_s)
+
+    async def _set_aside(self, feed: Feed, entry: Entry[Load], error: BridgeError) -> bool:
+        """Make a delivery dead letter of an event (I3); False when the journal cannot be read now."""
+        replay = next((replay for replay in self.replays.values() if replay.feed is feed), None)
+        if replay is not None and replay.job.letter is not None:  # it is a letter already, and stays open
+            replay.failed = True
+            self._settled(feed, entry)
+            return True
+        try:
+            reading = self._journal.read(feed.stream, after=entry.number - 1, limit=1)
+            block = await asyncio.to_thread(next, reading, None)
+        except BridgeError as unread:
+            self._trouble.failure(unread)
+            return False
+        if block is not None and block.first == entry.number and entry.load is not None:
+            self._ledger.set_aside(block, entry.load.chunk.messages[entry.load.row], entry, error)
+            _log.warning("sink.set_aside", sink=self.name, stream=feed.stream, number=entry.number, error=error)
+        self._settled(feed, entry)
+        return True
+
+    def _count(self, *, failed: bool) -> None:
+        self._metrics.points.count(self._point, ok=int(not failed), failed=int(failed))
+
+    # -- what operators want
+
+    def switch(self, switches: Switches, jobs: Mapping[str, Job]) -> list[Job]:
+        """Take over switches; returns the replays that are new and have to be begun."""
+        if switches.force != self.breaker.forced:
+            self.breaker.force(switches.force, now=self._now())
+            self.changed.set()
+        if self.gone is not None and switches.resumed_at is not None:
+            since = datetime.fromisoformat(self.gone["since"])
+            if switches.resumed_at > since:
+                self.gone = None
+                self.changed.set()
+        if self.switches != switches:
+            self.switches = switches
+            self.wake.set()
+        return [job for number, job in jobs.items() if number not in self.replays]
+
+    def begin(self, job: Job) -> None:
+        """Begin a replay. Reads its letter from the journal: for a worker thread, before `wake`."""
+        letter = None if job.letter is None else self._journal.undelivered_one(job.letter)
+        replay = replays.begin(job, self.route, letter, one_a_key=not self._sink.is_atomic)
+        if replay is None:
+            self._ledger.forget_replay(job.id)
+            self.changed.set()
+        else:
+            self.replays[job.id] = replay
+
+    def more(self, lasts: Mapping[str, int]) -> None:
+        """The journal holds more; up to which numbers, where that was looked up."""
+        for stream, feed in self.feeds.items():
+            feed.more(lasts.get(stream), now_s=time.time())
+        self.wake.set()
+
+    @property
+    def needs_lasts(self) -> bool:
+        """Whether `more` has to be told up to which numbers."""
+        return not self._renders() and self.route.batch_s > 0
+
+    def report(self, board: HealthBoard) -> None:
+        """Tell people how the sink is."""
+        component, streams = f"sink:{self.name}", tuple(self.feeds)
+        waiting = sum(feed.lanes.waiting_count for feed in self._all_feeds())
+        if self.crashed:
+            board.fail(component, f"stopped by {self.crashed}", InternalError.default_hint, blocks=streams)
+        elif self.gone is not None:
+            board.fail(component, f"the receiver is gone: {self.gone['why']}", SinkGone.default_hint, blocks=streams)
+        elif self.switches.paused:
+            resume = f"`legacy-bridge sink resume {self.name}` lets it go on."
+            board.fail(component, self.switches.why or "paused", resume, blocks=streams, level="warn")
+        elif self.breaker.state != "closed":
+            board.fail(component, f"the breaker is open: {self.breaker.why}", _MEND, blocks=streams)
+        elif waiting >= self.route.hold_events:
+            what = f"{waiting} events wait behind failed ones: it reads no further"
+            board.fail(component, what, _MEND, blocks=streams)
+        elif waiting:
+            board.fail(component, f"{waiting} events wait to be tried again", _MEND, level="warn")
+        else:
+            board.ok(component)
+
+    # -- what the journal has to remember
+
+    def dump(self) -> dict[str, Any]:
+        """What survives a restart besides progress."""
+        return {"breaker": self.breaker.dump(), "gone": self.gone, "tries": self._ledger.dump_tries()}
+
+    def collect(self) -> tuple[Delivered, Account] | None:
+        """What has to be stored now, in one transaction; None: nothing. `stored` or `restore` must follow."""
+        for number, replay in list(self.replays.items()):
+            if replay.feed.is_done():
+                del self.replays[number]
+                self._ledger.replayed(replay)
+            elif (reached := replay.feed.progress()) != replay.feed.recorded:
+                replay.feed.recorded = reached
+                self._ledger.keep_replay(replay, reached)
+        progress = {
+            stream: reached for stream, feed in self.feeds.items() if (reached := feed.progress()) != feed.recorded
+        }
+        self._storing = self.dump()
+        return self._ledger.close_account(progress, None if self._storing == self._stored else self._storing)
+
+    def take_attempts(self) -> list[Attempt]:
+        """The attempts since the last call, for the delivery log."""
+        return self._ledger.take_attempts()
+
+    def stored(self, delivered: Delivered) -> None:
+        """The journal holds what was collected."""
+        for stream, reached in delivered.progress.items():
+            self.feeds[stream].recorded = reached
+        self._stored = self._storing
+        self.wake.set()
+
+    def restore(self, account: Account) -> None:
+        """The journal could not take what was collected."""
+        self._ledger.restore(account)

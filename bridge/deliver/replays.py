@@ -1,0 +1,82 @@
+"""Replays: a range of events, or one delivery dead letter, sent once more with the same ids.
+
+A replay is a kept value of the journal under `replay`, so that it outlives the process; it shares its sink's calls,
+breaker and rate with what is live, and keeps the order of keys within itself. Its events are older than what the sink
+was sent since: receivers tell by `sequence`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.deliver.feed import Feed, chunk_of
+from bridge.deliver.route import Route
+from bridge.parcel import Progress, Undelivered
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A replay as the journal keeps it."""
+
+    id: str
+    sink: str
+    stream: str
+    first: int  # sequence numbers, both inclusive
+    last: int
+    actor: str
+    letter: int | None = None  # the delivery letter that is replayed
+    cursor: int | None = None  # how far it is; None: not begun
+    pending: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def load(cls, number: str, kept: Mapping[str, Any]) -> "Job":
+        """From the journal's value."""
+        pending = tuple((first, last) for first, last in kept.get("pending", ()))
+        return cls(
+            id=number,
+            sink=kept["sink"],
+            stream=kept["stream"],
+            first=kept["first"],
+            last=kept["last"],
+            actor=kept["actor"],
+            letter=kept.get("letter"),
+            cursor=kept.get("cursor"),
+            pending=pending,
+        )
+
+    def dump(self, reached: Progress | None = None) -> dict[str, Any]:
+        """The journal's value, with how far it is."""
+        return {
+            "sink": self.sink,
+            "stream": self.stream,
+            "first": self.first,
+            "last": self.last,
+            "actor": self.actor,
+            "letter": self.letter,
+            "cursor": reached.cursor if reached else self.cursor,
+            "pending": [list(one) for one in (reached.pending if reached else self.pending)],
+        }
+
+
+@dataclass(slots=True)
+class Replay:
+    """A replay under way."""
+
+    job: Job
+    feed: Feed
+    failed: bool = False  # its letter could not be delivered this time either
+
+
+def begin(job: Job, route: Route, letter: Undelivered | None, *, one_a_key: bool) -> Replay | None:
+    """The feed of a job; None when its stream is not the sink's, or its letter is gone."""
+    look = route.looks.get(job.stream)
+    if look is None:
+        return None
+    if job.letter is None:
+        start = Progress(job.first - 1 if job.cursor is None else job.cursor, job.pending)
+        return Replay(job, Feed(look, progress=start, until=job.last, one_a_key=one_a_key))
+    if letter is None or letter.block is None:
+        return None
+    feed = Feed(look, progress=Progress(job.first - 1), until=job.last, one_a_key=one_a_key)
+    feed.take_in(chunk_of([letter.block], look), now_s=0.0)
+    return Replay(job, feed)

@@ -1,0 +1,258 @@
+"""All sinks on one event loop in one thread, and the storing of what they settled.
+
+A sink that hangs or fails costs the others nothing but its turns on the loop; reading and storing happen on worker
+threads. What several sinks settled within a few milliseconds is one transaction.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import structlog
+
+from bridge.bell import Bell
+from bridge.deliver.ledger import Account
+from bridge.deliver.loop import SinkLoop
+from bridge.deliver.replays import Job
+from bridge.deliver.route import Route
+from bridge.deliver.switches import Switches
+from bridge.errors import BridgeError
+from bridge.health import HealthBoard
+from bridge.logs import Repeating
+from bridge.metrics import Metrics
+from bridge.parcel import Attempt, Delivered, Progress
+from bridge.ports import Journal, Sink
+from bridge.resilience.failpoint import reach
+from bridge.resilience.retry import Backoff
+
+GATHER_S = 0.005  # what is settled within this time is stored together
+LOOK_S = 0.25  # at switches, and at a journal that somebody else appended to
+REPORT_S = 1.0
+PATIENCE_S = 10.0  # for calls under way at a stop
+
+_log = structlog.get_logger()
+
+
+class AttemptLog(Protocol):
+    """Where attempts are logged."""
+
+    def record(self, attempts: Sequence[Attempt]) -> None:
+        """Store them; never raises for a log that cannot be written."""
+
+
+class Delivery:
+    """Delivers to every sink; for a thread of its own.
+
+    Args:
+        journal: read, and told what was settled.
+        routes: every sink with its route.
+        bell: rung when the journal holds more.
+        board: where sinks that are not well are reported.
+        metrics: what is counted.
+        attempts: the delivery log.
+        now: the clock.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        routes: Sequence[tuple[Route, Sink]],
+        *,
+        bell: Bell,
+        board: HealthBoard,
+        metrics: Metrics,
+        attempts: AttemptLog | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._journal = journal
+        self._routes = routes
+        self._bell = bell
+        self._board = board
+        self._metrics = metrics
+        self._attempts = attempts
+        self._now = now
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._ended = threading.Event()  # asked to end, be it before it began
+        self._trouble = Repeating(_log, failed="delivery.not_stored", recovered="delivery.stored_again")
+        self._backoff = Backoff()
+        self._seen_version = -1
+        self.loops: dict[str, SinkLoop] = {}
+        self.turned_at = time.monotonic()
+
+    def run(self) -> None:
+        """Deliver until `end`."""
+        asyncio.run(self._main())
+
+    def end(self) -> None:
+        """Take nothing new, let calls under way end, store, close; callable from any thread, returns at once."""
+        self._ended.set()
+        loop, stop = self._loop, self._stop
+        if loop is not None and stop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(stop.set)
+
+    def send_test(self, sink: str, work: Callable[[Sink], Any]) -> Any:  # noqa: ANN401  a future of what `work` gives
+        """Run a coroutine function on a sink, beside what is delivered; a concurrent future. For `sink test`."""
+        loop = self._loop
+        if loop is None or sink not in self.loops:
+            return None
+        return asyncio.run_coroutine_threadsafe(work(self.loops[sink].adapter), loop)
+
+    async def _main(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        if self._ended.is_set():
+            return
+        changed = asyncio.Event()
+        await self._build(changed)
+        storing_ends = asyncio.Event()
+        storing = asyncio.create_task(self._store_on(changed, storing_ends))
+        async with asyncio.TaskGroup() as group:
+            for loop in self.loops.values():
+                group.create_task(self._supervise(loop, self._stop))
+            group.create_task(self._listen(self._stop))
+            group.create_task(self._look_on(self._stop))
+        await asyncio.gather(
+            *(loop.close(patience_s=PATIENCE_S) for loop in self.loops.values()), return_exceptions=True
+        )
+        storing_ends.set()
+        changed.set()
+        await storing
+
+    async def _build(self, changed: asyncio.Event) -> None:
+        held = await asyncio.to_thread(self._journal.subscribers)
+        dumped = await asyncio.to_thread(self._journal.kept, "delivery")
+        extents = await asyncio.to_thread(self._journal.extents)
+        for route, sink in self._routes:
+            known = held.get(route.sink, {})
+            new = {
+                stream: Progress(extents[stream].last if route.start == "now" and stream in extents else 0)
+                for stream in route.looks
+                if stream not in known
+            }
+            if new:  # from here on retention waits for it
+                await asyncio.to_thread(self._journal.record, [Delivered(route.sink, new)])
+            self.loops[route.sink] = SinkLoop(
+                sink,
+                route,
+                self._journal,
+                progress=known | new,
+                dumped=dumped.get(route.sink),
+                metrics=self._metrics,
+                changed=changed,
+                now=self._now,
+            )
+        await self._look()
+        await self._announce()
+
+    async def _supervise(self, loop: SinkLoop, stop: asyncio.Event) -> None:
+        """A bug in one loop stops that one, loudly, and no other (I3)."""
+        try:
+            await loop.run(stop)
+        except Exception as error:  # noqa: BLE001  as the docstring says
+            _log.error("sink.stopped", sink=loop.name, error=error)
+            loop.crashed = type(error).__name__
+
+    async def _listen(self, stop: asyncio.Event) -> None:
+        """Tell the sinks when the journal holds more."""
+        stopping = asyncio.create_task(stop.wait())
+        with self._bell.listening() as rung:
+            while not stop.is_set():
+                ringing = asyncio.create_task(rung.wait())
+                await asyncio.wait({ringing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                ringing.cancel()
+                rung.clear()
+                await self._announce()
+        for loop in self.loops.values():
+            loop.wake.set()
+
+    async def _announce(self) -> None:
+        lasts: Mapping[str, int] = {}
+        if any(loop.needs_lasts for loop in self.loops.values()):
+            try:
+                extents = await asyncio.to_thread(self._journal.extents)
+            except BridgeError as error:
+                self._trouble.failure(error)
+                return
+            lasts = {stream: extent.last for stream, extent in extents.items()}
+        for loop in self.loops.values():
+            loop.more(lasts)
+
+    async def _look_on(self, stop: asyncio.Event) -> None:
+        """Switches, health and gauges, now and then."""
+        report_at = 0.0
+        while not stop.is_set():
+            self.turned_at = time.monotonic()
+            try:
+                await self._look()
+            except BridgeError as error:
+                self._trouble.failure(error)
+            if time.monotonic() >= report_at:
+                report_at = time.monotonic() + REPORT_S
+                for loop in self.loops.values():
+                    loop.report(self._board)
+            try:
+                await asyncio.wait_for(stop.wait(), LOOK_S)
+            except TimeoutError:
+                continue
+
+    async def _look(self) -> None:
+        version = await asyncio.to_thread(self._journal.version)
+        if version == self._seen_version:
+            return
+        self._seen_version = version
+        switches = await asyncio.to_thread(self._journal.kept, "sink")
+        replays = await asyncio.to_thread(self._journal.kept, "replay")
+        jobs = {number: Job.load(number, kept) for number, kept in replays.items()}
+        for name, loop in self.loops.items():
+            mine = {number: job for number, job in jobs.items() if job.sink == name}
+            for job in loop.switch(Switches.load(switches.get(name)), mine):
+                await asyncio.to_thread(loop.begin, job)
+                loop.wake.set()
+        await self._announce()
+
+    # -- storing
+
+    async def _store_on(self, changed: asyncio.Event, ends: asyncio.Event) -> None:
+        """Store what was settled, again and again; once more at the end."""
+        while not ends.is_set():
+            await changed.wait()
+            if not ends.is_set():
+                await asyncio.sleep(GATHER_S)
+            changed.clear()
+            if not await self._store():
+                changed.set()
+                if ends.is_set():
+                    return  # the receivers have it, the journal does not: they will see it again
+                await asyncio.sleep(self._backoff.next_s())
+
+    async def _store(self) -> bool:
+        """One transaction of everything that changed; False when the journal could not take it."""
+        collected: list[tuple[SinkLoop, Delivered, Account]] = []
+        for loop in self.loops.values():
+            found = loop.collect()
+            if found is not None:
+                collected.append((loop, *found))
+        attempts = [attempt for loop in self.loops.values() for attempt in loop.take_attempts()]
+        if attempts and self._attempts is not None:
+            await asyncio.to_thread(self._attempts.record, attempts)
+        if not collected:
+            return True
+        try:
+            reach("deliver.before_record")
+            await asyncio.to_thread(self._journal.record, [delivered for _, delivered, _ in collected])
+            reach("deliver.after_record")
+        except BridgeError as error:
+            for loop, _, account in collected:
+                loop.restore(account)
+            self._trouble.failure(error)
+            self._board.fail("delivery", f"progress cannot be stored: {error.detail}", error.hint)
+            return False
+        for loop, delivered, _ in collected:
+            loop.stored(delivered)
+        self._backoff.reset()
+        self._trouble.success()
+        self._board.ok("delivery")
+        return True
