@@ -333,7 +333,7 @@ def test_a_range_is_replayed_with_the_same_ids() -> None:
     again = [message for _, message in sink.received[10:]]
     assert {message.number: message.id for message in again} == {n: first[n] for n in range(3, 7)}
     assert progress(journal) == Progress(10)
-    assert journal.audit_trail()[-1][2].action == "sink.replayed"
+    assert journal.audit_trail()[-1].entry.action == "sink.replayed"
 
 
 def test_a_dead_letter_is_replayed_and_settled() -> None:
