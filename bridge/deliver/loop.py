@@ -92,7 +92,7 @@ class SinkLoop:
         self.feeds = {stream: self._feed(stream, progress.get(stream, Progress())) for stream in route.looks}
 
     def _feed(self, stream: str, recorded: Progress) -> Feed:
-        held = self._sink.stands_at(stream)
+        held = self._sink.stands_at(stream) if self._is_open else None
         is_ahead = held is not None and held > recorded.settled  # it kept more than we noted before we died
         feed = Feed(
             self.route.looks[stream],
@@ -176,6 +176,9 @@ class SinkLoop:
             return False
         self._is_open = True
         self._opening.reset()
+        for stream, feed in self.feeds.items():
+            if self._sink.stands_at(stream) is not None:
+                self.feeds[stream] = self._feed(stream, feed.recorded)
         return True
 
     # -- reading
