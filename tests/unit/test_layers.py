@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 OUTSIDE = {"apsw", "asyncio", "http", "psycopg", "socket", "sqlite3", "ssl", "subprocess", "time", "urllib", "uvicorn"}
 PURE = [
     f"bridge.{name}"
-    for name in ("errors", "model", "ports", "contract", "command", "resilience", "judge", "heal", "export")
+    for name in ("errors", "model", "ports", "alarm", "contract", "command", "resilience", "judge", "heal", "export")
 ]
 
 
