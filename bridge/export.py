@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bridge import figures
 from bridge.figures import TEXT
-from bridge.model import META, Block, Mark, Op
+from bridge.model import META, Block, Mark, Op, RawBatch
 from bridge.parcel import Message, Rows
 
 CONTENT_TYPE = "application/json"
@@ -115,6 +115,19 @@ def columns(events: Block | Rows, *, key: str | None = None) -> pa.Table:
     shown = {"_seq": pa.array(rows.numbers), "_id": _ids(rows, swapped=False)}
     shown["_op"] = _WORDS.take(rows.batch.column("_op"))
     return pa.table(shown | {name: rows.batch.column(name) for name in rows.batch.schema.names if name not in shown})
+
+
+def legacy_values(raw: RawBatch) -> dict[str, Any]:
+    """The values of a raw batch of one row as its source sent them, by legacy column.
+
+    Text where Arrow has no value, bytes as hexadecimal.
+    """
+    values: dict[str, Any] = raw.columns.to_pylist()[0]
+    for name, marks in raw.marks.items():
+        if len(marks.rows):
+            sent = marks.raw[0]
+            values[name] = "(unchanged)" if sent is None else sent.decode("utf-8", errors="backslashreplace")
+    return {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()}
 
 
 def _rows(events: Block | Rows, *, key: str | None) -> Rows:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from bridge.config.models import Config
     from bridge.ports import Journal, Request
 
-POLL_S = 0.02
 TAKE_OVER_S = 1.0  # how often to try whether the journal's owner has gone
 PATIENCE_S = 60.0
 
@@ -61,6 +60,9 @@ def ask(session: "Session", kind: str, args: Mapping[str, Any], *, patience_s: f
 
     Raises: RequestRefused with the reason, RequestPending when the daemon took longer than `patience_s`.
     """
+    from bridge.asking import pauses
+    from bridge.asking import settled as find_settled
+
     config = session.config()
     with session.journal(config) as journal:
         request_id = journal.request(kind, args, actor())
@@ -68,12 +70,11 @@ def ask(session: "Session", kind: str, args: Mapping[str, Any], *, patience_s: f
         while time.monotonic() < deadline:
             if _settle_here(config, request_id, queue_only=kind.startswith("snapshot.")):
                 return Outcome(done=False, result={})
-            retry_at = time.monotonic() + TAKE_OVER_S
-            while time.monotonic() < min(retry_at, deadline):
-                settled = _settled(journal, request_id)
+            for pause_s in pauses(min(TAKE_OVER_S, deadline - time.monotonic())):
+                settled = find_settled(journal, request_id)
                 if settled is not None:
                     return _outcome(settled)
-                time.sleep(POLL_S)
+                time.sleep(pause_s)
     raise RequestPending(f"the daemon has not settled request {request_id} ({kind}) within {patience_s:.0f} s")
 
 
@@ -104,14 +105,6 @@ def _perform(journal: "Journal", config: "Config", request_id: int) -> None:
     for request in journal.requests():
         if request.id == request_id:
             perform(desk, request)
-
-
-def _settled(journal: "Journal", request_id: int) -> "Request | None":
-    """The request once it is settled."""
-    for request in journal.requests(open_only=False):
-        if request.id == request_id and request.settled_at is not None:
-            return request
-    return None
 
 
 def _outcome(request: "Request") -> Outcome:

@@ -66,12 +66,14 @@ def show(
 
     Every broken rule, and the raw legacy values: mind who looks over your shoulder.
     """
+    from bridge.export import legacy_values
+
     opened = session(context)
     with opened.journal(opened.config()) as journal:
         letter = journal.letter(letter_id)
     if letter is None:
         raise NoSuchLetter(f"there is no dead letter {letter_id}")
-    whole = summary(letter) | {"raw": raw_values(letter)}
+    whole = summary(letter) | {"raw": legacy_values(letter.raw) if letter.raw else {}}
     if as_json:
         say_json(whole)
         return
@@ -152,18 +154,6 @@ def summary(letter: "Letter") -> dict[str, Any]:
         "reason": letter.reason,
         "breaches": [{"rule": each.rule, "field": each.field, "detail": each.detail} for each in letter.breaches],
     }
-
-
-def raw_values(letter: "Letter") -> dict[str, Any]:
-    """The legacy values of a letter as its source sent them: text where Arrow has no value, bytes as hexadecimal."""
-    if letter.raw is None:
-        return {}
-    values: dict[str, Any] = letter.raw.columns.to_pylist()[0]
-    for name, marks in letter.raw.marks.items():
-        if len(marks.rows):
-            raw = marks.raw[0]
-            values[name] = "(unchanged)" if raw is None else raw.decode("utf-8", errors="backslashreplace")
-    return {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()}
 
 
 def _letters(journal: "Journal", *, stream: str | None, every: bool, limit: int | None) -> list["Letter"]:

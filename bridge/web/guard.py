@@ -1,8 +1,9 @@
-"""What every answer has in common: security headers, bounded request headers, no request bodies."""
+"""What every answer has: security headers. What no request may have: huge headers, a body out of place."""
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bridge.web.problems import Problem, answer
 
 _HEADERS = {
     "cache-control": "no-store",
@@ -15,10 +16,17 @@ _REQUEST_HEADERS_LIMIT_BYTES = 16 * 1024
 
 
 class Guard:
-    """Wraps an application of read-only pages."""
+    """Wraps an application."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, takes_bodies: bool = False) -> None:
+        """Guard an application.
+
+        Args:
+            app: what is guarded.
+            takes_bodies: it decides for itself which requests may have one.
+        """
         self.app = app
+        self._takes_bodies = takes_bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -28,17 +36,26 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
-        refusal = _refusal(Headers(scope=scope))
-        await (refusal or self.app)(scope, receive, send_guarded)
+        refusal = _refusal(Headers(scope=scope), takes_bodies=self._takes_bodies)
+        app = self.app if refusal is None else answer(refusal, scope)
+        await app(scope, receive, send_guarded)
 
 
-def _refusal(headers: Headers) -> PlainTextResponse | None:
-    """The answer to a request that no honest client of these pages sends."""
+def _refusal(headers: Headers, *, takes_bodies: bool) -> Problem | None:
+    """What is wrong with a request that no honest client sends."""
+    close = {"connection": "close"}
     if sum(len(name) + len(value) for name, value in headers.raw) > _REQUEST_HEADERS_LIMIT_BYTES:
-        return PlainTextResponse("headers too large\n", 431, {"connection": "close"})
-    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-        return PlainTextResponse("no request body expected\n", 413, {"connection": "close"})
+        return Problem(431, "headers-too-large", "The headers are larger than 16 KB.", headers=close)
+    if not takes_bodies and has_body(headers):
+        return Problem(413, "body-too-large", "This page takes no body.", headers=close)
     return None
+
+
+def has_body(headers: Headers) -> bool:
+    """Whether a body comes with a request."""
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers

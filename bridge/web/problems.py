@@ -53,6 +53,9 @@ KINDS: Mapping[str, Kind] = {
         "A cursor never moves back", "What was acknowledged stays so. Use a cursor of a new name."
     ),
     "declined": Kind("Declined", "What was asked for cannot be done as things stand; nothing was changed."),
+    "events-forgotten": Kind(
+        "Not kept any more", "Retention has taken events behind your place. Read on from `first`, and make up the gap."
+    ),
     "quota-exceeded": Kind(
         "Quota exceeded",
         "More requests than your quota allows. Wait as long as `Retry-After` says.",

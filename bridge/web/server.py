@@ -4,16 +4,22 @@ Binding is apart from serving: the composition root binds first, so that a taken
 and the port is known, and then runs `serve` in a thread until the stop event is set.
 """
 
+import asyncio
+import resource
 import socket
 import threading
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bridge.errors import ConfigError
 
 _UNREAD_LIMIT_BYTES = 64 * 1024  # of a request whose headers have not ended
-_CONNECTION_LIMIT = 64
+_CONNECTION_LIMIT = 2_200  # most of them idle: live clients
+_BACKLOG = 512
+_REQUEST_S = 10.0  # how long the head of a request may take
 _DRAIN_S = 3
 
 
@@ -28,7 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
-            listener.listen(_CONNECTION_LIMIT)
+            listener.listen(_BACKLOG)
         except OSError:
             listener.close()
             raise
@@ -45,9 +51,10 @@ def serve(app: ASGIApp, listener: socket.socket, *, stop: threading.Event) -> No
 
     For a thread of its own: on the main thread it would take over the process's signals.
     """
+    _allow_files()
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=_Patient,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -55,11 +62,44 @@ def serve(app: ASGIApp, listener: socket.socket, *, stop: threading.Event) -> No
         server_header=False,
         proxy_headers=False,
         limit_concurrency=_CONNECTION_LIMIT,
+        backlog=_BACKLOG,
         h11_max_incomplete_event_size=_UNREAD_LIMIT_BYTES,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=_DRAIN_S,
     )
     _Server(config, stop).run(sockets=[listener])
+
+
+class _Patient(H11Protocol):
+    """A connection whose client must send the head of a request in good time."""
+
+    _impatience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """A client came."""
+        super().connection_made(transport)
+        self._impatience = self.loop.call_later(_REQUEST_S, self._lose_patience)
+
+    def data_received(self, data: bytes) -> None:
+        """It sent something: a whole head ends the waiting, a part of the next one begins it anew."""
+        super().data_received(data)
+        waits = self.conn.their_state is h11.IDLE
+        if not waits and self._impatience is not None:
+            self._impatience.cancel()
+            self._impatience = None
+        elif waits and self._impatience is None:
+            self._impatience = self.loop.call_later(_REQUEST_S, self._lose_patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It went."""
+        if self._impatience is not None:
+            self._impatience.cancel()
+        super().connection_lost(exc)
+
+    def _lose_patience(self) -> None:
+        self._impatience = None
+        if not self.transport.is_closing() and self.conn.their_state is h11.IDLE:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -71,3 +111,12 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         return self._stop.is_set() or await super().on_tick(counter)
+
+
+def _allow_files() -> None:
+    """Raise the process's soft limit of open files to what its connections need, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * _CONNECTION_LIMIT
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

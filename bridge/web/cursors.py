@@ -1,0 +1,106 @@
+"""Named cursors: how far a client has come with a stream, kept for it; retention waits for them."""
+
+from collections.abc import Iterator
+
+import msgspec
+from starlette.responses import Response
+
+from bridge.errors import InternalError
+from bridge.web.endpoint import NAME, Answered, Call, Endpoint, Parameter, stream_parameter
+from bridge.web.problems import Problem
+
+LIMIT = 100  # of one principal
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """A cursor as it stands."""
+
+    name: str
+    stream: str
+    after: int  # everything up to this number is acknowledged
+
+
+class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a cursor is to stand."""
+
+    after: int
+
+
+def parameter(name: str, about: str, *, in_path: bool = False) -> Parameter:
+    """The name of a cursor."""
+    return Parameter(name, about, place="path" if in_path else "query", pattern=NAME, most=63)
+
+
+def subscriber(call: Call, name: str) -> str:
+    """The subscriber of the journal that a cursor of the principal is."""
+    return f"api:{call.principal.name}:{name}"
+
+
+def find(call: Call, name: str) -> Cursor:
+    """A cursor of the principal. Raises: Problem 404."""
+    stream = call.values["stream"]
+    reached = call.door.journal.subscribers().get(subscriber(call, name), {}).get(stream)
+    if reached is None:
+        raise Problem(404, "not-found", f"You have no cursor {name} on {stream}.")
+    return Cursor(name, stream, reached.cursor)
+
+
+def get_cursor(call: Call) -> Answered:
+    """Where a cursor stands."""
+    return find(call, call.values["name"])
+
+
+def put_cursor(call: Call) -> Answered:
+    """Make a cursor or move it on."""
+    stream, name, after = call.values["stream"], call.values["name"], call.body.after
+    journal, own = call.door.journal, subscriber(call, call.values["name"])
+    extent = journal.extents().get(stream)
+    last = extent.last if extent else 0
+    if not 0 <= after <= last:
+        raise Problem(400, "invalid-request", f"A cursor stands between 0 and the last event, {last}.")
+    known = dict(_own(call))
+    if own not in known and len(known) >= LIMIT:
+        raise Problem(409, "declined", f"You have {LIMIT} cursors already; delete one first.")
+    try:
+        journal.advance(own, {stream: after})
+    except InternalError:  # I2
+        held = journal.cursor(own, stream)
+        raise Problem(409, "cursor-moved-back", f"Cursor {name} stands at {held} already.", after=held) from None
+    return Cursor(name, stream, after)
+
+
+def delete_cursor(call: Call) -> Answered:
+    """Forget a cursor."""
+    name = call.values["name"]
+    find(call, name)
+    call.door.journal.forget_subscriber(subscriber(call, name))
+    return Response(status_code=204)
+
+
+def _own(call: Call) -> Iterator[tuple[str, object]]:
+    start = subscriber(call, "")
+    for found, streams in call.door.journal.subscribers().items():
+        if found.startswith(start):
+            yield found, streams
+
+
+_PATH = "/v1/streams/{stream}/cursors/{name}"
+_PARAMETERS = (stream_parameter(), parameter("name", "Name of the cursor.", in_path=True))
+ENDPOINTS = (
+    Endpoint("GET", _PATH, "getCursor", "Where a named cursor of yours stands.", get_cursor,
+             parameters=_PARAMETERS, answer=Cursor),
+    Endpoint(
+        "PUT",
+        _PATH,
+        "putCursor",
+        "Make a named cursor or move it on: all events up to `after` are acknowledged. It never moves back. Retention "
+        "by age waits for it, so delete it when it is needed no more.",
+        put_cursor,
+        parameters=_PARAMETERS,
+        body=Position,
+        answer=Cursor,
+        problems=(409,),
+    ),
+    Endpoint("DELETE", _PATH, "deleteCursor", "Forget a named cursor, on every stream that has it.", delete_cursor,
+             parameters=_PARAMETERS, statuses={204: "It is forgotten."}),
+)  # fmt: skip

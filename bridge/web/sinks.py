@@ -1,0 +1,124 @@
+"""Sinks: how they stand, pause, resume, test, replay. Who sees all of a sink's streams sees the sink."""
+
+from typing import Any
+
+import msgspec
+
+from bridge.web.desk import Petition, ask
+from bridge.web.door import Door
+from bridge.web.endpoint import NAME, Answered, Call, Endpoint, Handler, Parameter
+from bridge.web.problems import Problem
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """How far a sink is with one stream."""
+
+    stream: str
+    cursor: int  # everything up to here is settled or pending
+    pending: int  # events up to the cursor that wait
+    behind: int  # events behind the cursor
+    dead_letters: int  # open ones of the sink, over all its streams
+
+
+class Sink(msgspec.Struct, frozen=True):
+    """A sink as it stands."""
+
+    name: str
+    kind: str
+    streams: list[Reached]
+    switch: dict[str, Any]  # what an operator set; empty when nothing is
+    delivery: dict[str, Any]  # what its loop keeps: breaker, retries
+
+
+class Sinks(msgspec.Struct, frozen=True):
+    """The sinks of a principal."""
+
+    sinks: list[Sink]
+
+
+class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Events to send again, their ids unchanged."""
+
+    stream: str
+    first: int
+    last: int
+
+
+def _sees(call: Call, name: str) -> bool:
+    config = call.door.config
+    return all(call.principal.sees(stream) for stream in config.streams_for(config.sinks[name].streams))
+
+
+def _sinks(call: Call, names: list[str]) -> list[Sink]:
+    door, journal = call.door, call.door.journal
+    subscribers, extents, letters = journal.subscribers(), journal.extents(), journal.undelivered_counts()
+    switches, kept = journal.kept("sink"), journal.kept("delivery")
+    found = []
+    for name in names:
+        declared, reached = door.config.sinks[name], []
+        for stream in door.config.streams_for(declared.streams):
+            progress = subscribers.get(name, {}).get(stream)
+            cursor = progress.cursor if progress else 0
+            pending = sum(last - first + 1 for first, last in progress.pending) if progress else 0
+            last = extents[stream].last if stream in extents else 0
+            reached.append(Reached(stream, cursor, pending, max(0, last - cursor), letters.get(name, 0)))
+        found.append(Sink(name, declared.kind, reached, switches.get(name, {}), kept.get(name, {})))
+    return found
+
+
+def get_sinks(call: Call) -> Answered:
+    """Every sink that the principal sees."""
+    return Sinks(_sinks(call, [name for name in call.door.config.sinks if _sees(call, name)]))
+
+
+def get_sink(call: Call) -> Answered:
+    """One sink."""
+    return _sinks(call, [_named(call)])[0]
+
+
+def _named(call: Call) -> str:
+    """Raises: Problem 404 where there is none, or none that the principal sees."""
+    name: str = call.values["sink"]
+    if name not in call.door.config.sinks or not _sees(call, name):
+        raise Problem(404, "not-found", f"There is no sink {name!r}.")
+    return name
+
+
+def _asks(kind: str) -> Handler:
+    async def handler(call: Call) -> Answered:
+        return await ask(call, kind, {"sink": _named(call)})
+
+    return handler
+
+
+async def replay_sink(call: Call) -> Answered:
+    """Send events again."""
+    name, span = _named(call), call.body
+    _require_span(call.door, name, span)
+    return await ask(call, "sink.replay", {"sink": name, "stream": span.stream, "first": span.first, "last": span.last})
+
+
+def _require_span(door: Door, name: str, span: Span) -> None:
+    """Raises: Problem 400."""
+    if span.stream not in door.config.streams_for(door.config.sinks[name].streams):
+        raise Problem(400, "invalid-request", f"Sink {name} does not take a stream of this name.")
+    if not 1 <= span.first <= span.last < 2**63:
+        raise Problem(400, "invalid-request", "first and last are sequence numbers from 1, in order.")
+
+
+_ONE = (Parameter("sink", "Name of the sink.", place="path", pattern=NAME, most=63),)
+_LATER = {202: "It takes longer; Location says where the outcome will be."}
+ENDPOINTS = (
+    Endpoint("GET", "/v1/sinks", "listSinks", "The sinks all of whose streams are yours.", get_sinks, act="operate",
+             answer=Sinks),
+    Endpoint("GET", "/v1/sinks/{sink}", "getSink", "One sink and how it stands.", get_sink, act="operate",
+             parameters=_ONE, answer=Sink),
+    Endpoint("POST", "/v1/sinks/{sink}/pause", "pauseSink", "Send nothing until it is resumed; events are kept.",
+             _asks("sink.pause"), act="operate", parameters=_ONE, answer=Petition, statuses=_LATER, problems=(409,)),
+    Endpoint("POST", "/v1/sinks/{sink}/resume", "resumeSink", "Go on sending.", _asks("sink.resume"), act="operate",
+             parameters=_ONE, answer=Petition, statuses=_LATER, problems=(409,)),
+    Endpoint("POST", "/v1/sinks/{sink}/test", "testSink", "Send a test event.", _asks("sink.test"), act="operate",
+             parameters=_ONE, answer=Petition, statuses=_LATER, problems=(409,)),
+    Endpoint("POST", "/v1/sinks/{sink}/replay", "replaySink", "Send events again, their ids unchanged.", replay_sink,
+             act="operate", parameters=_ONE, body=Span, answer=Petition, statuses=_LATER, problems=(409,)),
+)  # fmt: skip
