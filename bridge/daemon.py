@@ -21,7 +21,7 @@ from typing import Any
 
 import structlog
 
-from bridge import logs
+from bridge import logs, tracing
 from bridge.anchor import Anchor
 from bridge.app import Loops, build_loops, load_contracts, pin_contracts, prove_harmless
 from bridge.config import diff as differences
@@ -37,6 +37,7 @@ from bridge.ports import Journal, Retention
 from bridge.sources.postgres import configured
 from bridge.sources.postgres.session import connect
 from bridge.web import health as pages
+from bridge.web.accesslog import AccessLog
 from bridge.web.server import listen, serve
 
 STALL_S = 30.0  # a loop that has not turned for so long is not alive
@@ -68,6 +69,7 @@ class Daemon:
         logs.configure(level=log.level, form=log.format)
         notifier = Notifier()
         with ExitStack() as stack:
+            stack.callback(tracing.set_up())
             documents = load_contracts(self._config)
             journal = SqliteJournal.open(
                 self._config.bridge.journal.sqlite, owner=True, retain=_retention(self._config)
@@ -200,12 +202,13 @@ class Daemon:
         http = self._config.bridge.http
         listener = listen(http.host, http.port)
         ended = threading.Event()
-        app = pages.build(
+        answering = pages.build(
             board=self._board,
             metrics=self._metrics,
             alive=self._is_alive,
             ready={"journal": partial(_probe, journal, self._board)},
         )
+        app = AccessLog(answering, self._metrics)
         server = threading.Thread(target=partial(serve, app, listener, stop=ended), name="http", daemon=True)
         server.start()
         stack.callback(server.join, 5)

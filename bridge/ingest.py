@@ -26,6 +26,7 @@ from bridge.pump import Flow, Handoff
 from bridge.replay import replay
 from bridge.resilience.failpoint import reach
 from bridge.resilience.retry import Backoff
+from bridge.tracing import processing
 
 POLL_INTERVAL_S = 0.05  # for operators' requests
 TEND_INTERVAL_S = 0.2  # of upkeep, when no window waits
@@ -89,12 +90,13 @@ class Ingest:
         return taken is not None
 
     def _take(self, flow: Flow, window: Window) -> None:
-        rulings = {
-            raw.stream: self._judges[raw.stream].judge(raw, epoch=window.position.epoch, now=self._now())
-            for raw in window.batches
-        }
-        reach("ingest.judged")
-        commit = self._store(flow, window, rulings)
+        with processing(window) as given:
+            rulings = {
+                raw.stream: self._judges[raw.stream].judge(raw, epoch=window.position.epoch, now=self._now())
+                for raw in window.batches
+            }
+            reach("ingest.judged")
+            commit = self._store(flow, window, rulings, given)
         for stream, ruling in rulings.items():
             self._judges[stream].settle(ruling)
         with flow.settled:
@@ -145,8 +147,10 @@ class Ingest:
         )
         return heal(self._journal, ending, judge.contract, turned=self._turn)
 
-    def _store(self, flow: Flow, window: Window, rulings: Mapping[str, Ruling]) -> Commit:
-        """Append until it is durable. # I1: the source is told nothing before that.
+    def _store(
+        self, flow: Flow, window: Window, rulings: Mapping[str, Ruling], given: dict[str, tuple[int, int]]
+    ) -> Commit:
+        """Append until it is durable; `given` takes the numbers. # I1: the source is told nothing before that.
 
         Raises: JournalUnavailable when told to stop meanwhile; the source will send the window again.
         """
@@ -156,7 +160,7 @@ class Ingest:
                 commit = self._commit(flow, window, rulings)
                 reach("ingest.before_append")
                 if not self._went_in(flow, window):
-                    self._journal.append(commit)
+                    given.update(self._journal.append(commit))
             except BridgeError as error:
                 if error.reaction != "wait":
                     raise

@@ -50,7 +50,7 @@ class Latencies(Collector):
         ordered = began_us if bool((began_us[1:] >= began_us[:-1]).all()) else np.sort(began_us)
         slower = np.searchsorted(ordered, ended_us - _BOUNDS_US, side="left")
         counts = np.append(ordered.size - slower, ordered.size)
-        self._add(leg, counts, int(np.maximum(ended_us - began_us, 0).sum()))
+        self._add(leg, counts, _sum_us(ordered, ended_us))
 
     def observe(self, leg: Leg, *, began_us: int, ended_us: int, event_count: int = 1) -> None:
         """Events that began and ended together."""
@@ -67,15 +67,36 @@ class Latencies(Collector):
             series.counts += counts
             series.sum_us += sum_us
 
+    def exposition(self) -> bytes:
+        """The metric in Prometheus' text format 0.0.4; the client's own writer takes half a second for 1,000 legs."""
+        lines = [f"# HELP {self.name} {self.text}\n# TYPE {self.name} histogram\n"]
+        for (stream, sink, hop), counts, sum_us in self._found():
+            labels = f'stream="{_escaped(stream)}",sink="{_escaped(sink)}",hop="{hop}"'
+            lines += [f'{self.name}_bucket{{{labels},le="{le}"}} {n}\n' for le, n in zip(_TEXTS, counts, strict=True)]
+            lines.append(f"{self.name}_count{{{labels}}} {counts[-1]}\n{self.name}_sum{{{labels}}} {sum_us / 1e6}\n")
+        return "".join(lines).encode()
+
     def describe(self) -> Iterator[HistogramMetricFamily]:
         """The metric without samples."""
         yield HistogramMetricFamily(self.name, self.text, labels=self.labels)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The metric as it stands."""
-        with self._lock:
-            found = [(leg, series.counts.tolist(), series.sum_us) for leg, series in self._series.items()]
         family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
-        for leg, counts, sum_us in found:
+        for leg, counts, sum_us in self._found():
             family.add_metric(leg, list(zip(_TEXTS, counts, strict=True)), sum_us / 1e6)
         yield family
+
+    def _found(self) -> list[tuple[Leg, list[int], int]]:
+        with self._lock:
+            return [(leg, series.counts.tolist(), series.sum_us) for leg, series in self._series.items()]
+
+
+def _sum_us(ordered: NDArray[np.int64], ended_us: int) -> int:
+    """How long they took in all. The sum of times is taken modulo 2**64: that of the durations is far smaller."""
+    past = ordered if ordered[-1] <= ended_us else ordered[: np.searchsorted(ordered, ended_us, side="right")]
+    return (past.size * ended_us - int(past.sum())) % 2**64
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -40,7 +40,7 @@ class Metrics:
     def __init__(self) -> None:
         # a second series for each counter that nobody reads
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it unannotated
-        self.registry = registry = CollectorRegistry()
+        self._plain = registry = CollectorRegistry()  # all but what writes its own text
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
 
@@ -97,12 +97,14 @@ class Metrics:
         self._build_http()
         self.points = Points(self._count_calls)
         self._latencies = Latencies()
-        registry.register(self._latencies)
+        self.registry = CollectorRegistry()
+        self.registry.register(self._plain)
+        self.registry.register(self._latencies)
         gauge("build_info", "Always 1; the version is its label.", "version").labels(__version__).set(1)
 
     def _build_delivery(self) -> None:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(name, text, labels, namespace="bridge", registry=self.registry)
+            return Gauge(name, text, labels, namespace="bridge", registry=self._plain)
 
         self._sink_behind_events = gauge("sink_behind_events", "Events not yet read for it.", "sink", "stream")
         self._sink_behind_seconds = gauge(
@@ -113,15 +115,15 @@ class Metrics:
         self._breaker = gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "sink")
         self._attempts = Counter(
             "webhook_attempts_total", "Requests to a receiver, and what became of them.", ("endpoint", "outcome"),
-            namespace="bridge", registry=self.registry,
+            namespace="bridge", registry=self._plain,
         )  # fmt: skip
 
     def _build_http(self) -> None:
         self._requests = Histogram(
             "http_request_duration_seconds", "Time until the answer ended.", ("route", "method", "status"),
-            namespace="bridge", registry=self.registry, buckets=_REQUEST_BUCKETS_S,
+            namespace="bridge", registry=self._plain, buckets=_REQUEST_BUCKETS_S,
         )  # fmt: skip
-        self.sse_clients = Gauge("sse_clients", "Clients that read live.", namespace="bridge", registry=self.registry)
+        self.sse_clients = Gauge("sse_clients", "Clients that read live.", namespace="bridge", registry=self._plain)
 
     def record_events(self, events: EventBatch, *, now: datetime) -> None:
         """Count a journalled batch and how far behind the source it was."""
@@ -218,7 +220,7 @@ class Metrics:
 
     def page(self) -> bytes:
         """All metrics in Prometheus' text format 0.0.4."""
-        return generate_latest(self.registry)
+        return generate_latest(self._plain) + self._latencies.exposition()
 
     def _count_calls(self, point: str, ok: int, failed: int) -> None:
         for outcome, count in (("ok", ok), ("failed", failed)):

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.latency import Latencies
 from bridge.metrics import Metrics, SinkLag
@@ -150,13 +151,34 @@ def test_two_daemons_in_one_process_do_not_share_metrics() -> None:
 def test_every_metric_is_documented_with_its_labels_and_none_else() -> None:
     documented = set(re.findall(r"^\| `(bridge_\w+(?:\{[\w,]+\})?)` \|", PAGE.read_text(), re.MULTILINE))
     names = set()
-    for collector in Metrics().registry._collector_to_names:
+    metrics = Metrics()
+    for collector in (*metrics._plain._collector_to_names, *metrics.registry._collector_to_names):
         if isinstance(collector, MetricWrapperBase):
             name = f"{collector._name}_total" if collector._type == "counter" else collector._name
             names.add(name + (f"{{{','.join(collector._labelnames)}}}" if collector._labelnames else ""))
         elif isinstance(collector, Latencies):
             names.add(f"{collector.name}{{{','.join(collector.labels)}}}")
     assert documented == names
+
+
+def test_the_page_says_what_the_registry_holds() -> None:
+    metrics = Metrics()
+    metrics.record_delivered(
+        'we"ird\\\n', "orders", committed_us=np.array([1_000_000]), journalled_us=1_006_000, now_us=1_011_000
+    )
+    page = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(metrics.page().decode())
+        for sample in family.samples
+        if sample.name.startswith("bridge_")
+    }
+    registry = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name.startswith("bridge_")
+    }
+    assert page == registry
 
 
 def test_the_page_is_in_the_text_format() -> None:
