@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge.export import MARK_WORDS, Envelope, cloudevents, columns
@@ -156,6 +156,7 @@ def event_rows(draw: st.DrawFn) -> dict[str, Any]:
     return row
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.lists(event_rows(), max_size=12), st.integers(1, 10**15))
 def test_columnar_events_equal_the_row_by_row_twin(rows: list[dict[str, Any]], first: int) -> None:
     """Whatever rows a block mixes, each event is the one the plain mapping gives, and in order."""
