@@ -149,13 +149,13 @@ def sending(sink: str, kind: str, parcel: Parcel) -> Iterator[None]:
         "messaging.operation.name": "send",
         "messaging.operation.type": "send",
         "messaging.destination.name": sink,
-        "messaging.batch.message_count": parcel.rows.row_count,
+        "messaging.batch.message_count": parcel.count,
         "bridge.stream": parcel.stream,
     }
     if len(parcel.messages) == 1:
         attributes["cloudevents.event_id"] = parcel.messages[0].id
         attributes["cloudevents.event_spec_version"] = "1.0"
-    numbers = parcel.rows.numbers
+    numbers = [message.number for message in parcel.messages] if parcel.rows is None else parcel.rows.numbers
     links = SPANS.links(parcel.stream, int(numbers[0]), int(numbers[-1]))
     with _span(f"send {sink}", kind=SpanKind.PRODUCER, attributes=attributes, links=links):
         yield

@@ -120,7 +120,7 @@ class Ledger:
                     number=message.number,
                     event_id=message.id,
                     at=at,
-                    outcome=_outcome(failure),
+                    outcome=outcome_of(failure),
                     duration_ms=took_ms,
                     detail=failure.detail if failure else "",
                     try_number=entries[index].attempts + 1,
@@ -162,7 +162,8 @@ class Ledger:
         self.unstored += self._storing
 
 
-def _outcome(failure: BridgeError | None) -> Literal["delivered", "unavailable", "refused", "gone"]:
+def outcome_of(failure: BridgeError | None) -> Literal["delivered", "unavailable", "refused", "gone"]:
+    """The word for what became of a try."""
     if failure is None:
         return "delivered"
     return "gone" if isinstance(failure, SinkGone) else "refused" if isinstance(failure, SinkRefused) else "unavailable"

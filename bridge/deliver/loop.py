@@ -16,7 +16,7 @@ import structlog
 
 from bridge.deliver import replays
 from bridge.deliver.feed import Feed, Load, fetch
-from bridge.deliver.ledger import Account, Ledger
+from bridge.deliver.ledger import Account, Ledger, outcome_of
 from bridge.deliver.replays import Job, Replay
 from bridge.deliver.route import Route
 from bridge.deliver.switches import Switches
@@ -30,6 +30,7 @@ from bridge.resilience.breaker import Breaker
 from bridge.resilience.failpoint import reach
 from bridge.resilience.lanes import Entry
 from bridge.resilience.retry import Backoff
+from bridge.tracing import sending
 
 CHUNK_EVENTS = 1_000  # read and rendered at once, at most, where a parcel is smaller
 UNSTORED_EVENTS = 256  # acknowledged and not stored yet, at most, or two rounds of parcels if that is more
@@ -167,7 +168,7 @@ class SinkLoop:
         try:
             await self._sink.open()
         except SinkUnavailable as error:
-            self._count(failed=True)
+            self._count(error)
             self.breaker.record(ok=False, why=error.detail, now=self._now())
             self._trouble.failure(error)
             self.changed.set()
@@ -269,7 +270,8 @@ class SinkLoop:
                 return
             parcel = feed.parcel(entries)
             reach("deliver.before_send")
-            failures = await self._sink.send(parcel)
+            with sending(self.name, self.route.kind, parcel):
+                failures = await self._sink.send(parcel)
             reach("deliver.after_send")
         except asyncio.CancelledError:
             feed.lanes.put_back(entries, cap=entries[0].cap)
@@ -315,7 +317,7 @@ class SinkLoop:
         is_trial: bool,
     ) -> None:
         worst = error or next(iter(failures.values()), None)
-        self._count(failed=worst is not None)
+        self._count(worst)
         self.breaker.record(ok=worst is None, why=worst.detail if worst else "", now=self._now(), trial=is_trial)
         if worst is None:
             self._trouble.success()
@@ -389,8 +391,10 @@ class SinkLoop:
         self._settled(feed, entry)
         return True
 
-    def _count(self, *, failed: bool) -> None:
-        self._metrics.points.count(self._point, ok=int(not failed), failed=int(failed))
+    def _count(self, failure: BridgeError | None) -> None:
+        self._metrics.points.count(self._point, ok=int(failure is None), failed=int(failure is not None))
+        if self.route.kind == "webhook":
+            self._metrics.record_attempts(self.name, outcome_of(failure))
 
     # -- what operators want
 
@@ -432,6 +436,7 @@ class SinkLoop:
 
     def report(self, board: HealthBoard) -> None:
         """Tell people how the sink is."""
+        self._metrics.set_breaker(self.name, self.breaker.state)
         component, streams = f"sink:{self.name}", tuple(self.feeds)
         waiting = sum(feed.lanes.waiting_count for feed in self._all_feeds())
         if self.crashed:

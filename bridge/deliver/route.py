@@ -18,6 +18,7 @@ class Route:
     """How one sink is served."""
 
     sink: str
+    kind: str  # "webhook", "amqp", ...
     looks: Mapping[str, Look]  # by stream
     batch_events: int
     batch_s: float  # how long an event may wait for others
@@ -46,6 +47,7 @@ def route_of(name: str, config: SinkConfig, looks: Mapping[str, Look], *, keeps_
     rules = config.breaker
     return Route(
         sink=name,
+        kind=config.kind,
         looks=looks,
         batch_events=batch,
         batch_s=config.batch.seconds,

@@ -183,8 +183,13 @@ def test_a_breaker_stays_open_over_a_restart() -> None:
     with delivering(journal, (route(breaker=rules), again)) as running:
         wait_for(lambda: any("breaker is open" in one.what for one in running.board.ailments()))
         assert again.parcels == []
+        breaker = "bridge_breaker_state", {"sink": "crm"}
+        assert running.metrics.registry.get_sample_value(*breaker) == 2
         journal.keep("sink", {"crm": {"force": "closed"}})
         wait_for(lambda: len(again.received) == 20)
+        wait_for(lambda: running.metrics.registry.get_sample_value(*breaker) == 0)
+    attempts = {"endpoint": "crm", "outcome": "delivered"}
+    assert running.metrics.registry.get_sample_value("bridge_webhook_attempts_total", attempts) == 20
 
 
 def test_a_receiver_says_when_it_wants_to_be_asked_again() -> None:

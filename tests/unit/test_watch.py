@@ -10,6 +10,7 @@ from bridge.errors import JournalUnavailable
 from bridge.health import HealthBoard
 from bridge.metrics import Metrics
 from bridge.model import Commit, NewParked, Op, StreamPhase, StreamState
+from bridge.parcel import Delivered, Progress
 from bridge.pump import Flow
 from bridge.sources.postgres.assistant import Observation
 from bridge.sources.postgres.slot import MEGABYTE
@@ -192,11 +193,11 @@ def test_how_far_each_sink_is_behind() -> None:
         assert events is not None
         watching.journal.append(Commit(events=(events,)))
         watching.clock.advance(10)
-    watching.journal.advance("crm", {"item": 2})
+    watching.journal.record([Delivered("crm", {"item": Progress(cursor=2, pending=((1, 1),))})])
     watching.look()
     assert watching.value("sink_behind_events", sink="crm", stream="item") == 2
     assert watching.value("sink_behind_seconds", sink="crm") == 20
-    assert watching.value("sink_held_events", sink="crm") == 0
+    assert watching.value("sink_held_events", sink="crm") == 1
     assert watching.value("sink_behind_events", sink="lake", stream="item") == 4
     assert watching.value("sink_behind_seconds", sink="lake") == 40
     watching.journal.advance("lake", {"item": 4})
