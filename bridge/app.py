@@ -2,18 +2,20 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import structlog
 
-from bridge import operate
+from bridge import operate, signing
 from bridge.config.models import Config
 from bridge.contract import document as contracts
 from bridge.contract.expression import columns
 from bridge.errors import ConfigError
 from bridge.health import HealthBoard
+from bridge.inbox.mapping import Mapper
 from bridge.ingest import Ingest
 from bridge.judge import StreamJudge
 from bridge.metrics import Metrics
@@ -25,7 +27,9 @@ from bridge.sources.postgres.findings import Level
 from bridge.sources.postgres.reader import PostgresSource, Settings
 from bridge.sources.postgres.session import Connection
 from bridge.sources.postgres.tables import Capture
+from bridge.sources.webhook import WebhookSource
 from bridge.watch import Watch
+from bridge.web.inbox import Hatch
 
 _log = structlog.get_logger()
 
@@ -61,12 +65,15 @@ def build_judges(
     states = journal.stream_states()
     judges = {}
     for stream, declared in config.streams.items():
+        state = states.get(stream)
+        if state is not None and declared.log is None:
+            state = replace(state, shape=None)  # its columns are those the contract reads: no drift, whatever they were
         waiting = waiting_keys(journal, stream) if declared.on_reject == "hold" else frozenset()
         judges[stream] = StreamJudge(
             stream,
             documents[stream],
             on_reject=declared.on_reject,
-            state=states.get(stream),
+            state=state,
             waiting=waiting,
         )
     return judges
@@ -81,10 +88,50 @@ def build_source(
     config: Config,
     system: str,
     documents: Mapping[str, contracts.ContractDocument],
+    journal: Journal,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+) -> RenewableSource:
+    """The source of one system, whatever its kind; `stopping` ends waits of its that may be long."""
+    if config.systems[system].webhook is not None:
+        return build_webhook(config, system, documents, journal)
+    return build_postgres(config, system, documents, stopping=stopping)
+
+
+def build_webhook(
+    config: Config, system: str, documents: Mapping[str, contracts.ContractDocument], journal: Journal
+) -> WebhookSource:
+    """Where the requests of one system come in. Raises: ConfigError where a secret has not the form it must have."""
+    declared = config.systems[system].webhook
+    assert declared is not None  # noqa: S101  asked for by its kind
+    if declared.standard is not None:
+        signing.keys(secret.reveal() for secret in declared.standard.secrets)
+    return WebhookSource(
+        system,
+        build_mappers(config, system, documents),
+        known=partial(journal.received, system),
+        remember=timedelta(hours=declared.remember_hours),
+    )
+
+
+def build_mappers(
+    config: Config, system: str, documents: Mapping[str, contracts.ContractDocument]
+) -> dict[str, Mapper]:
+    """What turns the messages of each stream of a system into columns."""
+    return {
+        stream: Mapper.of(stream, f"{system}/{declared.origin}", documents[stream])
+        for stream, declared in config.streams_of(system).items()
+    }
+
+
+def build_postgres(
+    config: Config,
+    system: str,
+    documents: Mapping[str, contracts.ContractDocument],
     *,
     stopping: Callable[[], bool] = lambda: False,
 ) -> PostgresSource:
-    """The source of one system; `stopping` ends waits of its that may be long."""
+    """The change log of one PostgreSQL server."""
     declared, server = configured.declared(config, system), configured.server(config, system)
     captures = []
     for stream, each in config.streams_of(system).items():
@@ -155,7 +202,14 @@ class Loops:
         self.stop.set()
         for thread in self.threads:
             thread.join()
+        for inbox in self.inboxes().values():
+            inbox.abandon()
         self.watch.end()
+
+    def inboxes(self) -> dict[str, WebhookSource]:
+        """Where messages are handed in, by system."""
+        sources = {system: flow.source for system, flow in self.flows.items()}
+        return {system: source for system, source in sources.items() if isinstance(source, WebhookSource)}
 
     def turned_at(self) -> float:
         """When the slowest loop turned last, by the monotonic clock."""
@@ -180,16 +234,14 @@ def build_loops(
     judges = build_judges(config, documents, journal)
     stop, handoff = threading.Event(), Handoff()
     flows = {}
-    for system in config.systems_of("postgres"):
+    for system in config.systems:
         if config.streams_of(system):
             position, state = journal.position(system)
-            source = build_source(config, system, documents, stopping=stop.is_set)
+            source = build_source(config, system, documents, journal, stopping=stop.is_set)
             streams = frozenset(config.streams_of(system))
             flows[system] = Flow(source, streams, position, state)
     rereads: dict[str, Callable[[str], None]] = {
-        stream: partial(_control, flows[declared.system].source, stream)
-        for stream, declared in config.streams.items()
-        if declared.log is not None
+        stream: partial(_control, flows[declared.system].source, stream) for stream, declared in config.streams.items()
     }
     desk = operate.Desk(journal, judges, rereads, reload=reload, systems=systems_of(config))
     pumps = [Pump(flow, handoff, board, stop, points=metrics.points) for flow in flows.values()]
@@ -199,6 +251,17 @@ def build_loops(
     threads = [threading.Thread(target=pump.run, name=f"pump-{pump.flow.name}") for pump in pumps]
     threads.append(threading.Thread(target=ingest.run, name="ingest"))
     return Loops(config, flows, pumps, ingest, watch, stop, threads)
+
+
+def build_hatches(loops: Loops) -> dict[str, Hatch]:
+    """What the HTTP door needs of every system that sends us requests."""
+    hatches = {}
+    for system, inbox in loops.inboxes().items():
+        declared = loops.config.systems[system].webhook
+        assert declared is not None  # noqa: S101  as its source was built
+        paths = {each.origin: stream for stream, each in loops.config.streams_of(system).items()}
+        hatches[system] = Hatch(inbox, declared, paths)
+    return hatches
 
 
 def _control(source: RenewableSource, stream: str, action: str) -> None:

@@ -23,7 +23,7 @@ import structlog
 
 from bridge import logs, tracing
 from bridge.anchor import Anchor
-from bridge.app import Loops, build_loops, load_contracts, pin_contracts, prove_harmless
+from bridge.app import Loops, build_hatches, build_loops, load_contracts, pin_contracts, prove_harmless
 from bridge.config import diff as differences
 from bridge.config.load import load
 from bridge.config.models import Config
@@ -37,7 +37,9 @@ from bridge.ports import Journal, Retention
 from bridge.sources.postgres import configured
 from bridge.sources.postgres.session import connect
 from bridge.web import health as pages
+from bridge.web import inbox
 from bridge.web.accesslog import AccessLog
+from bridge.web.app import Doorway
 from bridge.web.server import listen, serve
 
 STALL_S = 30.0  # a loop that has not turned for so long is not alive
@@ -157,7 +159,7 @@ class Daemon:
             return
         notifier.reloading()
         self._loops.end()
-        former = self._loops.flows.keys()
+        former = set(self._loops.config.systems_of("postgres")) & self._loops.flows.keys()  # they have slots
         config, documents = following
         logs.set_level(config.bridge.log.level)
         self._loops = self._build(config, documents, self._loops.watch.journal)
@@ -202,18 +204,25 @@ class Daemon:
         http = self._config.bridge.http
         listener = listen(http.host, http.port)
         ended = threading.Event()
-        answering = pages.build(
-            board=self._board,
-            metrics=self._metrics,
-            alive=self._is_alive,
-            ready={"journal": partial(_probe, journal, self._board)},
+        door = Doorway(
+            pages.build(
+                board=self._board,
+                metrics=self._metrics,
+                alive=self._is_alive,
+                ready={"journal": partial(_probe, journal, self._board)},
+            )
         )
-        app = AccessLog(answering, self._metrics)
+        door.swap(None, inbox=inbox.mount(self._hatches))
+        app = AccessLog(door, self._metrics)
         server = threading.Thread(target=partial(serve, app, listener, stop=ended), name="http", daemon=True)
         server.start()
         stack.callback(server.join, 5)
         stack.callback(ended.set)
         _log.info("http.listening", host=http.host, port=listener.getsockname()[1])
+
+    def _hatches(self) -> Mapping[str, inbox.Hatch]:
+        """Where messages come in now; nowhere before the loops are built."""
+        return build_hatches(self._loops) if self._loops is not None else {}
 
     def _handle_signals(self) -> None:
         def stop(number: int, _frame: FrameType | None) -> None:

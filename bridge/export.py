@@ -120,14 +120,22 @@ def columns(events: Block | Rows, *, key: str | None = None) -> pa.Table:
 def legacy_values(raw: RawBatch) -> dict[str, Any]:
     """The values of a raw batch of one row as its source sent them, by legacy column.
 
-    Text where Arrow has no value, bytes as hexadecimal.
+    Text where Arrow has no value and for a message as it came, other bytes as hexadecimal.
     """
     values: dict[str, Any] = raw.columns.to_pylist()[0]
     for name, marks in raw.marks.items():
         if len(marks.rows):
-            sent = marks.raw[0]
-            values[name] = "(unchanged)" if sent is None else sent.decode("utf-8", errors="backslashreplace")
+            absent = "(unchanged)" if marks.kinds[0] == Mark.UNCHANGED else "(unreadable)"
+            values[name] = absent if marks.raw[0] is None else _readable(marks.raw[0])
+    whole = [
+        column.name for column in raw.shape.columns if column.type == "message" and values[column.name] is not None
+    ]
+    values |= {name: _readable(values[name]) for name in whole}
     return {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()}
+
+
+def _readable(raw: bytes) -> str:
+    return raw.decode("utf-8", errors="backslashreplace")
 
 
 def _rows(events: Block | Rows, *, key: str | None) -> Rows:

@@ -66,7 +66,7 @@ class Bridge:
         self.journal = SqliteJournal.open(self.daemon.journal_file, owner=True)
         judges = app.build_judges(config, documents, self.journal)
         self._stop, handoff, metrics = threading.Event(), Handoff(), Metrics()
-        source = app.build_source(config, "erp", documents, stopping=self._stop.is_set)
+        source = app.build_postgres(config, "erp", documents, stopping=self._stop.is_set)
         self.source = PostgresSource(replace(source._settings, **self._settings))
         position, state = self.journal.position("erp")
         self.flow = Flow(self.source, frozenset(self.streams), position, state)

@@ -204,4 +204,6 @@ def _system_row(system: Mapping[str, Any]) -> tuple[object, ...]:
     ]
     position = system["position"]
     shown = None if position is None else f"{position[0] >> 32:X}/{position[0] & 0xFFFFFFFF:X}"
+    if position is not None and len(position) == 1:  # not of a change log: messages taken in
+        shown = str(position[0])
     return system["system"], system["epoch"], shown, ", ".join(rereads)

@@ -110,10 +110,10 @@ class _Reading:
     def _check_streams(self) -> None:
         """What no single key can say: systems and contracts that exist, one stream a table."""
         systems = self.data.get("systems")
-        readers: dict[tuple[str, str], str] = {}
+        readers: dict[tuple[str, str, str], str] = {}
         for name, stream in _sections(self.data.get("streams")):
             path = ("streams", name)
-            system, table = stream.get("system"), stream.get("log")
+            system = stream.get("system")
             if isinstance(system, str) and isinstance(systems, dict) and system not in systems:
                 names = [str(key) for key in systems]
                 self._add(
@@ -122,14 +122,8 @@ class _Reading:
                     f"one of {', '.join(names)}",
                     did_you_mean(system, names),
                 )
-            if isinstance(system, str) and isinstance(table, str):
-                other = readers.setdefault((system, table), name)
-                if other != name:
-                    self._add(
-                        (*path, "log"),
-                        shown((*path, "log"), table),
-                        f"a table that no other stream of {system} reads, unlike {other}",
-                    )
+            if isinstance(system, str):
+                self._check_way(path, system, stream, readers)
             contract = stream.get("contract")
             if (
                 isinstance(contract, str)
@@ -147,6 +141,26 @@ class _Reading:
                     if name not in names:
                         path = ("alarms", section, name)
                         self._add(path, "is not configured", f"one of {', '.join(names)}", did_you_mean(name, names))
+
+    def _check_way(
+        self, path: KeyPath, system: str, stream: Mapping[str, Any], readers: dict[tuple[str, str, str], str]
+    ) -> None:
+        """A stream comes in the way its system is read, and shares its origin with no other."""
+        declared = dict(_sections(self.data.get("systems"))).get(system, {})
+        kinds = [kind for kind in _WAYS if declared.get(kind) is not None]
+        for way, (word, kind) in _ORIGINS.items():
+            origin = stream.get(way)
+            if not isinstance(origin, str):
+                continue
+            if len(kinds) == 1 and kind != kinds[0]:
+                self._add((*path, way), shown((*path, way), origin), f"`{_WAYS[kinds[0]]}`: {system} is {kinds[0]}")
+            other = readers.setdefault((system, way, origin), path[-1])
+            if other != path[-1]:
+                self._add(
+                    (*path, way),
+                    shown((*path, way), origin),
+                    f"a {word} that no other stream of {system} reads, unlike {other}",
+                )
 
     def _check_files(self) -> None:
         """Files that libpq will read."""
@@ -190,6 +204,8 @@ class _Reading:
 
 
 _ABSENT = object()
+_ORIGINS = {"log": ("table", "postgres"), "webhook": ("path", "webhook"), "queue": ("queue", "amqp")}
+_WAYS = {kind: way for way, (_, kind) in _ORIGINS.items()}  # the stream's key by the system's kind
 
 
 def _sections(node: object) -> Iterator[tuple[str, dict[str, Any]]]:

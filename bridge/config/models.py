@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, model_validator
 
 from bridge.config.access import OidcConfig, PrincipalConfig
 from bridge.config.alarms import AlarmsConfig
-from bridge.config.inbox import AmqpSystemConfig, WebhookSystemConfig
+from bridge.config.inbox import AmqpSystemConfig, InboxPath, Queue, WebhookSystemConfig
 from bridge.config.kit import (
     Identifier,
     LibpqFile,
@@ -163,8 +163,8 @@ class StreamConfig(Section):
 
     system: Name = key("Legacy system it comes from, a name below `systems`.")
     log: Table | None = key("Table read through the change log, as schema.table.", default=None)
-    webhook: str | None = key("Path below /v1/inbox/SYSTEM/ that takes its messages in.", default=None)
-    queue: str | None = key("Queue that its messages are read from.", default=None)
+    webhook: InboxPath | None = key("Path below /v1/inbox/SYSTEM/ that takes its messages in.", default=None)
+    queue: Queue | None = key("Queue that its messages are read from.", default=None)
     contract: LocalPath = key("Contract file (ODCS), beside the config file unless absolute.", live=True)
     on_reject: Literal["pass", "hold"] = key(
         "Later changes of a rejected key flow on (`pass`) or wait behind it (`hold`).", default="pass", live=True

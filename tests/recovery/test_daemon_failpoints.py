@@ -14,6 +14,7 @@ import pytest
 
 from demo.server import Database
 from tests.daemon import ROOT, Daemon, Load, prepare, reckon, wait_for
+from tests.recovery.test_webhook_kills import ON_MESSAGES
 
 ON_EVERY_WINDOW = (
     "source.after_read",
@@ -58,7 +59,7 @@ def test_the_matrix_has_every_failpoint_of_the_source() -> None:
     named = {
         name for path in (ROOT / "bridge").rglob("*.py") for name in re.findall(r'reach\("([^"]+)"\)', path.read_text())
     }
-    assert named == {*ON_EVERY_WINDOW, *ON_REREADS, *ON_REPLAY, *ON_RESUME, *ON_REQUESTS}
+    assert named == {*ON_EVERY_WINDOW, *ON_REREADS, *ON_REPLAY, *ON_RESUME, *ON_REQUESTS, *ON_MESSAGES}
 
 
 def die_on_windows(daemon: Daemon, deaths: list[tuple[str, int]]) -> None:

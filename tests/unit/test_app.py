@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge.app import Loops, build_judges, build_loops, build_source, load_contracts, pin_contracts, systems_of
+from bridge.app import Loops, build_judges, build_loops, build_postgres, load_contracts, pin_contracts, systems_of
 from bridge.config.load import load
 from bridge.config.models import Config
 from bridge.contract.document import ContractDocument
@@ -97,7 +97,7 @@ def test_each_system_with_a_stream_is_read(config: Config, documents: dict[str, 
 
 
 def test_a_source_knows_the_keys_of_its_tables(config: Config, documents: dict[str, ContractDocument]) -> None:
-    source = build_source(config, "erp", documents)
+    source = build_postgres(config, "erp", documents)
     assert [(one.stream, one.table, one.key_columns) for one in source._settings.captures] == [
         ("item", "shop.item", ("id",)),
         ("order", "shop.order", ("id",)),

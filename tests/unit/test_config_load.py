@@ -311,3 +311,57 @@ def test_the_process_environment_is_used_when_none_is_given(tmp_path: Path, monk
     monkeypatch.setenv("BRIDGE_NAME", "from-the-environment")
     read(tmp_path)
     assert load(tmp_path / "bridge.yaml").bridge.name == os.environ["BRIDGE_NAME"]
+
+
+SENT_TO_US = """\
+bridge:
+  name: acme
+  type_prefix: com.acme.erp
+systems:
+  shop:
+    webhook: {{standard: {{secrets: ["${{env:HOOK}}"]}}}}
+  mq:
+    amqp: {{url: "${{env:HOOK}}"}}
+streams:
+  orders: {{system: shop, webhook: orders, contract: orders.odcs.yaml}}
+  stock: {{system: mq, queue: stock, contract: orders.odcs.yaml}}
+  {more}
+"""
+
+
+def test_systems_that_send_to_us_are_read(tmp_path: Path) -> None:
+    config = read(tmp_path, SENT_TO_US.format(more=""), {"HOOK": "whsec_x"})
+    webhook = config.systems["shop"].webhook
+    assert webhook is not None
+    assert webhook.way == "standard"
+    assert webhook.remember_hours == 72
+    assert config.streams["orders"].origin == "orders"
+    assert config.systems_of("amqp") == ["mq"]
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "expected"),
+    [
+        (
+            "more: {system: shop, log: a.b, contract: orders.odcs.yaml}",
+            "streams.more.log",
+            "`webhook`: shop is webhook",
+        ),
+        ("more: {system: mq, webhook: a, contract: orders.odcs.yaml}", "streams.more.webhook", "`queue`: mq is amqp"),
+        ("more: {system: shop, webhook: orders, contract: orders.odcs.yaml}", "streams.more.webhook", "unlike orders"),
+        ("more: {system: mq, queue: stock, contract: orders.odcs.yaml}", "streams.more.queue", "unlike stock"),
+        ("more: {system: shop, webhook: ../x, contract: orders.odcs.yaml}", "streams.more.webhook", "a path like"),
+    ],
+)
+def test_a_stream_comes_in_the_way_its_system_is_read_and_by_an_origin_of_its_own(
+    tmp_path: Path, more: str, key: str, expected: str
+) -> None:
+    found = mistakes(tmp_path, SENT_TO_US.format(more=more), {"HOOK": "whsec_x"})
+    assert expected in found[key]
+    assert "bridge.yaml:12" in found[key]
+
+
+def test_requests_are_verified_in_exactly_one_way(tmp_path: Path) -> None:
+    for ways in ("{}", '{github: {secrets: ["a"]}, basic: {user: u, password: "${env:HOOK}"}}'):
+        text = SENT_TO_US.format(more="").replace('{standard: {secrets: ["${env:HOOK}"]}}', ways)
+        assert "exactly one of standard, github, stripe, basic" in str(mistakes(tmp_path, text, {"HOOK": "x"}))

@@ -1,0 +1,136 @@
+"""From changes to the columns of a raw batch, for the names that a stream's contract reads.
+
+One column for every name in the contract's expressions: text for those that an expression computes with, the field's
+own type where a field is the column as it stands. A name reaches into objects by dots (`"customer.id"`), unless the
+object has a field of just that name; `ce_subject` and the like are a CloudEvent's attributes. A value that is not of
+its column's type is marked unreadable with its text, and the message itself stands beside the columns, so that a dead
+letter keeps it whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from sqlglot import exp
+
+from bridge.contract import expression, kinds
+from bridge.contract.document import ContractDocument
+from bridge.contract.kinds import ValueType
+from bridge.inbox import jsontext, typed
+from bridge.inbox.cloudevents import Change
+from bridge.inbox.jsontext import Value
+from bridge.model import CHANGE_COLUMNS, Column, Mark, Marks, RawBatch, Shape
+
+MESSAGE = "$message"  # the column that holds a message as it came
+_ATTRIBUTE = "ce_"
+_TEXT = pa.large_string()
+
+
+@dataclass(frozen=True, slots=True)
+class Mapper:
+    """Turns the changes of one stream into batches of one shape."""
+
+    stream: str
+    shape: Shape
+    types: tuple[ValueType, ...]  # of every column but the message
+
+    @classmethod
+    def of(cls, stream: str, origin: str, document: ContractDocument) -> "Mapper":
+        """The mapper of a stream under a contract; `origin` says where its messages come in."""
+        wanted = _types(document)
+        columns = [Column(name, f"json {of}", of.arrow) for name, of in wanted.items()]
+        columns.append(Column(MESSAGE, "message", pa.large_binary()))
+        return cls(stream, Shape(origin, tuple(columns)), tuple(wanted.values()))
+
+    def batch(self, changes: Sequence[Change], *, first: int) -> RawBatch:
+        """One row a change, in order; their positions count from `first`."""
+        marks: dict[str, Marks] = {}
+        arrays: list[pa.Array] = []
+        unread = np.array([number for number, each in enumerate(changes) if each.fields is None], np.int64)
+        for column, wanted in zip(self.shape.columns, self.types, strict=False):
+            values = [_text_of(each, column.name) for each in changes]
+            texts, bad = _texts(values)
+            array = texts
+            if wanted != kinds.TEXT:
+                array = typed.column(pl.Series("text", texts), wanted).to_arrow().cast(column.arrow)
+                bad += np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist()
+                bad = [row for row in bad if values[row] is not None]
+            arrays.append(array)
+            found = _marks(values, sorted({*bad, *unread.tolist()}))
+            if found is not None:
+                marks[column.name] = found
+        arrays.append(pa.array([each.body for each in changes], pa.large_binary()))
+        columns = pa.RecordBatch.from_arrays(arrays, names=self.shape.names())
+        return RawBatch(self.stream, self.shape, _changes(changes, first), columns, marks)
+
+
+def _types(document: ContractDocument) -> dict[str, ValueType]:
+    """The names that a contract reads, with the type that each is needed in."""
+    wanted: dict[str, set[ValueType]] = {}
+    for field in document.fields:
+        as_is = isinstance(field.expression, exp.Column)
+        for name in sorted(expression.columns(field.expression)):
+            wanted.setdefault(name, set()).add(field.type if as_is else kinds.TEXT)
+    return {name: next(iter(types)) if len(types) == 1 else kinds.TEXT for name, types in wanted.items()}
+
+
+def _text_of(change: Change, name: str) -> str | None:
+    if change.attributes and name.startswith(_ATTRIBUTE):
+        return change.attributes.get(name.removeprefix(_ATTRIBUTE))
+    return None if change.fields is None else jsontext.text(_reach(change.fields, name))
+
+
+def _reach(value: Value, name: str) -> Value:
+    """What a name stands for in an object: its own field, or one in a field of it."""
+    if not isinstance(value, dict):
+        return None
+    if name in value:
+        return value[name]
+    head, dot, rest = name.partition(".")
+    return _reach(value.get(head), rest) if dot else None
+
+
+def _texts(values: list[str | None]) -> tuple[pa.Array, list[int]]:
+    """A column of texts, and the rows whose text is none in UTF-8 (half of a surrogate pair)."""
+    try:
+        return pa.array(values, _TEXT), []
+    except UnicodeEncodeError:
+        bad = [row for row, value in enumerate(values) if value is not None and not _is_whole(value)]
+        kept = [None if row in set(bad) else value for row, value in enumerate(values)]
+        return pa.array(kept, _TEXT), bad
+
+
+def _is_whole(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _marks(values: list[str | None], rows: list[int]) -> Marks | None:
+    """Marks for the cells that could not be read, with their text; a whole message stands in its own column."""
+    if not rows:
+        return None
+    raw = [values[row] for row in rows]
+    kinds_ = np.full(len(rows), Mark.UNREADABLE, np.uint8)
+    return Marks(
+        np.array(rows, np.int64),
+        kinds_,
+        tuple(None if text is None else text.encode("utf-8", "surrogatepass") for text in raw),
+    )
+
+
+def _changes(changes: Sequence[Change], first: int) -> pa.RecordBatch:
+    count = len(changes)
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([each.op for each in changes], pa.uint8()),
+            pa.array([each.at for each in changes], pa.timestamp("us", "UTC")),
+            pa.array(range(first, first + count), pa.uint64()),
+            pa.nulls(count, pa.uint64()),
+            pa.array(np.zeros(count, np.uint32)),
+            pa.array([False] * count, pa.bool_()),
+            pa.nulls(count, pa.uint32()),
+            pa.nulls(count, pa.large_string()),
+        ],
+        schema=CHANGE_COLUMNS,
+    )
