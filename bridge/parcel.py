@@ -1,7 +1,7 @@
 """What moves from the journal to a sink, and what becomes of it. Values only; frozen; nothing here does I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ class Rows:
     numbers: NDArray[np.int64]  # sequence number of each row, strictly increasing
     batch: pa.RecordBatch  # META columns and the fields that are shown
     withheld: tuple[str, ...] = ()  # fields that their classification keeps from this receiver
+    journalled_at: datetime | None = None  # of the newest block they come from
 
     @property
     def row_count(self) -> int:
@@ -32,12 +33,11 @@ class Rows:
     def of(cls, block: Block) -> "Rows":
         """A whole block, nothing left out."""
         numbers = np.arange(block.first, block.last + 1, dtype=np.int64)
-        return cls(block.stream, block.epoch, block.contract, numbers, block.batch)
+        return cls(block.stream, block.epoch, block.contract, numbers, block.batch, journalled_at=block.journalled_at)
 
     def take(self, rows: NDArray[np.int64]) -> "Rows":
         """These rows, in increasing order."""
-        batch = self.batch.take(pa.array(rows))
-        return Rows(self.stream, self.epoch, self.contract, self.numbers[rows], batch, self.withheld)
+        return replace(self, numbers=self.numbers[rows], batch=self.batch.take(pa.array(rows)))
 
 
 @dataclass(frozen=True, slots=True)

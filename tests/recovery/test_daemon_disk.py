@@ -1,9 +1,7 @@
 """A6, A7: the disk below the journal fills up or fails, while the legacy system goes on writing."""
 
-import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,41 +12,10 @@ from bridge.errors import JournalLocked
 from bridge.journal.sqlite import SqliteJournal
 from demo.server import Database
 from tests.daemon import Daemon, Load, prepare, reckon, wait_for
+from tests.machine import fill, require
 
 RECOVERY_LIMIT_S = 10.0
 STOP_LIMIT_S = 10.0
-
-
-def require(is_possible: object, what: str) -> None:
-    """Skip a test that this machine cannot run; in CI that is a failure."""
-    if not is_possible:
-        if os.environ.get("CI"):
-            pytest.fail(what)
-        pytest.skip(what)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with 4 MB."""
-    require(os.geteuid() == 0 and shutil.which("mount"), "mounting a small file system needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Leave no byte free; returns the file to remove again."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1 << 12, 1):
-            try:
-                while file.write(b"x" * size) == size:
-                    pass
-            except OSError:
-                continue
-    return ballast
 
 
 def test_a_full_disk_stops_confirming_and_heals_by_itself(tmp_path: Path, small_disk: Path, database: Database) -> None:

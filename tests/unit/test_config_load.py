@@ -365,3 +365,11 @@ def test_requests_are_verified_in_exactly_one_way(tmp_path: Path) -> None:
     for ways in ("{}", '{github: {secrets: ["a"]}, basic: {user: u, password: "${env:HOOK}"}}'):
         text = SENT_TO_US.format(more="").replace('{standard: {secrets: ["${env:HOOK}"]}}', ways)
         assert "exactly one of standard, github, stripe, basic" in str(mistakes(tmp_path, text, {"HOOK": "x"}))
+
+
+def test_standard_output_and_a_folder_belong_to_one_sink(tmp_path: Path) -> None:
+    sinks = "sinks: {a: {stdout: {}}, b: {parquet: {folder: lake}}, c: {stdout: {}}, d: {parquet: {folder: ./lake/}}}"
+    found = mistakes(tmp_path, GOOD + sinks)
+    assert found.keys() == {"sinks.c.stdout", "sinks.d.parquet.folder"}
+    assert "that is a" in found["sinks.c.stdout"]
+    assert "unlike b" in found["sinks.d.parquet.folder"]

@@ -1,0 +1,1 @@
+"""Adapters that deliver events, one module a kind."""
