@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -67,8 +68,7 @@ class Daemon:
 
         Raises: ConfigError, JournalLocked, JournalUnavailable, JournalCorrupt, SourceRefused before anything started.
         """
-        log = self._config.bridge.log
-        logs.configure(level=log.level, form=log.format)
+        _configure_log(self._config)
         notifier = Notifier()
         with ExitStack() as stack:
             stack.callback(tracing.set_up())
@@ -161,7 +161,7 @@ class Daemon:
         self._loops.end()
         former = set(self._loops.config.systems_of("postgres")) & self._loops.flows.keys()  # they have slots
         config, documents = following
-        logs.set_level(config.bridge.log.level)
+        _configure_log(config)
         self._loops = self._build(config, documents, self._loops.watch.journal)
         self._board.keep({*config.systems, *config.streams})
         for system in sorted(former - self._loops.flows.keys()):
@@ -238,6 +238,13 @@ class Daemon:
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         signal.signal(signal.SIGHUP, reload)
+
+
+def _configure_log(config: Config) -> None:
+    """The log goes to standard output, unless a sink writes its events there."""
+    is_taken = any(sink.stdout is not None for sink in config.sinks.values())
+    log = config.bridge.log
+    logs.configure(level=log.level, form=log.format, stream=sys.stderr if is_taken else sys.stdout)
 
 
 def _retention(config: Config) -> Retention:

@@ -1,0 +1,95 @@
+"""Sink `stdout`: CloudEvents as JSON lines on a file descriptor, for pipes.
+
+Promises: whole lines, in order, handed to the kernel when `send` returns; a reader that stopped reading never blocks
+the event loop or the end of the process. What it does not promise: that the reader did anything with them.
+"""
+
+import asyncio
+import errno
+import os
+import select
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+from bridge.errors import BridgeError, SinkGone, SinkUnavailable
+from bridge.parcel import Parcel
+
+_CHUNK = select.PIPE_BUF  # a pipe that is writable takes this much without blocking
+_POLL_MS = 100
+
+
+class StdoutSink:
+    """One descriptor; lines of several calls never mix.
+
+    Args:
+        name: as in the configuration.
+        descriptor: where lines go.
+        stall_s: how long nobody may read before a call fails.
+    """
+
+    wants: Literal["messages", "columns"] = "messages"
+    is_atomic = True
+
+    def __init__(self, name: str, *, descriptor: int = 1, stall_s: float = 30.0) -> None:
+        self.name = name
+        self._descriptor = descriptor
+        self._stall_s = stall_s
+        self._rest = b""  # of a line that was begun
+        self._writer: ThreadPoolExecutor | None = None
+        self._closing = threading.Event()
+
+    async def open(self) -> None:
+        """Nothing to connect."""
+        self._closing.clear()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sink-{self.name}")
+
+    async def send(self, parcel: Parcel) -> Mapping[int, BridgeError]:
+        """Write one line an event; see `ports.Sink`. A call that is cut off may leave lines written."""
+        if self._writer is None:
+            raise SinkUnavailable("standard output is not open")
+        lines = b"".join(message.text + b"\n" for message in parcel.messages)
+        given_up = threading.Event()
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._write, lines, given_up)
+        finally:
+            given_up.set()
+        return {}
+
+    def stands_at(self, _stream: str) -> int | None:
+        """Only the journal's cursor counts."""
+        return None
+
+    async def close(self) -> None:
+        """Wait until nothing writes any more; the descriptor stays open, it is not ours."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._closing.set()
+            await asyncio.to_thread(writer.shutdown)
+
+    def _write(self, lines: bytes, given_up: threading.Event) -> None:
+        """Write what was begun before, then the lines; on a failure remember what is left of a begun line."""
+        data, begun, done = self._rest + lines, len(self._rest), 0
+        view = memoryview(data)
+        try:
+            while done < len(data):
+                self._wait(given_up)
+                done += os.write(self._descriptor, view[done : done + _CHUNK])
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise SinkGone("whoever read standard output has closed it") from error
+            raise SinkUnavailable(f"standard output: {error.strerror}") from error
+        finally:
+            in_line = done < begun or data[done - 1 : done] not in (b"", b"\n")
+            self._rest = data[done : data.index(b"\n", done) + 1] if in_line else b""
+
+    def _wait(self, given_up: threading.Event) -> None:
+        """Until the descriptor takes bytes. Raises: SinkUnavailable when nobody reads, or nobody waits for us."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        deadline = time.monotonic() + self._stall_s
+        while not poll.poll(_POLL_MS):
+            if given_up.is_set() or self._closing.is_set() or time.monotonic() > deadline:
+                raise SinkUnavailable(f"nobody has read standard output for {self._stall_s:g} s")

@@ -1,0 +1,139 @@
+"""The stdout sink on real pipes: whole lines, a reader that stops, a reader that leaves."""
+
+import asyncio
+import fcntl
+import json
+import os
+import select
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from bridge.errors import SinkGone, SinkUnavailable
+from bridge.sinks.stdout import StdoutSink
+from tests.daemon import wait_for
+from tests.parcels import messages
+
+Pipe = tuple[int, int]
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    """Reading and writing end of a pipe that holds one page."""
+    ends = os.pipe()
+    fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 4096)
+    yield ends
+    for end in ends:
+        with suppress(OSError):
+            os.close(end)
+
+
+async def opened(descriptor: int, *, stall_s: float = 30.0) -> StdoutSink:
+    sink = StdoutSink("out", descriptor=descriptor, stall_s=stall_s)
+    await sink.open()
+    return sink
+
+
+def ids(data: bytes) -> list[str]:
+    assert data.endswith(b"\n")
+    return [json.loads(line)["id"] for line in data.splitlines()]
+
+
+def read_all(end: int) -> bytes:
+    data = b""
+    while chunk := os.read(end, 65536):
+        data += chunk
+    return data
+
+
+def test_events_come_out_as_whole_lines_in_order(pipe: Pipe) -> None:
+    first, second = messages(range(1, 60)), messages(range(60, 90))
+
+    async def run() -> bytes:
+        sink = await opened(pipe[1])
+        reader = asyncio.create_task(asyncio.to_thread(read_all, pipe[0]))
+        assert await sink.send(first) == {}
+        assert await sink.send(second) == {}
+        await sink.close()
+        os.close(pipe[1])
+        return await reader
+
+    data = asyncio.run(run())
+    assert data.splitlines() == [message.text for message in (*first.messages, *second.messages)]
+
+
+def test_a_reader_that_left_switches_the_sink_off(pipe: Pipe) -> None:
+    async def run() -> None:
+        sink = await opened(pipe[1])
+        os.close(pipe[0])
+        with pytest.raises(SinkGone):
+            await sink.send(messages([1]))
+        await sink.close()
+
+    asyncio.run(run())
+
+
+def test_a_reader_that_stopped_makes_the_call_fail_and_lines_stay_whole(pipe: Pipe) -> None:
+    async def run() -> bytes:
+        sink = await opened(pipe[1], stall_s=0.2)
+        with pytest.raises(SinkUnavailable, match="nobody has read"):
+            await sink.send(messages(range(1, 60)))
+        with pytest.raises(SinkUnavailable):  # what is left of the line that was begun stays first
+            await sink.send(messages(range(1, 60)))
+        reader = asyncio.create_task(asyncio.to_thread(read_all, pipe[0]))
+        await sink.send(messages(range(1, 60)))
+        await sink.close()
+        os.close(pipe[1])
+        return await reader
+
+    found = ids(asyncio.run(run()))
+    assert found[-59:] == [message.id for message in messages(range(1, 60)).messages]
+    assert found[: len(found) - 59] == found[-59:][: len(found) - 59]
+
+
+def test_a_call_that_is_cancelled_does_not_mix_with_the_next(pipe: Pipe) -> None:
+    async def run() -> bytes:
+        sink = await opened(pipe[1])
+        call = asyncio.create_task(sink.send(messages(range(1, 60))))
+        await asyncio.to_thread(_wait_until_full, pipe[1])
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            await call
+        again = asyncio.create_task(sink.send(messages(range(60, 90))))
+        reader = asyncio.create_task(asyncio.to_thread(read_all, pipe[0]))
+        await again
+        await sink.close()
+        os.close(pipe[1])
+        return await reader
+
+    found = ids(asyncio.run(run()))
+    assert found[-30:] == [message.id for message in messages(range(60, 90)).messages]
+
+
+def test_a_full_disk_is_waited_for() -> None:
+    async def run() -> None:
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+        sink = await opened(descriptor)
+        with pytest.raises(SinkUnavailable, match="No space left"):
+            await sink.send(messages([1]))
+        await sink.close()
+        os.close(descriptor)
+
+    asyncio.run(run())
+
+
+def test_a_stalled_reader_holds_up_neither_the_event_loop_nor_the_end(pipe: Pipe) -> None:
+    async def run() -> None:
+        sink = await opened(pipe[1], stall_s=3600)
+        call = asyncio.create_task(sink.send(messages(range(1, 60))))
+        await asyncio.to_thread(_wait_until_full, pipe[1])
+        await sink.close()
+        with pytest.raises(SinkUnavailable):
+            await call
+
+    asyncio.run(run())
+
+
+def _wait_until_full(end: int) -> None:
+    wait_for(lambda: not select.select([], [end], [], 0)[1], within_s=30)
