@@ -202,8 +202,10 @@ class Journal(Protocol):
         """Open delivery letters per sink."""
 
     # -- small states of ours, each a JSON object under a kind and a name
-    def keep(self, kind: str, values: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """Replace the values of these names, all or none; None forgets one."""
+    def keep(
+        self, kind: str, values: Mapping[str, Mapping[str, Any] | None], *, audit: Sequence[AuditEntry] = ()
+    ) -> None:
+        """Replace the values of these names and add to the audit trail, all or none; None forgets a value."""
 
     def kept(self, kind: str) -> dict[str, dict[str, Any]]:
         """Every value of a kind by name."""

@@ -153,11 +153,15 @@ class SqliteJournal:
             return deliveries.open_counts(connection)
 
     # -- small states, messages taken in
-    def keep(self, kind: str, values: Mapping[str, Mapping[str, Any] | None]) -> None:
+    def keep(
+        self, kind: str, values: Mapping[str, Mapping[str, Any] | None], *, audit: Sequence[AuditEntry] = ()
+    ) -> None:
         """See the port."""
         with self._database.writing() as connection:
             for name, value in values.items():
                 keeping.keep(connection, kind, name, value)
+            for entry in audit:
+                auditing.add(connection, entry, self._now())
 
     def kept(self, kind: str) -> dict[str, dict[str, Any]]:
         """See the port."""

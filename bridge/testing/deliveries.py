@@ -113,7 +113,9 @@ class MemoryDeliveries:
             letters = self._undelivered.values()
             return dict(Counter(letter.sink for letter in letters if letter.state is LetterState.OPEN))
 
-    def keep(self, kind: str, values: Mapping[str, Mapping[str, Any] | None]) -> None:
+    def keep(
+        self, kind: str, values: Mapping[str, Mapping[str, Any] | None], *, audit: Sequence[AuditEntry] = ()
+    ) -> None:
         """See the port."""
         with self._lock:
             for name, value in values.items():
@@ -121,6 +123,8 @@ class MemoryDeliveries:
                     self._kept.pop((kind, name), None)
                 else:
                     self._kept[kind, name] = json.dumps(dict(value))
+            for entry in audit:
+                self.audit(entry)
             self._version += 1
 
     def kept(self, kind: str) -> dict[str, dict[str, Any]]:

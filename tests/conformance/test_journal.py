@@ -222,6 +222,14 @@ class TestAnyJournal:
         assert [one.number for one in journal.audit_trail(action="dead")] == [1, 2]
         assert [one.number for one in journal.audit_trail(actor="ann", action="dead.discard", after=0)] == [1]
 
+    def test_a_small_state_is_kept_with_its_audit_entry(self, journal: AnyJournal) -> None:
+        made = AuditEntry("cli:ann", "key.create", "lbk_a")
+        journal.keep("key", {"lbk_a": {"principal": "crm"}, "lbk_b": {"principal": "web"}}, audit=[made])
+        journal.keep("key", {"lbk_b": None, "lbk_c": None})
+        assert journal.kept("key") == {"lbk_a": {"principal": "crm"}}
+        assert journal.kept("sink") == {}
+        assert [one.entry for one in journal.audit_trail()] == [made]
+
     def test_each_audit_entry_is_chained_to_the_one_before(self, journal: AnyJournal) -> None:
         """However it came in, and so that another program can recompute it."""
         assert journal.audit_head() == Head()
