@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from bridge import yamlfile
 from bridge.config import environment, keys
+from bridge.config.kit import is_loopback, split
 from bridge.config.mistakes import InvalidConfig, KeyPath, Mistake, did_you_mean, explain, shown
 from bridge.config.models import Config, File
 from bridge.config.secrets import Secret, has_reference, resolve
@@ -60,10 +61,12 @@ class _Reading:
         self._check_streams()
         self._check_sinks()
         self._check_alarms()
+        self._check_principals()
         if self.require_references:
             self._check_files()
         if file is None or self.mistakes:
             raise InvalidConfig(str(self.document.file), sorted(self.mistakes.values(), key=self._order)) from None
+        self._warn_of_plain_keys(file)
         return Config(
             path=self.path,
             bridge=file.bridge,
@@ -177,6 +180,40 @@ class _Reading:
                     f"a {word} that no other stream of {system} reads, unlike {other}",
                 )
 
+    def _check_principals(self) -> None:
+        """Streams that exist, one principal a subject, and tokens only from an issuer that is configured."""
+        streams = [name for name, _ in _sections(self.data.get("streams"))]
+        issuers = [
+            http.get("oidc")
+            for _, bridge in _sections({"": self.data.get("bridge")})
+            for _, http in _sections({"": bridge.get("http")})
+        ]
+        owners: dict[str, str] = {}
+        for name, principal in _sections(self.data.get("principals")):
+            path = ("principals", name)
+            for index, stream in enumerate(_listed(principal.get("streams"))):
+                if stream != "*" and stream not in streams:
+                    place = (*path, "streams", str(index))
+                    self._add(
+                        place, shown(place, stream), f"* or one of {', '.join(streams)}", did_you_mean(stream, streams)
+                    )
+            subject = principal.get("subject")
+            if isinstance(subject, str):
+                other = owners.setdefault(subject, name)
+                at = (*path, "subject")
+                if other != name:
+                    self._add(at, shown(at, subject), f"a subject that no other principal has, unlike {other}")
+                if not any(issuers):
+                    self._add(at, shown(at, subject), "`bridge.http.oidc` to be configured beside it")
+
+    def _warn_of_plain_keys(self, file: File) -> None:
+        http = file.bridge.http
+        if file.principals and not is_loopback(http.host) and not (http.public_url or "").startswith("https://"):
+            self.warnings.append(
+                f"{self._place(('bridge', 'http', 'host'))}: bridge.http.host lets keys and tokens travel in the clear;"
+                " listen on loopback behind a proxy that speaks TLS, and name it in bridge.http.public_url"
+            )
+
     def _check_files(self) -> None:
         """Files that libpq will read."""
         for name, system in _sections(self.data.get("systems")):
@@ -221,6 +258,12 @@ class _Reading:
 _ABSENT = object()
 _ORIGINS = {"log": ("table", "postgres"), "webhook": ("path", "webhook"), "queue": ("queue", "amqp")}
 _WAYS = {kind: way for way, (_, kind) in _ORIGINS.items()}  # the stream's key by the system's kind
+
+
+def _listed(node: object) -> list[str]:
+    """The names in a list, or in the text that an environment variable gives."""
+    names = split(node)
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _sections(node: object) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -151,6 +151,49 @@ def test_a_wrong_alarm_is_a_mistake_under_its_own_name(tmp_path: Path, alarms: s
     assert list(mistakes(tmp_path, f"{GOOD}alarms: {{{alarms}}}")) == [key]
 
 
+OIDC = "  http: {oidc: {issuer: 'https://id.example', audience: bridge}}\n"
+
+
+@pytest.mark.parametrize(
+    ("principals", "key"),
+    [
+        ("crm: {streams: [ordres]}", "principals.crm.streams.0"),
+        ("crm: {streams: ['*'], acts: [write]}", "principals.crm.acts.0"),
+        ("crm: {release: ['']}", "principals.crm.release.0"),
+        ("crm: {release: ['restricted, internal']}", "principals.crm.release.0"),
+        ("crm: {subject: a}\n  web: {subject: a}", "principals.web.subject"),
+        ("crm: {requests_per_minute: 0}", "principals.crm.requests_per_minute"),
+    ],
+)
+def test_a_wrong_principal_is_a_mistake_under_its_own_name(tmp_path: Path, principals: str, key: str) -> None:
+    text = GOOD.replace("systems:", f"{OIDC}systems:") + f"principals:\n  {principals}\n"
+    assert list(mistakes(tmp_path, text)) == [key]
+
+
+def test_a_subject_needs_an_issuer_and_an_issuer_tls(tmp_path: Path) -> None:
+    """Plain http only where the network was listed."""
+    (found,) = mistakes(tmp_path, f"{GOOD}principals:\n  crm: {{subject: a}}\n").items()
+    assert found[0] == "principals.crm.subject"
+    plain = GOOD.replace("systems:", f"{OIDC}systems:").replace("https:", "http:")
+    assert list(mistakes(tmp_path, plain)) == ["bridge.http.oidc"]
+    listed = plain.replace("audience: bridge", "audience: bridge, allow_networks: [127.0.0.0/8]")
+    assert read(tmp_path, listed).bridge.http.oidc is not None
+
+
+@pytest.mark.parametrize(
+    ("http", "principals", "is_warned"),
+    [
+        ("host: 10.0.0.7, expose: true", "{crm: {}}", True),
+        ("host: 10.0.0.7, expose: true, public_url: 'https://bridge.example'", "{crm: {}}", False),
+        ("host: 10.0.0.7, expose: true", "{}", False),
+        ("host: 127.0.0.1", "{crm: {}}", False),
+    ],
+)
+def test_keys_in_plain_text_are_warned_of(tmp_path: Path, http: str, principals: str, *, is_warned: bool) -> None:
+    text = GOOD.replace("systems:", f"  http: {{{http}}}\nsystems:") + f"principals: {principals}\n"
+    assert ["bridge.http.host" in warning for warning in read(tmp_path, text).warnings] == [True] * is_warned
+
+
 def test_two_streams_may_not_read_one_table_of_one_system(tmp_path: Path) -> None:
     text = GOOD + "  again: {system: erp, log: sales.oeordh, contract: orders.odcs.yaml}\n"
     assert "unlike orders" in mistakes(tmp_path, text)["streams.again.log"]
