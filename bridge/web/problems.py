@@ -61,6 +61,9 @@ KINDS: Mapping[str, Kind] = {
         "More requests than your quota allows. Wait as long as `Retry-After` says.",
         "https://iana.org/assignments/http-problem-types#quota-exceeded",
     ),
+    "too-many-attempts": Kind(
+        "Too many wrong keys", "Wrong keys or tokens came from your address. Mend the key; wait for `Retry-After`."
+    ),
     "too-many-connections": Kind(
         "Too many live connections", "Close one of your live connections first, or read by pages."
     ),
