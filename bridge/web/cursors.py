@@ -1,12 +1,13 @@
 """Named cursors: how far a client has come with a stream, kept for it; retention waits for them."""
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 from starlette.responses import Response
 
 from bridge.errors import InternalError
-from bridge.web.endpoint import NAME, Answered, Call, Endpoint, Parameter, stream_parameter
+from bridge.web.endpoint import NAME, WHOLE_MOST, Answered, Call, Endpoint, Parameter, stream_parameter
 from bridge.web.problems import Problem
 
 LIMIT = 100  # of one principal
@@ -23,7 +24,7 @@ class Cursor(msgspec.Struct, frozen=True):
 class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a cursor is to stand."""
 
-    after: int
+    after: Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MOST)]
 
 
 def parameter(name: str, about: str, *, in_path: bool = False) -> Parameter:
@@ -56,8 +57,8 @@ def put_cursor(call: Call) -> Answered:
     journal, own = call.door.journal, subscriber(call, call.values["name"])
     extent = journal.extents().get(stream)
     last = extent.last if extent else 0
-    if not 0 <= after <= last:
-        raise Problem(400, "invalid-request", f"A cursor stands between 0 and the last event, {last}.")
+    if after > last:
+        raise Problem(409, "declined", f"A cursor stands at the last event, {last}, at most.")
     known = dict(_own(call))
     if own not in known and len(known) >= LIMIT:
         raise Problem(409, "declined", f"You have {LIMIT} cursors already; delete one first.")

@@ -91,11 +91,9 @@ def _media(call: Call) -> str:
 
 def _question(call: Call) -> Question:
     values = call.values
-    if values["after"] is not None and values["cursor"] is not None:
-        raise invalid([("cursor", "is given together with after")])
     after = values["after"] or 0
     if values["cursor"] is not None:
-        after = cursors.find(call, values["cursor"]).after
+        after = max(after, cursors.find(call, values["cursor"]).after)
     return Question(values["stream"], after, values["limit"], values["key"], values["from"], values["to"])
 
 
@@ -172,7 +170,9 @@ ENDPOINTS = (
             Parameter("key", "Only events of this key."),
             Parameter("from", "Only events committed at this time or later.", kind="moment"),
             Parameter("to", "Only events committed before this time.", kind="moment"),
-            cursors.parameter("cursor", "Read behind this named cursor, in place of `after`."),
+            cursors.parameter(
+                "cursor", "Read behind this named cursor of yours, or behind `after` where that is further."
+            ),
             Parameter("format", "In place of the Accept header.", choices=tuple(FORMATS)),
         ),
         media={

@@ -86,7 +86,7 @@ async def body(request: Request, of: type[msgspec.Struct]) -> msgspec.Struct:
     try:
         async with asyncio.timeout(BODY_S):
             raw = await _bounded(request)
-        return msgspec.json.decode(raw, type=of)
+        return msgspec.convert(_whole(msgspec.json.decode(raw)), of)
     except TimeoutError:
         raise Problem(
             408, "invalid-request", f"The body did not come within {BODY_S:.0f} s.", headers={"connection": "close"}
@@ -95,6 +95,16 @@ async def body(request: Request, of: type[msgspec.Struct]) -> msgspec.Struct:
         raise Problem(400, "invalid-request", "The connection ended within the body.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid([("/", _told(error))]) from None
+
+
+def _whole(content: object) -> object:
+    """A body whose numbers like 7.0 are whole, as JSON Schema has it."""
+    if not isinstance(content, dict):
+        return content
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in content.items()
+    }
 
 
 def _told(error: Exception) -> str:

@@ -1,13 +1,15 @@
 """Sinks: how they stand, pause, resume, test, replay. Who sees all of a sink's streams sees the sink."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from bridge.web.desk import Petition, ask
 from bridge.web.door import Door
-from bridge.web.endpoint import NAME, Answered, Call, Endpoint, Handler, Parameter
+from bridge.web.endpoint import NAME, WHOLE_MOST, Answered, Call, Endpoint, Handler, Parameter
 from bridge.web.problems import Problem
+
+Number = Annotated[int, msgspec.Meta(ge=1, le=WHOLE_MOST)]
 
 
 class Reached(msgspec.Struct, frozen=True):
@@ -40,8 +42,8 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Events to send again, their ids unchanged."""
 
     stream: str
-    first: int
-    last: int
+    first: Number
+    last: Number
 
 
 def _sees(call: Call, name: str) -> bool:
@@ -99,11 +101,11 @@ async def replay_sink(call: Call) -> Answered:
 
 
 def _require_span(door: Door, name: str, span: Span) -> None:
-    """Raises: Problem 400."""
+    """Raises: Problem 409."""
     if span.stream not in door.config.streams_for(door.config.sinks[name].streams):
-        raise Problem(400, "invalid-request", f"Sink {name} does not take a stream of this name.")
-    if not 1 <= span.first <= span.last < 2**63:
-        raise Problem(400, "invalid-request", "first and last are sequence numbers from 1, in order.")
+        raise Problem(409, "declined", f"Sink {name} does not take a stream of this name.")
+    if span.first > span.last:
+        raise Problem(409, "declined", "The first event comes after the last.")
 
 
 _ONE = (Parameter("sink", "Name of the sink.", place="path", pattern=NAME, most=63),)
