@@ -79,6 +79,11 @@ def build_judges(
     return judges
 
 
+def sinks_of(config: Config) -> dict[str, tuple[str, ...]]:
+    """The streams that each sink is sent."""
+    return {name: config.streams_for(sink.streams) for name, sink in config.sinks.items()}
+
+
 def systems_of(config: Config) -> dict[str, str]:
     """The system that each stream is read from."""
     return {stream: declared.system for stream, declared in config.streams.items()}
@@ -243,11 +248,10 @@ def build_loops(
     rereads: dict[str, Callable[[str], None]] = {
         stream: partial(_control, flows[declared.system].source, stream) for stream, declared in config.streams.items()
     }
-    desk = operate.Desk(journal, judges, rereads, reload=reload, systems=systems_of(config))
+    desk = operate.Desk(journal, judges, rereads, reload=reload, systems=systems_of(config), sinks=sinks_of(config))
     pumps = [Pump(flow, handoff, board, stop, points=metrics.points) for flow in flows.values()]
     ingest = Ingest(journal, handoff, judges, board=board, metrics=metrics, desk=desk, stop=stop)
-    sinks = {name: config.streams_for(sink.streams) for name, sink in config.sinks.items()}
-    watch = Watch(journal, flows, judges, board=board, metrics=metrics, sinks=sinks)
+    watch = Watch(journal, flows, judges, board=board, metrics=metrics, sinks=sinks_of(config))
     threads = [threading.Thread(target=pump.run, name=f"pump-{pump.flow.name}") for pump in pumps]
     threads.append(threading.Thread(target=ingest.run, name="ingest"))
     return Loops(config, flows, pumps, ingest, watch, stop, threads)

@@ -147,6 +147,14 @@ class SinkGone(BridgeError):
     exit_code = 69
 
 
+class Declined(BridgeError):
+    """What was asked for cannot be done as things stand; nothing was changed."""
+
+    code = "request.declined"
+    default_hint = "See `legacy-bridge status`."
+    exit_code = 1
+
+
 class InternalError(BridgeError):
     """One of our own invariants broke."""
 

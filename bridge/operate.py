@@ -6,15 +6,17 @@ command line does, as the journal's owner. Whatever changes state is one commit 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
+from bridge import steer
 from bridge.bell import Bell
 from bridge.contract.compiled import Drift
-from bridge.errors import BridgeError, InternalError
+from bridge.errors import BridgeError, Declined, InternalError
 from bridge.heal import Ending, Healing, heal, healing_number
 from bridge.judge import Ruling, StreamJudge, judged
 from bridge.model import (
@@ -34,14 +36,6 @@ _PAGE = 500
 _log = structlog.get_logger()
 
 
-class Declined(BridgeError):
-    """What was asked for cannot be done as things stand; nothing was changed."""
-
-    code = "request.declined"
-    default_hint = "See `legacy-bridge status`."
-    exit_code = 1
-
-
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What a request may touch."""
@@ -51,6 +45,8 @@ class Desk:
     rereads: Mapping[str, Callable[[str], None]] = field(default_factory=dict)  # stream -> control(action)
     reload: Callable[[], Mapping[str, Any]] | None = None
     systems: Mapping[str, str] = field(default_factory=dict)  # stream -> the system it is read from
+    sinks: steer.Sinks = field(default_factory=dict)  # the streams of each sink
+    test: Callable[[str], "Future[dict[str, Any]] | None"] = lambda _sink: None  # one event to a sink; None: no loop
     bell: Bell = field(default_factory=Bell)  # rung when the journal holds more
     turned: Callable[[], None] = lambda: None  # told of progress within one request
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -234,13 +230,15 @@ def _commit(desk: Desk, judge: StreamJudge, ruling: Ruling, **rest: Any) -> None
 
 
 def _replay(desk: Desk, request: Request) -> dict[str, Any]:
+    sent = steer.replay_letters(desk.journal, desk.sinks, request)
     chosen = _by_stream(_chosen(desk.journal, request))
     unknown = sorted(chosen.keys() - desk.judges.keys())
     if unknown:
         raise Declined(
             f"stream {', '.join(unknown)} is not configured any more", hint="Discard its letters with a reason."
         )
-    return dict(_go_on(desk, chosen, actor=request.actor))
+    counts = dict(_go_on(desk, chosen, actor=request.actor))
+    return counts | ({"sent_again": sent} if sent else {})
 
 
 def _go_on(desk: Desk, chosen: Mapping[str, list[Letter]], *, actor: str) -> Counter[str]:
@@ -257,7 +255,7 @@ def _discard(desk: Desk, request: Request) -> dict[str, Any]:
     reason = str(request.args.get("reason", "")).strip()
     if not reason:
         raise Declined("a letter is discarded only with a reason", hint="Say why: `--reason TEXT`.")
-    discarded = 0
+    discarded = steer.discard_letters(desk.journal, request, reason=reason)
     for letter in list(_chosen(desk.journal, request)):
         desk.turned()
         desk.journal.append(
@@ -280,17 +278,48 @@ def _by_stream(letters: Iterable[Letter]) -> dict[str, list[Letter]]:
 def _chosen(journal: Journal, request: Request) -> Iterator[Letter]:
     """The open letters a request names, in order of id."""
     if "ids" in request.args:
-        for number in sorted(map(int, request.args["ids"])):
+        for number in _rejected_ids(request.args["ids"]):
             letter = journal.letter(number)
             if letter is not None and letter.settled_at is not None and letter.settled_at >= request.made_at:
                 continue  # by this request, before the process died
             if letter is None or letter.state is not LetterState.OPEN:
                 raise Declined(f"dead letter {number} is not open", hint="See `legacy-bridge dead list`.")
             yield letter
+    elif request.args.get("sink"):
+        return  # delivery letters only
     elif request.args.get("all") or request.args.get("stream"):
         yield from open_letters(journal, request.args.get("stream"))
     else:
         raise Declined("no letters were named")
+
+
+def _rejected_ids(ids: Iterable[object]) -> list[int]:
+    """The numbers of rejected rows among the ids, in order. Raises: Declined for what is no number."""
+    numbers = [one for one in map(str, ids) if not one.startswith("d")]
+    if not all(one.isascii() and one.isdigit() for one in numbers):
+        raise Declined("an id is a number, or d and a number", hint="See `legacy-bridge dead list`.")
+    return sorted(map(int, numbers))
+
+
+# -- sinks
+
+
+def _steer(desk: Desk, request: Request) -> dict[str, Any]:
+    return steer.perform(desk.journal, desk.sinks, request, now=desk.now())
+
+
+def _sink_test(desk: Desk, request: Request) -> Awaited:
+    sink = str(request.args.get("sink"))
+    if sink not in desk.sinks:
+        raise Declined(f"there is no sink {sink!r}", hint=f"The sinks are: {', '.join(sorted(desk.sinks)) or 'none'}.")
+    future = desk.test(sink)
+    if future is None:
+        raise Declined(f"sink {sink} is not running", hint="Start the daemon, then test it.")
+
+    def outcome() -> dict[str, Any] | None:
+        return {"sink": sink, "stream": sink, **future.result()} if future.done() else None
+
+    return Awaited(request, outcome)
 
 
 # -- re-reads and reload
@@ -344,6 +373,12 @@ _ACTIONS: Mapping[str, Callable[[Desk, Request], dict[str, Any] | Awaited]] = {
     "stream.remove": _remove,
     "dead.replay": _replay,
     "dead.discard": _discard,
+    "sink.pause": _steer,
+    "sink.resume": _steer,
+    "sink.replay": _steer,
+    "sink.breaker": _steer,
+    "sink.forget": _steer,
+    "sink.test": _sink_test,
     "snapshot.start": _reread,
     "snapshot.pause": _reread,
     "snapshot.resume": _reread,

@@ -140,3 +140,85 @@ class Attempt:
     duration_ms: float
     detail: str = ""  # "HTTP 503", "connect timeout"
     try_number: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """What operators want of one sink; the journal keeps it under `sink`."""
+
+    paused: bool = False
+    why: str = ""  # of the pause
+    since: datetime | None = None  # of the pause
+    force: Literal["open", "closed"] | None = None  # of the breaker
+    resumed_at: datetime | None = None  # a receiver that was gone before is tried again
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any] | None) -> "Switches":
+        """From the journal's value; None is the state of a sink nobody touched."""
+        if not kept:
+            return cls()
+        return cls(
+            paused=bool(kept.get("paused")),
+            why=str(kept.get("why", "")),
+            since=_moment(kept.get("since")),
+            force=kept.get("force"),
+            resumed_at=_moment(kept.get("resumed_at")),
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """The journal's value."""
+        return {
+            "paused": self.paused,
+            "why": self.why,
+            "since": self.since.isoformat() if self.since else None,
+            "force": self.force,
+            "resumed_at": self.resumed_at.isoformat() if self.resumed_at else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A range of events, or a delivery letter, to be sent once more; the journal keeps it under `replay`."""
+
+    id: str
+    sink: str
+    stream: str
+    first: int  # sequence numbers, both inclusive
+    last: int
+    actor: str
+    letter: int | None = None  # the delivery letter that is replayed
+    cursor: int | None = None  # how far it is; None: not begun
+    pending: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def load(cls, number: str, kept: Mapping[str, Any]) -> "Job":
+        """From the journal's value."""
+        pending = tuple((first, last) for first, last in kept.get("pending", ()))
+        return cls(
+            id=number,
+            sink=kept["sink"],
+            stream=kept["stream"],
+            first=kept["first"],
+            last=kept["last"],
+            actor=kept["actor"],
+            letter=kept.get("letter"),
+            cursor=kept.get("cursor"),
+            pending=pending,
+        )
+
+    def dump(self, reached: Progress | None = None) -> dict[str, Any]:
+        """The journal's value, with how far it is."""
+        return {
+            "sink": self.sink,
+            "stream": self.stream,
+            "first": self.first,
+            "last": self.last,
+            "actor": self.actor,
+            "letter": self.letter,
+            "cursor": reached.cursor if reached else self.cursor,
+            "pending": [list(one) for one in (reached.pending if reached else self.pending)],
+        }
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

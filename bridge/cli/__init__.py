@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from bridge import __version__
-from bridge.cli import audit, care, daemon, demo, doctor, events, keys, letters, starter, status, streams, systems
+from bridge.cli import audit, care, daemon, demo, doctor, events, keys, letters, sinks, starter, status, streams, systems
 from bridge.cli.session import Session
 
 EXIT_CODES = """\
@@ -63,6 +63,7 @@ cli.command()(events.events)
 cli.add_typer(letters.dead, name="dead")
 cli.add_typer(streams.stream, name="stream")
 cli.command()(streams.snapshot)
+cli.add_typer(sinks.sink, name="sink")
 cli.add_typer(care.journal, name="journal")
 cli.add_typer(audit.audit, name="audit")
 cli.add_typer(keys.key, name="key")

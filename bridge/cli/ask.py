@@ -96,12 +96,12 @@ def _settle_here(config: "Config", request_id: int, *, queue_only: bool) -> bool
 
 def _perform(journal: "Journal", config: "Config", request_id: int) -> None:
     """Do what the daemon would do between two windows."""
-    from bridge.app import build_judges, load_contracts, pin_contracts, systems_of
+    from bridge.app import build_judges, load_contracts, pin_contracts, sinks_of, systems_of
     from bridge.operate import Desk, perform
 
     documents = load_contracts(config)
     pin_contracts(journal, documents)
-    desk = Desk(journal, build_judges(config, documents, journal), systems=systems_of(config))
+    desk = Desk(journal, build_judges(config, documents, journal), systems=systems_of(config), sinks=sinks_of(config))
     for request in journal.requests():
         if request.id == request_id:
             perform(desk, request)

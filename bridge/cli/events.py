@@ -61,21 +61,14 @@ def events(  # noqa: PLR0913 - a parameter is an option
 def envelope(config: "Config", stream: str) -> "Envelope":
     """What the events of a configured stream have in common. Raises: ConfigError."""
     from bridge.contract.document import load as load_contract
-    from bridge.export import Envelope
+    from bridge.export import envelope_of
 
     declared = config.streams.get(stream)
     if declared is None:
         known = ", ".join(sorted(config.streams))
         raise ConfigError(f"there is no stream {stream!r}", hint=f"The streams of {config.path} are: {known}.")
     contract = load_contract(declared.contract)
-    return Envelope(
-        instance=config.bridge.name,
-        type_prefix=config.bridge.type_prefix,
-        system=declared.system,
-        stream=stream,
-        contract_id=contract.id,
-        key_fields=contract.key_fields,
-    )
+    return envelope_of(config, stream, contract_id=contract.id, key_fields=contract.key_fields)
 
 
 def _blocks(

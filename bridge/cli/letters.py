@@ -1,5 +1,10 @@
-"""`legacy-bridge dead`: look at dead letters, replay them under the present contract, or discard them with a reason."""
+"""`legacy-bridge dead`: look at dead letters, replay them, or discard them with a reason.
 
+Rejected rows have a number, 17, and are replayed under the present contract; events that a sink could not deliver
+have a d before it, d17, and are replayed to that sink.
+"""
+
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +16,11 @@ from bridge.cli.show import note, say, say_json, table
 from bridge.errors import BridgeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.config.models import Config
     from bridge.model import Letter
+    from bridge.parcel import Undelivered
     from bridge.ports import Journal
 
 PAGE = 500
@@ -19,7 +28,8 @@ PAGE = 500
 dead = typer.Typer(help="Dead letters: list, show, replay, discard.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
-Ids = Annotated[list[int] | None, typer.Argument(metavar="ID...", help="Numbers of dead letters.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of dead letters: 17, or d17.")]
+Sink = Annotated[str | None, typer.Option(metavar="SINK", help="Only what this sink could not deliver.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
@@ -36,6 +46,7 @@ def list_letters(
     context: typer.Context,
     *,
     stream: Annotated[str | None, typer.Option(metavar="STREAM", help="Only letters of this stream.")] = None,
+    sink: Sink = None,
     every: Annotated[bool, typer.Option("--all", help="Settled letters too.")] = False,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most this many.")] = None,
     as_json: Json = False,
@@ -43,46 +54,47 @@ def list_letters(
     """List dead letters, oldest first, without their values."""
     opened = session(context)
     with opened.journal(opened.config()) as journal:
-        found = _letters(journal, stream=stream, every=every, limit=limit)
+        found = _letters(journal, stream=stream, sink=sink, every=every, limit=limit)
     if as_json:
         for letter in found:
             say_json(summary(letter))
         return
     rows = [
-        (letter.id, letter.stream, letter.key, letter.created_at, letter.state, letter.contract, _broken(letter))
+        (_id(letter), letter.stream, letter.key, letter.created_at, letter.state, _sink(letter), _cause(letter))
         for letter in found
     ]
-    table(["id", "stream", "key", "since", "state", "contract", "broken rules"], rows)
+    table(["id", "stream", "key", "since", "state", "sink", "broken rules, or why not delivered"], rows)
 
 
 @dead.command()
 def show(
     context: typer.Context,
     *,
-    letter_id: Annotated[int, typer.Argument(metavar="ID", help="Number of the dead letter.", show_default=False)],
+    letter_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of the dead letter: 17, or d17.", show_default=False)
+    ],
     as_json: Json = False,
 ) -> None:
     """Show one dead letter whole.
 
-    Every broken rule, and the raw legacy values: mind who looks over your shoulder.
+    Every broken rule and the raw legacy values, or the event and why it was not delivered: mind who looks over your
+    shoulder.
     """
-    from bridge.export import legacy_values
-
     opened = session(context)
-    with opened.journal(opened.config()) as journal:
-        letter = journal.letter(letter_id)
-    if letter is None:
-        raise NoSuchLetter(f"there is no dead letter {letter_id}")
-    whole = summary(letter) | {"raw": legacy_values(letter.raw) if letter.raw else {}}
+    config = opened.config()
+    with opened.journal(config) as journal:
+        letter = _letter(journal, letter_id)
+    whole = summary(letter) | _content(letter, config)
     if as_json:
         say_json(whole)
         return
-    rules, raw = whole.pop("breaches"), whole.pop("raw")
+    rules, values = whole.pop("breaches", []), whole.pop("raw", None) or whole.pop("event", {})
     table(["", "value"], list(whole.items()))
+    if rules:
+        say()
+        table(["rule", "field", "expected"], [(rule["rule"], rule["field"], rule["detail"]) for rule in rules])
     say()
-    table(["rule", "field", "expected"], [(rule["rule"], rule["field"], rule["detail"]) for rule in rules])
-    say()
-    table(["legacy column", "raw value"], [(name, repr(value)) for name, value in raw.items()])
+    table(["name", "value"], [(name, repr(value)) for name, value in values.items()])
 
 
 @dead.command()
@@ -91,22 +103,25 @@ def replay(
     *,
     ids: Ids = None,
     stream: Annotated[str | None, typer.Option(metavar="STREAM", help="Every open letter of this stream.")] = None,
+    sink: Annotated[str | None, typer.Option(metavar="SINK", help="Every open letter of this sink.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every open letter.")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Check letters again under the contract.
+    """Check rejected rows again under the contract; send undelivered events again.
 
-    Those that pass the present contract become events; one overtaken by a later change of its key is superseded.
+    Rows that pass the present contract become events; one overtaken by a later change of its key is superseded. An
+    undelivered event keeps its id; its letter is settled when the receiver has it.
     """
-    if sum([bool(ids), stream is not None, every]) != 1:
-        raise typer.BadParameter("name letters by ID, or give --stream or --all")
+    if sum([bool(ids), stream is not None, sink is not None, every]) != 1:
+        raise typer.BadParameter("name letters by ID, or give --stream, --sink or --all")
     args: dict[str, Any] = {"ids": ids} if ids else {"stream": stream} if stream else {"all": True}
+    args = {"sink": sink} if sink else args
     if dry_run:
         opened = session(context)
         with opened.journal(opened.config()) as journal:
             found = [_open_letter(journal, number) for number in ids or []]
-            found += [] if ids else _letters(journal, stream=stream, every=False, limit=None)
+            found += [] if ids else _letters(journal, stream=stream, sink=sink, every=False, limit=None)
         note(f"would replay {len(found)} dead letters")
         return
     _report(ask(session(context), "dead.replay", args).result, as_json=as_json)
@@ -116,7 +131,9 @@ def replay(
 def discard(
     context: typer.Context,
     *,
-    ids: Annotated[list[int], typer.Argument(metavar="ID...", help="Numbers of dead letters.", show_default=False)],
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="Ids of dead letters: 17, or d17.", show_default=False)
+    ],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept for ever.", show_default=False)],
     dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -139,47 +156,109 @@ def discard(
     _report(ask(opened, "dead.discard", {"ids": ids, "reason": reason}).result, as_json=as_json)
 
 
-def summary(letter: "Letter") -> dict[str, Any]:
+def summary(letter: "Letter | Undelivered") -> dict[str, Any]:
     """A letter without its values, for `dead list --json`."""
-    return {
-        "id": letter.id,
+    from bridge.model import Letter
+
+    shown: dict[str, Any] = {
+        "id": _id(letter),
         "stream": letter.stream,
         "key": letter.key,
         "event_id": letter.event_id,
-        "epoch": letter.epoch,
-        "contract": letter.contract,
         "state": str(letter.state),
         "created_at": letter.created_at,
         "settled_at": letter.settled_at,
         "reason": letter.reason,
-        "breaches": [{"rule": each.rule, "field": each.field, "detail": each.detail} for each in letter.breaches],
+    }
+    if isinstance(letter, Letter):
+        breaches = [{"rule": each.rule, "field": each.field, "detail": each.detail} for each in letter.breaches]
+        return shown | {"epoch": letter.epoch, "contract": letter.contract, "breaches": breaches}
+    return shown | {
+        "sink": letter.sink,
+        "number": letter.number,
+        "cause": letter.cause,
+        "attempts": letter.attempts,
+        "first_failed_at": letter.first_failed_at,
     }
 
 
-def _letters(journal: "Journal", *, stream: str | None, every: bool, limit: int | None) -> list["Letter"]:
-    """Letters in order of number, page by page."""
+def _content(letter: "Letter | Undelivered", config: "Config") -> dict[str, Any]:
+    """The raw values of a rejected row, or the event that was not delivered."""
+    from bridge.export import cloudevents, legacy_values
+    from bridge.model import Letter
+
+    if isinstance(letter, Letter):
+        return {"raw": {} if letter.raw is None else legacy_values(letter.raw)}
+    from bridge.cli.events import envelope
+
+    if letter.block is None:
+        return {"event": {}}
+    return {"event": json.loads(cloudevents(letter.block, envelope(config, letter.stream))[0])}
+
+
+def _id(letter: "Letter | Undelivered") -> int | str:
+    from bridge.model import Letter
+
+    return letter.id if isinstance(letter, Letter) else f"d{letter.id}"
+
+
+def _sink(letter: "Letter | Undelivered") -> str | None:
+    return getattr(letter, "sink", None)
+
+
+def _cause(letter: "Letter | Undelivered") -> str:
+    from bridge.model import Letter
+
+    return _broken(letter) if isinstance(letter, Letter) else letter.cause
+
+
+def _letters(
+    journal: "Journal", *, stream: str | None, sink: str | None, every: bool, limit: int | None
+) -> list["Letter | Undelivered"]:
+    """Rejected rows, then undelivered events, each in order of number."""
+    from functools import partial
+
     from bridge.model import LetterState
 
-    found: list[Letter] = []
+    state = None if every else LetterState.OPEN
+    found: list[Letter | Undelivered] = []
+    if sink is None:
+        found += _pages(partial(journal.letters, stream=stream, state=state), limit)
+    left = None if limit is None else limit - len(found)
+    found += _pages(partial(journal.undelivered, stream=stream, sink=sink, state=state), left)
+    return found
+
+
+def _pages(read: "Callable[..., list[Any]]", limit: int | None) -> list[Any]:
+    """Letters page by page."""
+    found: list[Any] = []
     while limit is None or len(found) < limit:
         size = PAGE if limit is None else min(PAGE, limit - len(found))
-        after = found[-1].id if found else 0
-        page = journal.letters(stream=stream, state=None if every else LetterState.OPEN, limit=size, after=after)
+        page = read(limit=size, after=found[-1].id if found else 0)
         found += page
         if len(page) < size:
             break
     return found
 
 
-def _open_letter(journal: "Journal", number: int) -> "Letter":
+def _letter(journal: "Journal", wanted: str) -> "Letter | Undelivered":
+    """Raises: NoSuchLetter."""
+    number = wanted.removeprefix("d")
+    found: Letter | Undelivered | None = None
+    if number.isascii() and number.isdigit():
+        found = journal.undelivered_one(int(number)) if wanted != number else journal.letter(int(number))
+    if found is None:
+        raise NoSuchLetter(f"there is no dead letter {wanted}")
+    return found
+
+
+def _open_letter(journal: "Journal", wanted: str) -> "Letter | Undelivered":
     from bridge.model import LetterState
 
-    letter = journal.letter(number)
-    if letter is None:
-        raise NoSuchLetter(f"there is no dead letter {number}")
+    letter = _letter(journal, wanted)
     if letter.state is not LetterState.OPEN:
         raise RequestRefused(
-            f"dead letter {number} is {letter.state} already", hint="Only open letters can be settled."
+            f"dead letter {wanted} is {letter.state} already", hint="Only open letters can be settled."
         )
     return letter
 

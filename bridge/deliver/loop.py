@@ -17,14 +17,13 @@ import structlog
 from bridge.deliver import replays
 from bridge.deliver.feed import Feed, Load, fetch
 from bridge.deliver.ledger import Account, Ledger, outcome_of
-from bridge.deliver.replays import Job, Replay
+from bridge.deliver.replays import Replay
 from bridge.deliver.route import Route
-from bridge.deliver.switches import Switches
 from bridge.errors import BridgeError, InternalError, SinkGone, SinkRefused, SinkUnavailable
 from bridge.health import HealthBoard
 from bridge.logs import Repeating
 from bridge.metrics import Metrics
-from bridge.parcel import Attempt, Delivered, Parcel, Progress
+from bridge.parcel import Attempt, Delivered, Job, Parcel, Progress, Switches
 from bridge.ports import Journal, Sink
 from bridge.resilience.breaker import Breaker
 from bridge.resilience.failpoint import reach

@@ -5,57 +5,11 @@ breaker and rate with what is live, and keeps the order of keys within itself. I
 was sent since: receivers tell by `sequence`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from bridge.deliver.feed import Feed, chunk_of
 from bridge.deliver.route import Route
-from bridge.parcel import Progress, Undelivered
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A replay as the journal keeps it."""
-
-    id: str
-    sink: str
-    stream: str
-    first: int  # sequence numbers, both inclusive
-    last: int
-    actor: str
-    letter: int | None = None  # the delivery letter that is replayed
-    cursor: int | None = None  # how far it is; None: not begun
-    pending: tuple[tuple[int, int], ...] = ()
-
-    @classmethod
-    def load(cls, number: str, kept: Mapping[str, Any]) -> "Job":
-        """From the journal's value."""
-        pending = tuple((first, last) for first, last in kept.get("pending", ()))
-        return cls(
-            id=number,
-            sink=kept["sink"],
-            stream=kept["stream"],
-            first=kept["first"],
-            last=kept["last"],
-            actor=kept["actor"],
-            letter=kept.get("letter"),
-            cursor=kept.get("cursor"),
-            pending=pending,
-        )
-
-    def dump(self, reached: Progress | None = None) -> dict[str, Any]:
-        """The journal's value, with how far it is."""
-        return {
-            "sink": self.sink,
-            "stream": self.stream,
-            "first": self.first,
-            "last": self.last,
-            "actor": self.actor,
-            "letter": self.letter,
-            "cursor": reached.cursor if reached else self.cursor,
-            "pending": [list(one) for one in (reached.pending if reached else self.pending)],
-        }
+from bridge.parcel import Job, Progress, Undelivered
 
 
 @dataclass(slots=True)

@@ -16,14 +16,12 @@ import structlog
 from bridge.bell import Bell
 from bridge.deliver.ledger import Account
 from bridge.deliver.loop import SinkLoop
-from bridge.deliver.replays import Job
 from bridge.deliver.route import Route
-from bridge.deliver.switches import Switches
 from bridge.errors import BridgeError
 from bridge.health import HealthBoard
 from bridge.logs import Repeating
 from bridge.metrics import Metrics
-from bridge.parcel import Attempt, Delivered, Progress
+from bridge.parcel import Attempt, Delivered, Job, Progress, Switches
 from bridge.ports import Journal, Sink
 from bridge.resilience.failpoint import reach
 from bridge.resilience.retry import Backoff

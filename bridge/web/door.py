@@ -12,7 +12,7 @@ from bridge.config.models import Config
 from bridge.contract.compiled import schema_of
 from bridge.contract.document import ContractDocument
 from bridge.errors import ConfigError
-from bridge.export import Envelope
+from bridge.export import Envelope, envelope_of
 from bridge.health import HealthBoard
 from bridge.model import AuditEntry, Block
 from bridge.parcel import Rows
@@ -96,14 +96,7 @@ class Door:
     def envelope(self, stream: str) -> Envelope:
         """What the events of a stream have in common."""
         document = self.documents[stream]
-        return Envelope(
-            instance=self.config.bridge.name,
-            type_prefix=self.config.bridge.type_prefix,
-            system=self.config.streams[stream].system,
-            stream=stream,
-            contract_id=document.id,
-            key_fields=document.key_fields,
-        )
+        return envelope_of(self.config, stream, contract_id=document.id, key_fields=document.key_fields)
 
     def seen(self, principal: Principal) -> list[str]:
         """The streams that a principal sees, in the order of the configuration."""

@@ -338,12 +338,12 @@ def test_a_request_that_could_not_be_settled_is_carried_out_again() -> None:
 def test_a_request_that_meets_a_bug_is_refused_and_the_loop_goes_on() -> None:
     """Left open it would stop every start after this one."""
     ingesting = Ingesting()
-    ingesting.journal.request("dead.replay", {"ids": ["not a number"]}, "ann")
+    ingesting.journal.request("dead.replay", {"ids": 17}, "ann")
     ingesting.give(create(1, at=1))
     (settled,) = ingesting.journal.requests(open_only=False)
     assert settled.ok is False
     assert settled.result is not None
-    assert settled.result["error"] == "dead.replay was stopped by ValueError"
+    assert settled.result["error"] == "dead.replay was stopped by TypeError"
     assert ingesting.source.confirmed == [Position(1, (1, 0))]
 
 

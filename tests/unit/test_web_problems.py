@@ -9,8 +9,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
-from bridge.errors import JournalUnavailable
-from bridge.operate import Declined
+from bridge.errors import Declined, JournalUnavailable
 from bridge.web.problems import KINDS, Problem, Problems, page
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
