@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 
 from bridge import __version__
-from bridge.cli import audit, care, daemon, demo, doctor, events, keys, letters, sinks, starter, status, streams, systems
+from bridge.cli import (
+    audit,
+    care,
+    daemon,
+    demo,
+    doctor,
+    events,
+    keys,
+    letters,
+    sinks,
+    starter,
+    status,
+    streams,
+    systems,
+)
 from bridge.cli.session import Session
 
 EXIT_CODES = """\
