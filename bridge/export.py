@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bridge import figures
-from bridge.config.models import Config
 from bridge.figures import TEXT
 from bridge.model import META, Block, Mark, Op, RawBatch
 from bridge.parcel import Message, Rows
@@ -78,18 +77,6 @@ class _Layout:
     in_tx: bool
     unchanged: str = ""
     marked: str = ""
-
-
-def envelope_of(config: Config, stream: str, *, contract_id: str, key_fields: tuple[str, ...]) -> Envelope:
-    """What the events of a configured stream have in common."""
-    return Envelope(
-        instance=config.bridge.name,
-        type_prefix=config.bridge.type_prefix,
-        system=config.streams[stream].system,
-        stream=stream,
-        contract_id=contract_id,
-        key_fields=key_fields,
-    )
 
 
 def cloudevents(events: Block | Rows, envelope: Envelope, *, key: str | None = None) -> list[bytes]:

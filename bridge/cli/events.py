@@ -61,7 +61,7 @@ def events(  # noqa: PLR0913 - a parameter is an option
 def envelope(config: "Config", stream: str) -> "Envelope":
     """What the events of a configured stream have in common. Raises: ConfigError."""
     from bridge.contract.document import load as load_contract
-    from bridge.export import envelope_of
+    from bridge.naming import envelope_of
 
     declared = config.streams.get(stream)
     if declared is None:

@@ -12,9 +12,10 @@ from bridge.config.models import Config
 from bridge.contract.compiled import schema_of
 from bridge.contract.document import ContractDocument
 from bridge.errors import ConfigError
-from bridge.export import Envelope, envelope_of
+from bridge.export import Envelope
 from bridge.health import HealthBoard
 from bridge.model import AuditEntry, Block
+from bridge.naming import envelope_of
 from bridge.parcel import Rows
 from bridge.ports import Journal
 from bridge.select import PUBLIC, Selection
