@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
+from bridge.addresses import is_network
+
 
 def key(description: str, *, live: bool = False, **rest: Any) -> Any:  # noqa: ANN401  what pydantic's Field takes and is
     """A key of the file: required unless `default` or `default_factory` is given."""
@@ -53,6 +55,12 @@ def split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(map(is_network, values)):
+        raise ValueError("networks, like 10.1.0.0/16 or fd00::/8, without host bits")
+    return values
+
+
 def _not_bool(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("a number")  # noqa: TRY004  pydantic reports ValueError only
@@ -70,6 +78,14 @@ LocalPath = Annotated[Path, AfterValidator(_beside)]
 LibpqFile = Annotated[str, AfterValidator(_beside_or_system)]
 Streams = Annotated[tuple[str, ...], BeforeValidator(split)]
 Words = Annotated[tuple[str, ...], BeforeValidator(split)]
+Networks = Annotated[tuple[str, ...], BeforeValidator(split), AfterValidator(_networks)]
+WebUrl = Annotated[
+    str,
+    shaped(
+        r"https?://[^\s/?#@\\]+(?:[/?][^\s#]*)?",
+        "an https URL (or http to an allow-listed network), without user, password or fragment",
+    ),
+]
 Whole = Annotated[int, BeforeValidator(_not_bool)]
 Number = Annotated[float, BeforeValidator(_not_bool)]
 

@@ -4,7 +4,20 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
-from bridge.config.kit import LocalPath, Number, Section, Streams, Whole, Words, key, one_of, section, split
+from bridge.config.kit import (
+    LocalPath,
+    Networks,
+    Number,
+    Section,
+    Streams,
+    WebUrl,
+    Whole,
+    Words,
+    key,
+    one_of,
+    section,
+    split,
+)
 from bridge.config.secrets import Secret
 
 Seconds = Annotated[tuple[Number, ...], BeforeValidator(split)]
@@ -21,7 +34,7 @@ def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
 class WebhookConfig(Section):
     """Signed HTTP requests (Standard Webhooks 1.0.0)."""
 
-    url: str = key("Where requests go; https, or http on a network that `allow_networks` names.")
+    url: WebUrl = key("Where requests go; https, or http on a network that `allow_networks` names.")
     secrets: tuple[Secret, ...] = key(
         "Signing secrets (`whsec_...`, or `whsk_...` for Ed25519); every request is signed with each.", min_length=1
     )
@@ -30,9 +43,10 @@ class WebhookConfig(Section):
     body_limit_kilobytes: Whole = key(
         "Larger bodies leave `data` out and carry `dataref`, a link to the event here.", default=20, ge=1, le=10_240
     )
-    allow_networks: Words = key(
+    allow_networks: Networks = key(
         "Private networks that requests may go to, like 10.1.0.0/16; public ones always may.", default=()
     )
+    ca_file: LocalPath | None = key("File of authorities to trust instead of the system's.", default=None)
 
 
 class AmqpConfig(Section):
