@@ -37,6 +37,7 @@ _WITH_FIELDS = (Op.CREATE, Op.UPDATE, Op.READ)
 _RFC3339 = "%Y-%m-%dT%H:%M:%S%.6fZ"
 _WORDS = pa.array([Op(number).word if number in set(Op) else "" for number in range(128)], TEXT)
 _PLAIN = pl.CompatLevel.oldest()  # strings as Arrow has had them from the beginning
+_TRACED = r'^{"traceparent": ?"(?P<traceparent>[0-9a-f-]{55})"}$'
 Piece = Any  # of a text: a str, the same for every row, or a LargeStringArray with one a row
 
 
@@ -75,6 +76,7 @@ class _Layout:
     timed: bool
     keyed: bool
     in_tx: bool
+    traced: bool = False
     unchanged: str = ""
     marked: str = ""
 
@@ -87,8 +89,8 @@ def cloudevents(events: Block | Rows, envelope: Envelope, *, key: str | None = N
         envelope: what they have in common.
         key: only the events with this key text.
     Returns: one UTF-8 JSON object per event, without line ends.
-    Source: CloudEvents 1.0.2, "JSON Event Format"; extensions `sequence` and `partitionkey` as registered, `unchanged`,
-    `marks`, `withheld`, `counterpart` and `transactionid` our own.
+    Source: CloudEvents 1.0.2, "JSON Event Format"; extensions `sequence`, `partitionkey` and `traceparent` as
+    registered, `unchanged`, `marks`, `withheld`, `counterpart` and `transactionid` our own.
     """
     return _lines(_texts(_rows(events, key=key), envelope))
 
@@ -173,6 +175,9 @@ def _groups(rows: Rows, envelope: Envelope) -> Iterator[tuple[_Layout, NDArray[n
         "keyed": _is_there(batch, "_key"),
         "in_tx": _is_there(batch, "_tx"),
     }
+    if batch.column("_note").null_count < rows.row_count:
+        traced = _traceparents(batch).is_valid().to_numpy(zero_copy_only=False)
+        kinds["traced"] = traced & (kinds["op"] != int(Op.GAP))
     has_marks = batch.column("_marks").null_count < rows.row_count
     if not has_marks and all((values == values[0]).all() for values in kinds.values()):
         yield _Layout(**{name: values[0].item() for name, values in kinds.items()}), np.zeros(0, np.int64), rows
@@ -190,6 +195,11 @@ def _is_there(batch: pa.RecordBatch, name: str) -> NDArray[np.bool_]:
         return np.ones(batch.num_rows, np.bool_)
     found: NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
     return found
+
+
+def _traceparents(batch: pa.RecordBatch) -> pa.LargeStringArray:
+    """The trace that each change came in with, as `bridge.tracing.note` put it down; null where it had none."""
+    return pc.struct_field(pc.extract_regex(batch.column("_note").cast(TEXT), _TRACED), "traceparent")
 
 
 def _mark_words(rows: Rows, envelope: Envelope) -> pl.DataFrame:
@@ -281,14 +291,20 @@ def _event_attributes(rows: Rows, op: Op, layout: _Layout, envelope: Envelope) -
         yield from (',"partitionkey":', *key)
     if layout.in_tx:
         yield from (',"transactionid":"', figures.decimal(batch.column("_tx").to_numpy()), '"')
+    yield from _rare_attributes(rows, layout)
+    if rows.withheld and op in _WITH_FIELDS:
+        yield f',"withheld":{_constant(",".join(rows.withheld))}'
+
+
+def _rare_attributes(rows: Rows, layout: _Layout) -> Iterator[Piece]:
     if layout.moved:
         yield from (',"counterpart":', *_value(_ids(rows, swapped=True)))
+    if layout.traced:
+        yield from (',"traceparent":"', _traceparents(rows.batch), '"')
     if layout.unchanged:
         yield f',"unchanged":{_constant(layout.unchanged)}'
     if layout.marked:
         yield f',"marks":{_constant(layout.marked)}'
-    if rows.withheld and op in _WITH_FIELDS:
-        yield f',"withheld":{_constant(",".join(rows.withheld))}'
 
 
 def _field_names(op: Op, layout: _Layout, rows: Rows, envelope: Envelope) -> Iterator[str]:

@@ -79,7 +79,9 @@ CHANGE_COLUMNS = pa.schema(
         pa.field("_tx_index", pa.uint32(), nullable=False),  # index of the change in its transaction, over all tables
         pa.field("_moved", pa.bool_(), nullable=False),  # half of a key change: a delete and a create, same index
         pa.field("_snapshot", pa.uint32()),  # number of the re-read that found the row; null for log changes
-        pa.field("_note", pa.large_string()),  # JSON object; on gap events: from, to, cause, plan
+        pa.field(
+            "_note", pa.large_string()
+        ),  # JSON object; on gap events: from, to, cause, plan; on messages: traceparent
     ]
 )
 

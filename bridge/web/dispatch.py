@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.access import Principal
 from bridge.web import reading
+from bridge.web.accesslog import tell
 from bridge.web.door import Door
 from bridge.web.endpoint import Call, Endpoint, json_answer
 from bridge.web.gate import Admitted
@@ -31,6 +32,7 @@ NOBODY = Admitted(Principal("nobody", acts=frozenset(), streams=()))
 class Route:
     """The endpoints of one path by method."""
 
+    template: str
     pattern: re.Pattern[str]
     endpoints: Mapping[str, Endpoint]
 
@@ -45,7 +47,9 @@ def routes(table: Sequence[Endpoint]) -> list[Route]:
     paths: dict[str, dict[str, Endpoint]] = {}
     for endpoint in table:
         paths.setdefault(endpoint.path, {})[endpoint.method] = endpoint
-    return [Route(_pattern(path), paths[path]) for path in sorted(paths, key=lambda path: (path.count("{"), path))]
+    return [
+        Route(path, _pattern(path), paths[path]) for path in sorted(paths, key=lambda path: (path.count("{"), path))
+    ]
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -66,6 +70,7 @@ class Api:
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         route, path = self._find(scope["path"])
+        tell(scope, route=route.template)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method == "OPTIONS":
             await Response(status_code=204, headers={"allow": route.allow})(scope, receive, send)
@@ -77,6 +82,7 @@ class Api:
             )
         door, request = self._door(), Request(scope, receive)
         admitted = NOBODY if endpoint.act is None else await door.gate.admit(scope)
+        tell(scope, principal=admitted.principal.name)
         answer = await _answer(door, endpoint, request, admitted=admitted, path=path)
         await answer(scope, receive, _with_headers(send, admitted.headers))
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bridge import tracing
 from bridge.export import MARK_WORDS, Envelope, cloudevents, columns
 from bridge.model import META, Block, Mark, Op, event_id
 
@@ -109,6 +110,7 @@ def plain_cloudevent(row: dict[str, Any], *, sequence: int, contract: str) -> di
         "partitionkey": row["_key"],
         "transactionid": None if row["_tx"] is None else str(row["_tx"]),
         "counterpart": own_id[:-1] + {"d": "c", "c": "d"}[own_id[-1]] if row["_moved"] else None,
+        "traceparent": None if op is Op.GAP else json.loads(row["_note"] or "{}").get("traceparent"),
         "unchanged": ",".join(unchanged) or None,
         "marks": ",".join(odd) or None,
         "datacontenttype": "application/json" if data or op is Op.GAP else None,
@@ -136,6 +138,9 @@ _VALUES = {
 }
 
 
+_NOTES = st.sampled_from([None, None, tracing.note(f"00-{7:032x}-{9:016x}-01"), '{"found_by": "reread"}'])
+
+
 @st.composite
 def event_rows(draw: st.DrawFn) -> dict[str, Any]:
     """One row as a source and a contract could have made it."""
@@ -146,7 +151,7 @@ def event_rows(draw: st.DrawFn) -> dict[str, Any]:
     row["_commit_at"] = draw(_VALUES["changed_at"])
     row["_snapshot"] = draw(st.integers(1, 9)) if op is Op.READ else None
     row["_tx"] = None if op is Op.READ else draw(st.none() | st.integers(0, 2**64 - 1))
-    row["_note"] = json.dumps({"cause": draw(_TEXT)}, indent=1) if op is Op.GAP else None
+    row["_note"] = json.dumps({"cause": draw(_TEXT)}, indent=1) if op is Op.GAP else draw(_NOTES)
     row["_key"] = None if op in (Op.TRUNCATE, Op.GAP) else draw(st.none() | _TEXT)
     if op not in (Op.TRUNCATE, Op.GAP):
         row |= {name: draw(values) for name, values in _VALUES.items()}
