@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -10,18 +11,30 @@ from typing import Any
 import structlog
 
 from bridge import operate, signing
+from bridge.bell import Bell
 from bridge.config.models import Config
 from bridge.contract import document as contracts
 from bridge.contract.expression import columns
+from bridge.deliver.feed import Look
+from bridge.deliver.route import Route, route_of
+from bridge.deliver.thread import Delivery
+from bridge.deliver.trial import test_message
 from bridge.errors import ConfigError
 from bridge.health import HealthBoard
 from bridge.inbox.mapping import Mapper
 from bridge.ingest import Ingest
+from bridge.journal.attempts import AttemptLog, beside
 from bridge.judge import StreamJudge
 from bridge.metrics import Metrics
-from bridge.ports import Journal
+from bridge.naming import envelope_of
+from bridge.ports import Journal, Sink
 from bridge.pump import Flow, Handoff, Pump, RenewableSource
 from bridge.replay import waiting_keys
+from bridge.select import Selection
+from bridge.sinks.amqp import AmqpSink
+from bridge.sinks.parquet import ParquetSink
+from bridge.sinks.stdout import StdoutSink
+from bridge.sinks.webhook import WebhookSink
 from bridge.sources.postgres import configured, preflight
 from bridge.sources.postgres.findings import Level
 from bridge.sources.postgres.reader import PostgresSource, Settings
@@ -193,6 +206,7 @@ class Loops:
     flows: dict[str, Flow]
     pumps: list[Pump]
     ingest: Ingest
+    delivery: Delivery
     watch: Watch
     stop: threading.Event  # for the sources; what they handed over is still journalled
     threads: list[threading.Thread]
@@ -205,6 +219,7 @@ class Loops:
     def end(self) -> None:
         """Stop reading, journal what was read, and wait for both."""
         self.stop.set()
+        self.delivery.end()
         for thread in self.threads:
             thread.join()
         for inbox in self.inboxes().values():
@@ -221,6 +236,7 @@ class Loops:
         return min(
             [
                 self.ingest.turned_at,
+                *([self.delivery.turned_at] if self.config.sinks else []),
                 *(pump.turned_at for pump, thread in zip(self.pumps, self.threads, strict=False) if thread.is_alive()),
             ]
         )
@@ -234,6 +250,7 @@ def build_loops(
     board: HealthBoard,
     metrics: Metrics,
     reload: Callable[[], Mapping[str, Any]],
+    bell: Bell | None = None,
 ) -> Loops:
     """The loops of a configuration, not started. Raises: ConfigError."""
     judges = build_judges(config, documents, journal)
@@ -248,13 +265,81 @@ def build_loops(
     rereads: dict[str, Callable[[str], None]] = {
         stream: partial(_control, flows[declared.system].source, stream) for stream, declared in config.streams.items()
     }
-    desk = operate.Desk(journal, judges, rereads, reload=reload, systems=systems_of(config), sinks=sinks_of(config))
+    bell = bell or Bell()
+    attempts = AttemptLog(beside(config.bridge.journal.sqlite))
+    delivery = Delivery(
+        journal, build_routes(config, documents), bell=bell, board=board, metrics=metrics, attempts=attempts
+    )
+    desk = operate.Desk(
+        journal,
+        judges,
+        rereads,
+        reload=reload,
+        systems=systems_of(config),
+        sinks=sinks_of(config),
+        test=partial(_try_out, config, delivery),
+        bell=bell,
+    )
     pumps = [Pump(flow, handoff, board, stop, points=metrics.points) for flow in flows.values()]
     ingest = Ingest(journal, handoff, judges, board=board, metrics=metrics, desk=desk, stop=stop)
     watch = Watch(journal, flows, judges, board=board, metrics=metrics, sinks=sinks_of(config))
     threads = [threading.Thread(target=pump.run, name=f"pump-{pump.flow.name}") for pump in pumps]
     threads.append(threading.Thread(target=ingest.run, name="ingest"))
-    return Loops(config, flows, pumps, ingest, watch, stop, threads)
+    if config.sinks:
+        threads.append(threading.Thread(target=delivery.run, name="deliver"))
+    return Loops(config, flows, pumps, ingest, delivery, watch, stop, threads)
+
+
+def _try_out(config: Config, delivery: Delivery, sink: str) -> "Future[dict[str, Any]] | None":
+    message = test_message(instance=config.bridge.name, type_prefix=config.bridge.type_prefix)
+    return delivery.try_out(sink, message)
+
+
+def build_sink(config: Config, name: str) -> Sink:
+    """The adapter of one sink, not connected. Raises: ConfigError where its kind needs an extra that is not installed."""
+    declared = config.sinks[name]
+    if declared.webhook is not None:
+        public_url = config.bridge.http.public_url
+        return WebhookSink(name, declared.webhook, concurrency=declared.concurrency, public_url=public_url)
+    if declared.amqp is not None:
+        amqp = declared.amqp
+        return AmqpSink(
+            name, url=amqp.url.reveal, exchange=amqp.exchange, routing_key=amqp.routing_key, queue=amqp.queue
+        )
+    if declared.parquet is not None:
+        return ParquetSink(name, declared.parquet.folder, compression=declared.parquet.compression)
+    return StdoutSink(name)
+
+
+def build_routes(
+    config: Config, documents: Mapping[str, contracts.ContractDocument]
+) -> list[tuple[Route, Sink]]:
+    """Every sink with how it is served. Raises: ConfigError with every mistake of every sink."""
+    routes, mistakes = [], []
+    for name, declared in config.sinks.items():
+        try:
+            sink = build_sink(config, name)
+            looks = {stream: _look(config, name, stream, documents[stream], sink) for stream in sinks_of(config)[name]}
+        except ConfigError as error:
+            mistakes.append(error.detail)
+            continue
+        routes.append((route_of(name, declared, looks, keeps_cursor=declared.parquet is not None), sink))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return routes
+
+
+def _look(config: Config, name: str, stream: str, document: contracts.ContractDocument, sink: Sink) -> Look:
+    declared = config.sinks[name]
+    selection = Selection.compile(
+        document,
+        filter=declared.filter,
+        fields=declared.fields,
+        release=declared.release,
+        place=f"sinks.{name}, stream {stream}",
+    )
+    envelope = envelope_of(config, stream, contract_id=document.id, key_fields=document.key_fields)
+    return Look(stream, selection, envelope, renders=sink.wants == "messages")
 
 
 def build_hatches(loops: Loops) -> dict[str, Hatch]:

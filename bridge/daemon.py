@@ -25,6 +25,7 @@ import structlog
 from bridge import logs, tracing
 from bridge.anchor import Anchor
 from bridge.app import Loops, build_hatches, build_loops, load_contracts, pin_contracts, prove_harmless
+from bridge.bell import Bell
 from bridge.config import diff as differences
 from bridge.config.load import load
 from bridge.config.models import Config
@@ -57,6 +58,7 @@ class Daemon:
         self._config = load(path)
         self._board = HealthBoard()
         self._metrics = Metrics()
+        self._bell = Bell()
         self._stop = threading.Event()  # somebody wants the daemon to end
         self._wake = threading.Event()  # something for the main thread to do
         self._next: tuple[Config, Documents] | None = None  # checked, to be changed over to
@@ -108,7 +110,13 @@ class Daemon:
 
     def _build(self, config: Config, documents: Documents, journal: Journal) -> Loops:
         return build_loops(
-            config, documents, journal, board=self._board, metrics=self._metrics, reload=self._prepare_reload
+            config,
+            documents,
+            journal,
+            board=self._board,
+            metrics=self._metrics,
+            reload=self._prepare_reload,
+            bell=self._bell,
         )
 
     def _end_loops(self) -> None:
@@ -163,7 +171,7 @@ class Daemon:
         config, documents = following
         _configure_log(config)
         self._loops = self._build(config, documents, self._loops.watch.journal)
-        self._board.keep({*config.systems, *config.streams})
+        self._board.keep({*config.systems, *config.streams, *config.sinks})
         for system in sorted(former - self._loops.flows.keys()):
             _log.warning("source.left", system=system)
             self._board.fail(f"source:{system}", "it is read no more, and its slot holds WAL back", _LEFT, level="warn")

@@ -8,6 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -17,11 +18,12 @@ from bridge.bell import Bell
 from bridge.deliver.ledger import Account
 from bridge.deliver.loop import SinkLoop
 from bridge.deliver.route import Route
+from bridge.deliver.trial import try_out
 from bridge.errors import BridgeError
 from bridge.health import HealthBoard
 from bridge.logs import Repeating
 from bridge.metrics import Metrics
-from bridge.parcel import Attempt, Delivered, Job, Progress, Switches
+from bridge.parcel import Attempt, Delivered, Job, Message, Progress, Switches
 from bridge.ports import Journal, Sink
 from bridge.resilience.failpoint import reach
 from bridge.resilience.retry import Backoff
@@ -31,6 +33,7 @@ LOOK_S = 0.25  # at switches, and at a journal that somebody else appended to
 REPORT_S = 1.0
 PATIENCE_S = 10.0  # for calls under way at a stop
 
+_LEFT = "Configure it again, or run `legacy-bridge sink forget` for it."
 _log = structlog.get_logger()
 
 
@@ -92,12 +95,12 @@ class Delivery:
         if loop is not None and stop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(stop.set)
 
-    def send_test(self, sink: str, work: Callable[[Sink], Any]) -> Any:  # noqa: ANN401  a future of what `work` gives
-        """Run a coroutine function on a sink, beside what is delivered; a concurrent future. For `sink test`."""
+    def try_out(self, sink: str, message: Message) -> "Future[dict[str, Any]] | None":
+        """Send a test event beside what is delivered; None while the sink is not running."""
         loop = self._loop
-        if loop is None or sink not in self.loops:
+        if loop is None or loop.is_closed() or sink not in self.loops:
             return None
-        return asyncio.run_coroutine_threadsafe(work(self.loops[sink].adapter), loop)
+        return asyncio.run_coroutine_threadsafe(try_out(self.loops[sink].adapter, message), loop)
 
     async def _main(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -142,6 +145,9 @@ class Delivery:
                 changed=changed,
                 now=self._now,
             )
+        for name in held.keys() - self.loops.keys():
+            if ":" not in name:  # a cursor of the HTTP door's
+                self._board.fail(f"sink:{name}", "it is configured no more, and retention waits for it", _LEFT, level="warn")
         await self._look()
         await self._announce()
 

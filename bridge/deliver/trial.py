@@ -1,0 +1,45 @@
+"""One test event to a sink, beside what is delivered: whether the receiver takes it."""
+
+import json
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from bridge.errors import BridgeError
+from bridge.parcel import Message, Parcel
+from bridge.ports import Sink
+
+
+def test_message(*, instance: str, type_prefix: str) -> Message:
+    """An event that says it is a test; no stream has it."""
+    number = f"test:{uuid.uuid4()}"
+    event = {
+        "specversion": "1.0",
+        "id": number,
+        "source": f"/bridge/{instance}",
+        "type": f"{type_prefix}.bridge.test",
+        "time": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "datacontenttype": "application/json",
+        "data": {"message": "a test of this sink; no business event"},
+    }
+    return Message(0, number, None, json.dumps(event, separators=(",", ":")).encode())
+
+
+async def try_out(sink: Sink, message: Message) -> dict[str, Any]:
+    """Send the message, or where a sink takes columns only see that it opens; says how it went."""
+    started = time.perf_counter()
+    failure: BridgeError | None = None
+    try:
+        await sink.open()
+        if sink.wants == "messages":
+            failures = await sink.send(Parcel("test", (message,)))
+            failure = next(iter(failures.values()), None)
+    except BridgeError as error:
+        failure = error
+    return {
+        "ok": failure is None,
+        "detail": "" if failure is None else failure.detail,
+        "hint": "" if failure is None else failure.hint,
+        "took_ms": (time.perf_counter() - started) * 1e3,
+    }
