@@ -31,7 +31,6 @@ from bridge.ports import Journal, Sink
 from bridge.pump import Flow, Handoff, Pump, RenewableSource
 from bridge.replay import waiting_keys
 from bridge.select import Selection
-from bridge.sinks.amqp import AmqpSink
 from bridge.sinks.parquet import ParquetSink
 from bridge.sinks.stdout import StdoutSink
 from bridge.sinks.webhook import WebhookSink
@@ -296,30 +295,28 @@ def _try_out(config: Config, delivery: Delivery, sink: str) -> "Future[dict[str,
 
 
 def build_sink(config: Config, name: str) -> Sink:
-    """The adapter of one sink, not connected. Raises: ConfigError where its kind needs an extra that is not installed."""
+    """The adapter of one sink, not connected. Raises: ConfigError where its extra is not installed."""
     declared = config.sinks[name]
     if declared.webhook is not None:
         public_url = config.bridge.http.public_url
         return WebhookSink(name, declared.webhook, concurrency=declared.concurrency, public_url=public_url)
     if declared.amqp is not None:
-        amqp = declared.amqp
-        return AmqpSink(
-            name, url=amqp.url.reveal, exchange=amqp.exchange, routing_key=amqp.routing_key, queue=amqp.queue
-        )
+        raise ConfigError(f"sinks.{name}: amqp is not available")
     if declared.parquet is not None:
         return ParquetSink(name, declared.parquet.folder, compression=declared.parquet.compression)
     return StdoutSink(name)
 
 
-def build_routes(
-    config: Config, documents: Mapping[str, contracts.ContractDocument]
-) -> list[tuple[Route, Sink]]:
+def build_routes(config: Config, documents: Mapping[str, contracts.ContractDocument]) -> list[tuple[Route, Sink]]:
     """Every sink with how it is served. Raises: ConfigError with every mistake of every sink."""
     routes, mistakes = [], []
     for name, declared in config.sinks.items():
         try:
             sink = build_sink(config, name)
-            looks = {stream: _look(config, name, stream, documents[stream], sink) for stream in sinks_of(config)[name]}
+            looks = {
+                stream: _look(config, name, documents[stream], stream=stream, wants=sink.wants)
+                for stream in sinks_of(config)[name]
+            }
         except ConfigError as error:
             mistakes.append(error.detail)
             continue
@@ -329,7 +326,7 @@ def build_routes(
     return routes
 
 
-def _look(config: Config, name: str, stream: str, document: contracts.ContractDocument, sink: Sink) -> Look:
+def _look(config: Config, name: str, document: contracts.ContractDocument, *, stream: str, wants: str) -> Look:
     declared = config.sinks[name]
     selection = Selection.compile(
         document,
@@ -339,7 +336,7 @@ def _look(config: Config, name: str, stream: str, document: contracts.ContractDo
         place=f"sinks.{name}, stream {stream}",
     )
     envelope = envelope_of(config, stream, contract_id=document.id, key_fields=document.key_fields)
-    return Look(stream, selection, envelope, renders=sink.wants == "messages")
+    return Look(stream, selection, envelope, renders=wants == "messages")
 
 
 def build_hatches(loops: Loops) -> dict[str, Hatch]:

@@ -147,7 +147,9 @@ class Delivery:
             )
         for name in held.keys() - self.loops.keys():
             if ":" not in name:  # a cursor of the HTTP door's
-                self._board.fail(f"sink:{name}", "it is configured no more, and retention waits for it", _LEFT, level="warn")
+                self._board.fail(
+                    f"sink:{name}", "it is configured no more, and retention waits for it", _LEFT, level="warn"
+                )
         await self._look()
         await self._announce()
 
