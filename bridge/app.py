@@ -77,9 +77,10 @@ def build_judges(
     states = journal.stream_states()
     judges = {}
     for stream, declared in config.streams.items():
-        state = states.get(stream)
-        if state is not None and declared.log is None:
-            state = replace(state, shape=None)  # its columns are those the contract reads: no drift, whatever they were
+        state, rest = states.get(stream), {}
+        if declared.log is None:  # its columns are those the contract reads: no drift, whatever they were
+            state = replace(state, shape=None) if state is not None else None
+            rest = {"remake": build_mapper(config, stream, documents[stream]).remake}
         waiting = waiting_keys(journal, stream) if declared.on_reject == "hold" else frozenset()
         judges[stream] = StreamJudge(
             stream,
@@ -87,6 +88,7 @@ def build_judges(
             on_reject=declared.on_reject,
             state=state,
             waiting=waiting,
+            **rest,
         )
     return judges
 
@@ -112,6 +114,8 @@ def build_source(
     """The source of one system, whatever its kind; `stopping` ends waits of its that may be long."""
     if config.systems[system].webhook is not None:
         return build_webhook(config, system, documents, journal)
+    if config.systems[system].amqp is not None:
+        return build_amqp(config, system, documents, journal)
     return build_postgres(config, system, documents, stopping=stopping)
 
 
@@ -131,14 +135,45 @@ def build_webhook(
     )
 
 
+def build_amqp(
+    config: Config, system: str, documents: Mapping[str, contracts.ContractDocument], journal: Journal
+) -> RenewableSource:
+    """The queues of one broker. Raises: ConfigError where its client is not installed."""
+    try:
+        from bridge.sources.amqp.session import Settings as QueueSettings  # noqa: PLC0415  an extra
+        from bridge.sources.amqp.source import AmqpSource  # noqa: PLC0415  as above
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"system {system} is a broker, and {error.name} is not installed",
+            hint="Install it: pip install 'legacy-bridge[amqp]'.",
+        ) from error
+    declared = config.systems[system].amqp
+    assert declared is not None  # noqa: S101  asked for by its kind
+    return AmqpSource(
+        system,
+        QueueSettings(
+            name=f"legacy-bridge/{config.bridge.name}/{system}",
+            url=declared.url.reveal,
+            queues={stream: each.origin for stream, each in config.streams_of(system).items()},
+            prefetch_bytes=declared.prefetch_megabytes * 1_000_000,
+        ),
+        build_mappers(config, system, documents),
+        known=partial(journal.received, system),
+        remember=timedelta(hours=declared.remember_hours),
+    )
+
+
 def build_mappers(
     config: Config, system: str, documents: Mapping[str, contracts.ContractDocument]
 ) -> dict[str, Mapper]:
     """What turns the messages of each stream of a system into columns."""
-    return {
-        stream: Mapper.of(stream, f"{system}/{declared.origin}", documents[stream])
-        for stream, declared in config.streams_of(system).items()
-    }
+    return {stream: build_mapper(config, stream, documents[stream]) for stream in config.streams_of(system)}
+
+
+def build_mapper(config: Config, stream: str, document: contracts.ContractDocument) -> Mapper:
+    """What turns the messages of a stream into columns."""
+    declared = config.streams[stream]
+    return Mapper.of(stream, f"{declared.system}/{declared.origin}", document)
 
 
 def build_postgres(
@@ -341,13 +376,12 @@ def _look(config: Config, name: str, document: contracts.ContractDocument, *, st
 
 def build_hatches(loops: Loops) -> dict[str, Hatch]:
     """What the HTTP door needs of every system that sends us requests."""
-    hatches = {}
-    for system, inbox in loops.inboxes().items():
-        declared = loops.config.systems[system].webhook
-        assert declared is not None  # noqa: S101  as its source was built
-        paths = {each.origin: stream for stream, each in loops.config.streams_of(system).items()}
-        hatches[system] = Hatch(inbox, declared, paths)
-    return hatches
+    config = loops.config
+    return {
+        system: Hatch(inbox, declared, {each.origin: stream for stream, each in config.streams_of(system).items()})
+        for system, inbox in loops.inboxes().items()
+        if (declared := config.systems[system].webhook) is not None
+    }
 
 
 def _control(source: RenewableSource, stream: str, action: str) -> None:

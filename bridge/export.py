@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bridge import figures
 from bridge.figures import TEXT
-from bridge.model import META, Block, Mark, Op, RawBatch
+from bridge.model import MESSAGE_TYPE, META, Block, Mark, Op, RawBatch
 from bridge.parcel import Message, Rows
 
 CONTENT_TYPE = "application/json"
@@ -130,7 +130,7 @@ def legacy_values(raw: RawBatch) -> dict[str, Any]:
             absent = "(unchanged)" if marks.kinds[0] == Mark.UNCHANGED else "(unreadable)"
             values[name] = absent if marks.raw[0] is None else _readable(marks.raw[0])
     whole = [
-        column.name for column in raw.shape.columns if column.type == "message" and values[column.name] is not None
+        column.name for column in raw.shape.columns if column.type == MESSAGE_TYPE and values[column.name] is not None
     ]
     values |= {name: _readable(values[name]) for name in whole}
     return {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()}

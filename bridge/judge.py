@@ -4,7 +4,7 @@ One `StreamJudge` a stream holds the contract, the stream's phase and the keys t
 decides and stores nothing: its decisions become part of one journal commit; `settle` is told when it is durable.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -52,6 +52,7 @@ class StreamJudge:
         on_reject: whether later changes of a rejected key flow on or wait behind it.
         state: what the journal remembers of the stream; None before its first row.
         waiting: keys with an open dead letter; only asked for with `hold`.
+        remake: makes of stored rows what the present contract reads, where their source can.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class StreamJudge:
         on_reject: Literal["pass", "hold"],
         state: StreamState | None,
         waiting: frozenset[str] = frozenset(),
+        remake: Callable[[RawBatch], RawBatch] = lambda raw: raw,
     ) -> None:
         self.stream = stream
+        self._remake = remake
         self.contract = contract
         self.state = state
         self._holds = on_reject == "hold"
@@ -114,6 +117,10 @@ class StreamJudge:
             if rejected and self._holds
             else frozenset(),
         )
+
+    def fitted(self, raw: RawBatch) -> RawBatch:
+        """Rows that were stored, for `check` under the present contract."""
+        return self._remake(raw) if raw.shape.columns else raw
 
     def drift(self, shape: Shape) -> str | None:
         """Why rows of this shape must wait for a person; None when they need not."""

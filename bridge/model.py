@@ -115,6 +115,9 @@ class Column:
     arrow: pa.DataType  # what the source decodes it to
 
 
+MESSAGE_TYPE = "message"  # of the column that holds a message as it came
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The columns of a legacy table in order; a change of shape cuts a batch and may be drift."""
@@ -125,6 +128,11 @@ class Shape:
     def names(self) -> list[str]:
         """Column names in order."""
         return [column.name for column in self.columns]
+
+    @property
+    def is_of_messages(self) -> bool:
+        """Whether rows are messages: each says what it knows of a key, and two of one key are no mistake."""
+        return any(column.type == MESSAGE_TYPE for column in self.columns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ def _resume(desk: Desk, request: Request) -> dict[str, Any]:
     rows = 0
     while parked := desk.journal.parked(judge.stream, limit=1):
         desk.turned()
-        raw = parked[0].raw
+        raw = judge.fitted(parked[0].raw)
         _require_fit(desk, judge, raw, request, replayed=rows)
         ruling = judge.check(raw, epoch=parked[0].epoch)
         if raw.shape.columns and judge.state is not None:

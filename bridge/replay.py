@@ -59,9 +59,10 @@ def _mended(journal: Journal, judge: StreamJudge, numbers: Iterable[int]) -> Ite
         letter = journal.letter(number)
         if letter is None or letter.raw is None or letter.state is not LetterState.OPEN:
             continue
-        if isinstance(judge.compiled(letter.raw.shape), Drift):
+        raw = judge.fitted(letter.raw)
+        if isinstance(judge.compiled(raw.shape), Drift):
             continue
-        ruling = judge.check(letter.raw, epoch=letter.epoch, alone=True)
+        ruling = judge.check(raw, epoch=letter.epoch, alone=True)
         if ruling.letters is None:
             yield letter, ruling
 

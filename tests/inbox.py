@@ -23,21 +23,19 @@ from tests.daemon import DEADLINE_S, Daemon, _free_port, wait_for
 SECRET = "whsec_" + base64.b64encode(b"a secret of the shop's webhooks.").decode()
 
 
-class InboxDaemon(Daemon):
-    """A daemon with one stream `articles` that comes in by requests, signed by Standard Webhooks unless said otherwise.
+class SentDaemon(Daemon):
+    """A daemon whose streams are sent to it, without any database.
 
     Args:
         folder: for configuration, contracts, journal and log.
-        webhook: keys of the system's section.
+        systems: the section of the configuration.
     """
 
-    def __init__(self, folder: Path, **webhook: Any) -> None:  # noqa: ANN401  keys of its section
+    def __init__(self, folder: Path, systems: Mapping[str, Any]) -> None:
         self.folder = folder
         self.path = folder / "bridge.yaml"
         self.port = _free_port()
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        self.environment["HOOK_SECRET"] = SECRET
-        verified = webhook if {"github", "stripe", "basic"} & webhook.keys() else {"standard": SIGNED, **webhook}
         self.document = {
             "bridge": {
                 "name": "test",
@@ -46,13 +44,11 @@ class InboxDaemon(Daemon):
                 "http": {"port": self.port},
                 "log": {"level": "info", "format": "json"},
             },
-            "systems": {"shop": {"webhook": verified}},
+            "systems": dict(systems),
             "streams": {},
         }
         self._stream: Mapping[str, Any] = {}
         self._process = None
-        self.add_stream("articles", system="shop", webhook="articles")
-        self.write()
 
     def add_stream(self, name: str, **keys: Any) -> None:  # noqa: ANN401  keys of its section
         """One more stream."""
@@ -71,7 +67,21 @@ class InboxDaemon(Daemon):
             health.get(f"source:{system}", {}).get("status") == "pass" for system in self.document["systems"]
         )
 
-    # -- one request
+
+class InboxDaemon(SentDaemon):
+    """A daemon with one stream `articles` that comes in by requests, signed by Standard Webhooks unless said otherwise.
+
+    Args:
+        folder: for configuration, contracts, journal and log.
+        webhook: keys of the system's section.
+    """
+
+    def __init__(self, folder: Path, **webhook: Any) -> None:  # noqa: ANN401  keys of its section
+        verified = webhook if {"github", "stripe", "basic"} & webhook.keys() else {"standard": SIGNED, **webhook}
+        super().__init__(folder, {"shop": {"webhook": verified}})
+        self.environment["HOOK_SECRET"] = SECRET
+        self.add_stream("articles", system="shop", webhook="articles")
+        self.write()
 
     def post(
         self, body: bytes, headers: Mapping[str, str], *, path: str = "shop/articles", method: str = "POST"

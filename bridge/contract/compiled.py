@@ -86,6 +86,7 @@ def compile_contract(document: ContractDocument, stream: str, shape: Shape) -> C
         places={name: value.expr.meta.output_name() for name, value in values.items()},
         key=keytext.expression([values[name] for name in document.key_fields], steps),
         masks=tuple(masks),
+        adds_once=not shape.is_of_messages,
     )
     return CompiledContract(document, stream, shape, Judge(document.fields, plan, schema_of(document), sources))
 

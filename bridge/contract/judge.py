@@ -32,6 +32,7 @@ class Plan:
     places: Mapping[str, str]  # the column of the working frame that holds each field
     key: pl.Expr
     masks: tuple[Mask, ...]
+    adds_once: bool = True  # a key that was added is not added again while it lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Judge:
         self.source_columns = plan.columns
         self._fields = fields
         self._key_names = frozenset(field.name for field in fields if field.key_position is not None)
+        self._adds_once = plan.adds_once and bool(self._key_names)
         self._masks = plan.masks
         self._mask_exprs = [mask.broken.fill_null(value=False).alias(str(i)) for i, mask in enumerate(plan.masks)]
         self._null_pairs = tuple(mask.nulls for mask in plan.masks if mask.nulls is not None)
@@ -158,7 +160,7 @@ class Judge:
 
     def _may_repeat(self, work: _Work, kinds: _Kinds) -> bool:
         """Whether a key might have been added twice; cheap, exact enough to be wrong on the safe side."""
-        if not self._key_names or len(kinds.adding) == 1:
+        if not self._adds_once or len(kinds.adding) == 1:
             return False
         keys = work.series(self._identity)
         if not kinds.adding.all():
@@ -216,7 +218,7 @@ class Judge:
         for rule, name, detail, rows in found.refused:
             speaks = kinds.keyed if name in self._key_names else kinds.whole
             broken.append((Mask(rule, name, detail, frozenset({name}), pl.lit(value=True)), rows & speaks))
-        if self._key_names:
+        if self._adds_once:
             once = Mask("unique", None, "expected a key that was not added before", self._key_names, pl.lit(value=True))
             broken.append((once, _repeats(work.series(self._key_place), kinds)))
         return [(mask, hits) for mask, hits in broken if hits.any()]

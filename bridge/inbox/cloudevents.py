@@ -38,6 +38,7 @@ class Change:
     op: Op
     at: datetime
     id: str | None  # remembered, so that it is taken once
+    is_event: bool = False  # the body is a CloudEvent in structured mode
 
 
 def changes(message: Incoming) -> tuple[Change, ...]:
@@ -105,11 +106,17 @@ def _change(
 ) -> Change:
     word = _WORD.search(attributes.get("type", ""))
     at = _moment(attributes.get("time")) or message.received_at
-    return Change(body, row, attributes, _OPS[word[1]] if word else Op.CREATE, at, _short(identity))
+    op = _OPS[word[1]] if word else Op.CREATE
+    return Change(body, row, attributes, op, at, _short(identity), is_event=_is_event(message))
 
 
 def _unread(message: Incoming, body: bytes, identity: str | None) -> Change:
-    return Change(body, None, message.attributes, Op.CREATE, message.received_at, _short(identity))
+    at, identity = message.received_at, _short(identity)
+    return Change(body, None, message.attributes, Op.CREATE, at, identity, is_event=_is_event(message))
+
+
+def _is_event(message: Incoming) -> bool:
+    return media_type(message.content_type) in {STRUCTURED, BATCH}
 
 
 def _row(value: Value) -> Mapping[str, Value]:

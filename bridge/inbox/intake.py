@@ -28,6 +28,7 @@ WINDOW_BYTES = 8 << 20
 WINDOW_MESSAGES = 8192
 _FILL_S = 0.002  # between two looks whether somebody waits for the window
 
+State = Callable[[Sequence[tuple[str, Incoming]]], Mapping[str, Any]]  # from messages with their streams
 Known = Callable[[Sequence[str]], set[str]]  # those of the ids that are journalled and remembered
 
 
@@ -105,10 +106,14 @@ class Intake:
         return entry.future
 
     def pack(
-        self, timeout_s: float, *, is_busy: Callable[[], bool], state: Callable[[], Mapping[str, Any]] = dict
+        self, timeout_s: float, *, is_busy: Callable[[], bool], state: State = lambda _messages: {}
     ) -> Window | None:
         """What waits as a window; None when nothing new came in time.
 
+        Args:
+            timeout_s: how long to wait for a message.
+            is_busy: see `ports.Source.read`.
+            state: the source's own state with these messages in the window.
         Raises: JournalUnavailable, JournalCorrupt when ids cannot be looked up; the messages' senders are told.
         """
         entries = self._take(timeout_s, is_busy)
@@ -181,7 +186,7 @@ class Intake:
     def _has_room(self) -> bool:
         return bool(self._waiting) and self._waiting_bytes < WINDOW_BYTES and len(self._waiting) < WINDOW_MESSAGES
 
-    def _pack(self, entries: list[_Entry], state: Callable[[], Mapping[str, Any]]) -> Window | None:
+    def _pack(self, entries: list[_Entry], state: State) -> Window | None:
         said = [(entry, cloudevents.changes(entry.message)) for entry in entries]
         asked = {_name(entry.stream, each.id) for entry, changes in said for each in changes if each.id is not None}
         with self._changed:
@@ -200,7 +205,7 @@ class Intake:
                 settled.append((entry.future, max((flying.get(name or "", 0) for name in names), default=0)))
             else:
                 waiting.append((entry.future, "known" if all(twice) else "new"))
-        window = self._window(fresh, tuple(ids), state)
+        window = self._window(fresh, tuple(ids), lambda: state([(entry.stream, entry.message) for entry in entries]))
         self._send_off(window, waiting, settled)
         reach("inbox.packed")
         return window

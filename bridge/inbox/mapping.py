@@ -7,8 +7,10 @@ its column's type is marked unreadable with its text, and the message itself sta
 letter keeps it whole.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -19,11 +21,14 @@ from bridge.contract import expression, kinds
 from bridge.contract.document import ContractDocument
 from bridge.contract.kinds import ValueType
 from bridge.inbox import jsontext, typed
-from bridge.inbox.cloudevents import Change
+from bridge.inbox.cloudevents import STRUCTURED, Change
+from bridge.inbox.cloudevents import changes as changes_of
+from bridge.inbox.incoming import Incoming
 from bridge.inbox.jsontext import Value
-from bridge.model import CHANGE_COLUMNS, Column, Mark, Marks, RawBatch, Shape
+from bridge.model import CHANGE_COLUMNS, MESSAGE_TYPE, Column, Mark, Marks, RawBatch, Shape
 
 MESSAGE = "$message"  # the column that holds a message as it came
+HEADERS = "$headers"  # and what stood beside it: a JSON object; null where nothing did
 _ATTRIBUTE = "ce_"
 _TEXT = pa.large_string()
 
@@ -34,36 +39,72 @@ class Mapper:
 
     stream: str
     shape: Shape
-    types: tuple[ValueType, ...]  # of every column but the message
+    types: tuple[ValueType, ...]  # of every column that is read
 
     @classmethod
     def of(cls, stream: str, origin: str, document: ContractDocument) -> "Mapper":
         """The mapper of a stream under a contract; `origin` says where its messages come in."""
         wanted = _types(document)
         columns = [Column(name, f"json {of}", of.arrow) for name, of in wanted.items()]
-        columns.append(Column(MESSAGE, "message", pa.large_binary()))
+        columns.append(Column(HEADERS, "headers", _TEXT))
+        columns.append(Column(MESSAGE, MESSAGE_TYPE, pa.large_binary()))
         return cls(stream, Shape(origin, tuple(columns)), tuple(wanted.values()))
 
     def batch(self, changes: Sequence[Change], *, first: int) -> RawBatch:
         """One row a change, in order; their positions count from `first`."""
+        columns, marks = self._columns(changes)
+        return RawBatch(self.stream, self.shape, _changes(changes, first), columns, marks)
+
+    def remake(self, raw: RawBatch) -> RawBatch:
+        """The same messages for this contract, when they were mapped for another."""
+        if raw.shape == self.shape or MESSAGE not in raw.columns.schema.names:
+            return raw
+        columns, marks = self._columns([_again(*row) for row in zip(*_stored(raw), strict=True)])
+        return RawBatch(self.stream, self.shape, raw.changes, columns, marks)
+
+    def _columns(self, changes: Sequence[Change]) -> tuple[pa.RecordBatch, dict[str, Marks]]:
         marks: dict[str, Marks] = {}
         arrays: list[pa.Array] = []
-        unread = np.array([number for number, each in enumerate(changes) if each.fields is None], np.int64)
+        unread = [number for number, each in enumerate(changes) if each.fields is None]
         for column, wanted in zip(self.shape.columns, self.types, strict=False):
             values = [_text_of(each, column.name) for each in changes]
-            texts, bad = _texts(values)
-            array = texts
+            array, bad = _texts(values)
             if wanted != kinds.TEXT:
-                array = typed.column(pl.Series("text", texts), wanted).to_arrow().cast(column.arrow)
-                bad += np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist()
-                bad = [row for row in bad if values[row] is not None]
+                array = typed.column(pl.Series("text", array), wanted).to_arrow().cast(column.arrow)
+                nulls = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist()
+                bad = [row for row in nulls if values[row] is not None]
             arrays.append(array)
-            found = _marks(values, sorted({*bad, *unread.tolist()}))
+            found = _marks(values, sorted({*bad, *unread}))
             if found is not None:
                 marks[column.name] = found
+        arrays.append(pa.array(map(_headers, changes), _TEXT))
         arrays.append(pa.array([each.body for each in changes], pa.large_binary()))
-        columns = pa.RecordBatch.from_arrays(arrays, names=self.shape.names())
-        return RawBatch(self.stream, self.shape, _changes(changes, first), columns, marks)
+        return pa.RecordBatch.from_arrays(arrays, names=self.shape.names()), marks
+
+
+def _headers(change: Change) -> str | None:
+    """What `_again` needs besides the body."""
+    if change.is_event:
+        return json.dumps({"content-type": STRUCTURED})
+    return json.dumps(dict(change.attributes)) if change.attributes else None
+
+
+def _stored(raw: RawBatch) -> tuple[list[bytes], list[str | None], list[datetime]]:
+    """Of each row the message, what stood beside it, and its time."""
+    columns = raw.columns
+    return (
+        columns.column(MESSAGE).to_pylist(),
+        columns.column(HEADERS).to_pylist(),
+        raw.changes.column("_commit_at").to_pylist(),
+    )
+
+
+def _again(body: bytes, headers: str | None, at: datetime) -> Change:
+    """A stored message, read again."""
+    attributes = json.loads(headers) if headers is not None else {}
+    content_type = attributes.pop("content-type", "")
+    (change,) = changes_of(Incoming(body, at, content_type, attributes))
+    return change
 
 
 def _types(document: ContractDocument) -> dict[str, ValueType]:

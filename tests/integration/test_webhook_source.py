@@ -196,6 +196,18 @@ def test_a_contract_that_reads_more_is_taken_over_without_parking_rows(daemon: I
         assert [block.batch.schema.names[-1] for block in journal.read("articles")][-1] == "colour"
 
 
+def test_a_dead_letter_is_replayed_under_a_contract_that_reads_it_otherwise(daemon: InboxDaemon) -> None:
+    assert daemon.send(ROW | {"pieces": 3, "amount": "three"}, of="1") == 202
+    wait_for(lambda: daemon.letter_keys("articles"), why=daemon.log_tail)
+    path = daemon.folder / "articles.odcs.yaml"
+    mended = path.read_text().replace("name: amount,", "name: amount, physicalName: pieces,")
+    path.write_text(mended.replace("version: 1.0.0", "version: 1.0.1"))
+    daemon.ask("reload")
+    wait_for(lambda: daemon.logged("daemon.reloaded"), why=daemon.log_tail)
+    daemon.ask("dead", "replay", "1")
+    assert daemon.events("articles")["amount"].to_list() == [3]
+
+
 def test_commands_have_clear_words_for_such_a_system(daemon: InboxDaemon) -> None:
     assert daemon.send(ROW, of="1") == 202
     assert "articles" in daemon.ask("status")

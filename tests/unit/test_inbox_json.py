@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.inbox import jsontext
@@ -16,6 +16,7 @@ WRITTEN = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(WRITTEN)
 def test_a_value_comes_out_as_it_went_in(value: object) -> None:
     text = json.dumps(value)
@@ -66,6 +67,7 @@ def test_the_allowed_depth_is_read_and_brackets_in_strings_are_none() -> None:
     assert jsontext.text(jsontext.read(b'"' + b"[{" * 100 + b'"')) == "[{" * 100
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     try:

@@ -1,6 +1,7 @@
 """Messages become rows of a contract's columns, each exactly once: as an event, or whole in a dead letter."""
 
 import base64
+import copy
 import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
@@ -8,7 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge import yamlfile
@@ -72,6 +74,7 @@ WHOLE = {
 }
 REQUIRED = {"id": 1, "customer": {"id": "c"}}
 MAPPER = Mapper.of("order", "shop/orders", CONTRACT)
+COMPILED = compile_contract(CONTRACT, "order", MAPPER.shape)
 
 
 def batch(*messages: Incoming) -> RawBatch:
@@ -79,9 +82,8 @@ def batch(*messages: Incoming) -> RawBatch:
 
 
 def judge(*messages: Incoming) -> Verdict:
-    compiled = compile_contract(CONTRACT, "order", MAPPER.shape)
-    assert isinstance(compiled, CompiledContract)
-    return compiled.check(batch(*messages))
+    assert isinstance(COMPILED, CompiledContract)
+    return COMPILED.check(batch(*messages))
 
 
 def plain(body: Mapping[str, Any] | bytes, **rest: Any) -> Incoming:  # noqa: ANN401  of Incoming
@@ -160,6 +162,12 @@ def test_what_is_no_json_object_becomes_a_dead_letter_whole() -> None:
     assert all(("key", "id") in row and ("required", "customer") not in row for row in rules(verdict))
 
 
+def test_two_messages_of_one_key_are_two_events_in_one_batch_too() -> None:
+    verdict = judge(plain(REQUIRED), plain(REQUIRED | {"status": 1}))
+    assert verdict.rejected is None
+    assert verdict.events.column("_key").to_pylist() == ["1", "1"]
+
+
 def test_a_name_with_a_dot_is_a_field_of_its_own_before_it_reaches_into_an_object() -> None:
     found = batch(plain({"id": 1, "customer.id": "own", "customer": {"id": "inner"}}), plain({"id": 2, "customer": 3}))
     assert found.columns.column("customer.id").to_pylist() == ["own", None]
@@ -216,9 +224,35 @@ def test_a_long_id_is_remembered_by_its_digest() -> None:
     assert ids[1] != ids[2]
 
 
+def test_stored_messages_are_mapped_again_for_a_contract_that_reads_otherwise() -> None:
+    data = copy.deepcopy({**CONTRACT.data, "version": "2.0.0"})
+    data["schema"][0]["properties"][0]["logicalType"] = "string"
+    mended = document.check(yamlfile.parse(yaml.safe_dump(data), file="order.odcs.yaml"))
+    event = EVENT | {"data": {"id": "A-1", "customer": {"id": "c"}}}
+    messages = [
+        plain({"id": "A-1", "customer": {"id": "c"}}),
+        Incoming(json.dumps(event).encode(), NOW, STRUCTURED),
+        Incoming(json.dumps([event]).encode(), NOW, BATCH),
+        Incoming(json.dumps(event["data"]).encode(), NOW, attributes=EVENT),
+        plain(b"no json"),
+    ]
+    raw = judge(*messages).rejected
+    assert raw is not None
+    mapper = Mapper.of("order", "shop/orders", mended)
+    again = mapper.remake(raw.raw)
+    compiled = compile_contract(mended, "order", again.shape)
+    assert isinstance(compiled, CompiledContract)
+    verdict = compiled.check(again)
+    assert verdict.events.column("id").to_pylist() == ["A-1"] * 4
+    assert verdict.events.column("subject").to_pylist() == [None, "S", "S", "S"]
+    assert verdict.events.column("_position").to_pylist() == [1, 2, 3, 4]
+    assert mapper.remake(again) is again
+
+
 BODIES = st.binary(max_size=60) | st.sampled_from([json.dumps(WHOLE).encode(), b'{"id":1}', b'{"id":"\\ud800"}'])
 
 
+@settings(deadline=None)
 @given(st.lists(BODIES, max_size=6), st.sampled_from(["", "application/json", STRUCTURED, BATCH]))
 def test_every_message_is_an_event_or_a_letter(bodies: list[bytes], content_type: str) -> None:
     messages = [Incoming(body, NOW, content_type) for body in bodies]
