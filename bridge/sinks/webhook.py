@@ -8,6 +8,7 @@ of an answer's body is kept or logged. Does not retry: the delivery loop does.
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Literal
@@ -51,7 +52,8 @@ class WebhookSink:
             public_url: where receivers reach this bridge's HTTP door, for links to events too large to send.
             lookup: how names are resolved; by the system when left out.
             now: seconds since 1970.
-        Raises: ConfigError for a URL or a network that is none.
+        Raises: ConfigError for a URL or a network that is none, or a secret that is none; one that cannot be read now
+            is waited for.
         """
         self.name = name
         self.is_atomic = settings.format == "batch"
@@ -68,6 +70,8 @@ class WebhookSink:
         self._now = now
         self._secrets: tuple[str, ...] = ()
         self._keys: tuple[signing.Key, ...] = ()
+        with suppress(SecretUnavailable):
+            self._read_keys()
 
     async def open(self) -> None:
         """See that there are keys to sign with. Raises: SinkUnavailable."""
@@ -135,14 +139,17 @@ class WebhookSink:
     def _current_keys(self) -> tuple[signing.Key, ...]:
         """The keys as they are now. Raises: SinkUnavailable, so that events wait until they are right again."""
         try:
-            secrets = tuple(secret.reveal() for secret in self._settings.secrets)
-            if secrets != self._secrets:
-                keys = signing.keys(secrets)
-                for one in keys:
-                    one.sign(b"")  # a public key cannot
-                self._secrets, self._keys = secrets, keys
+            return self._read_keys()
         except (ConfigError, SecretUnavailable) as error:
             raise SinkUnavailable(error.detail, hint=error.hint) from error
+
+    def _read_keys(self) -> tuple[signing.Key, ...]:
+        secrets = tuple(secret.reveal() for secret in self._settings.secrets)
+        if secrets != self._secrets:
+            keys = signing.keys(secrets)
+            for one in keys:
+                one.sign(b"")  # a public key cannot
+            self._secrets, self._keys = secrets, keys
         return self._keys
 
 

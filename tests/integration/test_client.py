@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -208,6 +209,35 @@ def test_a_url_of_another_kind_is_refused_before_anything_is_resolved(url: str) 
 def test_a_network_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="allow_networks"):
         Client(SinkUnavailable, allow_networks=["10.1.0.1/16"])
+
+
+def test_a_name_server_that_hangs_costs_its_own_client_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    system, over = socket.getaddrinfo, threading.Event()
+
+    def hanging(host: str, port: int, **rest: int) -> object:
+        if host == "dead.example":
+            over.wait(30)
+        return system(host if host != "dead.example" else "127.0.0.1", port, **rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+
+    async def run(server: Receiver) -> None:
+        dead, good = (Client(SinkUnavailable, allow_networks=LOCAL) for _ in range(2))
+        lost = Target.parse(f"http://dead.example:{server.port}/")
+        waiting = [asyncio.create_task(dead.ask("POST", lost, deadline_s=1)) for _ in range(40)]
+        answer = await good.ask("POST", Target.parse(server.url), deadline_s=10)
+        assert answer.status == 200
+        for task in waiting:
+            with pytest.raises(SinkUnavailable, match="no answer within 1 s"):
+                await task
+        await dead.close()
+        await good.close()
+
+    with Receiver() as server:
+        try:
+            asyncio.run(run(server))
+        finally:
+            over.set()
 
 
 def every_error() -> list[type[Exception]]:

@@ -304,15 +304,34 @@ def test_e9_secrets_rotated_under_load_are_refused_by_no_verifier(tmp_path: Path
     assert (by_old[0], by_new[0], by_old[-1], by_new[-1]) == (True, False, False, True)
 
 
-@pytest.mark.parametrize("content", ["", "whsec_c2hvcnQ=", f"whpk_{base64.b64encode(b'p' * 32).decode()}"])
+WEAK = ["whsec_c2hvcnQ=", f"whpk_{base64.b64encode(b'p' * 32).decode()}"]
+
+
+@pytest.mark.parametrize("content", ["", *WEAK])
 def test_a_secret_that_turned_bad_makes_events_wait_and_is_not_shown(tmp_path: Path, content: str) -> None:
     secret = tmp_path / "secret"
-    secret.write_text(content)
+    secret.write_text(ONE)
     with Receiver() as server:
-        error = fate(server, secrets=[f"${{file:{secret}}}"])
-        assert isinstance(error, SinkUnavailable)
+        sink = make_sink(server.url, secrets=[f"${{file:{secret}}}"])
+        secret.write_text(content)
+        with pytest.raises(SinkUnavailable) as caught:
+            send(sink, parcel_of("A-1"))
         assert server.connections == 0
-        assert "c2hvcnQ" not in f"{error.detail} {error.hint}"
+    assert "c2hvcnQ" not in f"{caught.value.detail} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("secret", WEAK)
+def test_a_secret_that_is_none_is_refused_when_the_sink_is_made(secret: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_sink("https://crm.example/", secrets=[ONE, secret])
+    assert secret not in f"{caught.value.detail} {caught.value.hint}"
+
+
+def test_a_secret_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    with Receiver() as server:
+        sink = make_sink(server.url, secrets=[f"${{file:{tmp_path / 'secret'}}}"])
+        (tmp_path / "secret").write_text(ONE)
+        assert send(sink, parcel_of("A-1")) == [{}]
 
 
 def test_a_blocked_address_makes_events_wait_and_names_the_key_to_set() -> None:
