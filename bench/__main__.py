@@ -19,6 +19,7 @@ MODULES = {
     "pg_latency": "pg_latency",
     "pg_snapshot": "pg_snapshot",
     "contract_check": "contract",
+    "webhook_sink": "webhook_sink",
     "backlog": "backlog",
     "cold_start": "cold_start",
 }
