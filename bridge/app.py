@@ -41,7 +41,10 @@ from bridge.sources.postgres.session import Connection
 from bridge.sources.postgres.tables import Capture
 from bridge.sources.webhook import WebhookSource
 from bridge.watch import Watch
+from bridge.web.authentication import Gatekeeper
 from bridge.web.inbox import Hatch
+from bridge.web.keyring import KeyRing
+from bridge.web.tokens import Issuer, fetching
 
 _log = structlog.get_logger()
 
@@ -372,6 +375,13 @@ def _look(config: Config, name: str, document: contracts.ContractDocument, *, st
     )
     envelope = envelope_of(config, stream, contract_id=document.id, key_fields=document.key_fields)
     return Look(stream, selection, envelope, renders=wants == "messages")
+
+
+def build_gate(config: Config, journal: Journal) -> Gatekeeper:
+    """Who lets principals in; outlives reloads (`use`)."""
+    oidc = config.bridge.http.oidc
+    issuer = Issuer(oidc, fetching(oidc)) if oidc is not None else None
+    return Gatekeeper(journal, config.principals, ring=KeyRing(journal), issuer=issuer)
 
 
 def build_hatches(loops: Loops) -> dict[str, Hatch]:

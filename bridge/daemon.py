@@ -23,8 +23,7 @@ from typing import Any
 import structlog
 
 from bridge import logs, tracing
-from bridge.anchor import Anchor
-from bridge.app import Loops, build_hatches, build_loops, load_contracts, pin_contracts, prove_harmless
+from bridge.app import Loops, build_gate, build_hatches, build_loops, load_contracts, pin_contracts, prove_harmless
 from bridge.bell import Bell
 from bridge.config import diff as differences
 from bridge.config.load import load
@@ -34,6 +33,7 @@ from bridge.errors import BridgeError, ConfigError, SourceUnavailable
 from bridge.health import HealthBoard
 from bridge.journal.sqlite import SqliteJournal
 from bridge.metrics import Metrics
+from bridge.notary import Notary
 from bridge.notify import Notifier
 from bridge.ports import Journal, Retention
 from bridge.sources.postgres import configured
@@ -42,6 +42,7 @@ from bridge.web import health as pages
 from bridge.web import inbox
 from bridge.web.accesslog import AccessLog
 from bridge.web.app import Doorway
+from bridge.web.authentication import Gatekeeper
 from bridge.web.server import listen, serve
 
 STALL_S = 30.0  # a loop that has not turned for so long is not alive
@@ -64,6 +65,7 @@ class Daemon:
         self._next: tuple[Config, Documents] | None = None  # checked, to be changed over to
         self._reload_wanted = False
         self._loops: Loops | None = None
+        self._gate: Gatekeeper | None = None
 
     def run(self) -> None:
         """Run until a signal says stop.
@@ -82,9 +84,11 @@ class Daemon:
             self._metrics.journal_disk_free_bytes.set_function(
                 partial(_room, self._config.bridge.journal.sqlite.parent)
             )
-            anchor = Anchor(journal)
-            anchor.step()
-            stack.callback(anchor.end)
+            notary = Notary(journal)
+            notary.step()
+            stack.callback(notary.end)
+            gate = self._gate = build_gate(self._config, journal)
+            stack.callback(gate.close)
             self._prove_all()
             loops = self._build(self._config, documents, journal)
             pin_contracts(journal, documents)
@@ -95,7 +99,7 @@ class Daemon:
             self._handle_signals()
             notifier.ready("running")
             _log.info("daemon.started", instance=self._config.bridge.name, streams=len(self._config.streams))
-            self._attend(notifier, journal, anchor)
+            self._attend(notifier, journal, notary)
             notifier.stopping("stopping", extend_s=60)
         _log.info("daemon.stopped")
 
@@ -171,6 +175,8 @@ class Daemon:
         config, documents = following
         _configure_log(config)
         self._loops = self._build(config, documents, self._loops.watch.journal)
+        if self._gate is not None:
+            self._gate.use(config.principals)
         self._board.keep({*config.systems, *config.streams, *config.sinks})
         for system in sorted(former - self._loops.flows.keys()):
             _log.warning("source.left", system=system)
@@ -181,7 +187,7 @@ class Daemon:
 
     # -- the main thread
 
-    def _attend(self, notifier: Notifier, journal: Journal, anchor: Anchor) -> None:
+    def _attend(self, notifier: Notifier, journal: Journal, notary: Notary) -> None:
         """Until told to stop: watch over the loops, feed the watchdog, change over."""
         while not self._stop.is_set():
             self._wake.wait(1.0)
@@ -195,7 +201,9 @@ class Daemon:
             if self._is_alive():
                 notifier.alive()
             self._loops.watch.step()
-            anchor.step()
+            if self._gate is not None:
+                self._gate.step()
+            notary.step()
             if self._loops.ingest.failure is not None:
                 return
 

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
+from bridge.config.rotations import SEEN
 from bridge.errors import SecretUnavailable
 
 HIDDEN = "***"
@@ -129,7 +130,10 @@ class Secret:
 
         Raises: SecretUnavailable when a reference leads nowhere at this moment.
         """
-        return resolve(self._text, folder=self._folder, environ=self._environ)
+        value = resolve(self._text, folder=self._folder, environ=self._environ)
+        if has_reference(self._text):
+            SEEN.saw(self.reference, value, folder=f"{self._folder}")
+        return value
 
     @property
     def reference(self) -> str:

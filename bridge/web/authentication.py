@@ -87,7 +87,7 @@ class Gatekeeper:
         self._refusals.note(principal.actor, _what(scope), why)
 
     def step(self, *, whole: bool = False) -> None:
-        """Write down what was refused and when keys were used; called every second or so, `whole` at the stop."""
+        """Write down what was refused and when keys were used; called every second or so."""
         for prefix, at in self._ring.uses().items():
             self._used[prefix] = _hour(at)
         try:
@@ -95,6 +95,11 @@ class Gatekeeper:
             self._refusals.write(self._audit, whole=whole)
         except BridgeError as error:  # nothing is lost: it is written with the next step
             _log.warning("access.unwritten", error=error)
+
+    def close(self) -> None:
+        """Write down what is left and let threads go; callable twice."""
+        self.step(whole=True)
+        self._ring.close()
 
     async def _recognise(self, headers: Headers, sender: str) -> Principal:
         given = headers.getlist("authorization")

@@ -19,6 +19,7 @@ from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwa import JWSAlgModel
 from joserfc.jwk import KeySet
 
+from bridge.client import Client, Target
 from bridge.config.access import OidcConfig
 from bridge.errors import BridgeError
 from bridge.web.keyring import Unrecognised
@@ -27,6 +28,8 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 LEEWAY_S = 60
 REFETCH_S = 30.0  # between two fetches, successful or not
 STALE_S = 3600.0  # age of the keys at which they are fetched anew although all are known
+FETCH_S = 10.0  # for one answer of the issuer
+_ANSWER_LIMIT_BYTES = 1 << 20
 _KEY_LIMIT = 100  # in one set
 
 Fetch = Callable[[str], Awaitable[bytes]]  # the body of a 200 answer to a GET; raises IssuerUnavailable
@@ -140,6 +143,22 @@ class _Registry(jws.JWSRegistry):
 
 
 _REGISTRY = _Registry(algorithms=list(ALGORITHMS))
+
+
+def fetching(config: OidcConfig) -> Fetch:
+    """Fetch through the guarded client; a connection each time, since that is seldom."""
+
+    async def fetch(url: str) -> bytes:
+        client = Client(IssuerUnavailable, allow_networks=config.allow_networks)
+        try:
+            answer = await client.ask("GET", Target.parse(url), deadline_s=FETCH_S, answer_limit=_ANSWER_LIMIT_BYTES)
+        finally:
+            await client.close()
+        if answer.status != 200:  # noqa: PLR2004
+            raise IssuerUnavailable(f"the issuer answered {answer.status}")
+        return answer.body
+
+    return fetch
 
 
 def _header(token: str) -> dict[str, Any]:

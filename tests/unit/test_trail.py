@@ -7,8 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.anchor import INTERVAL_S, Anchor
+from bridge.config.rotations import Rotations
+from bridge.config.secrets import Secret
+from bridge.errors import JournalUnavailable
 from bridge.model import AuditEntry
+from bridge.notary import INTERVAL_S, Notary
 from bridge.testing import MemoryJournal
 from bridge.trail import START, Audited, Head, from_json, link, to_json, verify
 
@@ -113,17 +116,60 @@ def test_a_line_that_is_no_entry_is_refused(change: dict[str, object]) -> None:
 def test_the_head_is_logged_at_the_start_after_a_change_and_at_the_end() -> None:
     """At most once a minute between; the last word is said at the stop."""
     now, journal = [0.0], MemoryJournal()
-    anchor = Anchor(journal, monotonic=lambda: now[0])
+    notary = Notary(journal, rotations=Rotations(), monotonic=lambda: now[0])
     with capture_logs() as logs:
-        anchor.step()
+        notary.step()
         for _ in range(3):
             journal.audit(AuditEntry("ann", "reload", "configuration"))
-            anchor.step()
+            notary.step()
         now[0] += INTERVAL_S
-        anchor.step()
+        notary.step()
         now[0] += INTERVAL_S
-        anchor.step()
-        anchor.end()
+        notary.step()
+        notary.end()
     heads = [(one["event"], one["number"]) for one in logs]
     assert heads == [("audit.head", 0), ("audit.head", 3), ("audit.head", 3)]
     assert logs[-1]["hash"] == journal.audit_head().hash.hex()
+
+
+def test_a_secret_that_changed_between_two_uses_is_written_down_by_its_reference() -> None:
+    """Once a change, however often it is used; never the value."""
+    rotations, journal = Rotations(), MemoryJournal()
+    notary = Notary(journal, rotations=rotations)
+    for value in ("old-canary", "old-canary", "new-canary", "new-canary"):
+        rotations.saw("${file:password}", value, folder="/etc/bridge")
+        rotations.saw("${file:password}", "other", folder="/etc/elsewhere")
+        notary.step()
+    (one,) = journal.audit_trail()
+    assert (one.entry.action, one.entry.subject) == ("secret.rotated", "${file:password}")
+    assert "canary" not in str(one)
+    assert "canary" not in str(vars(rotations))
+
+
+def test_a_rotation_that_cannot_be_written_is_written_the_next_time() -> None:
+    class Full(MemoryJournal):
+        is_full = True
+
+        def audit(self, entry: AuditEntry) -> None:
+            if self.is_full:
+                raise JournalUnavailable("the disk is full")
+            super().audit(entry)
+
+    rotations, journal = Rotations(), Full()
+    for value in ("old", "new"):
+        rotations.saw("${env:PASSWORD}", value, folder="")
+    notary = Notary(journal, rotations=rotations)
+    notary.step()
+    journal.is_full = False
+    notary.step()
+    assert [one.entry.subject for one in journal.audit_trail()] == ["${env:PASSWORD}"]
+
+
+def test_every_use_of_a_secret_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    rotations = Rotations()
+    monkeypatch.setattr("bridge.config.secrets.SEEN", rotations)
+    environ = {"PASSWORD": "old"}
+    Secret("${env:PASSWORD}", environ=environ).reveal()
+    environ["PASSWORD"] = "new"  # noqa: S105 - not one
+    Secret("${env:PASSWORD}", environ=environ).reveal()
+    assert rotations.changed() == ["${env:PASSWORD}"]
