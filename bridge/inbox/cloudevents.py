@@ -39,6 +39,7 @@ class Change:
     at: datetime
     id: str | None  # remembered, so that it is taken once
     is_event: bool = False  # the body is a CloudEvent in structured mode
+    traceparent: str | None = None  # the event's own, else that of the request; as sent
 
 
 def changes(message: Incoming) -> tuple[Change, ...]:
@@ -107,12 +108,14 @@ def _change(
     word = _WORD.search(attributes.get("type", ""))
     at = _moment(attributes.get("time")) or message.received_at
     op = _OPS[word[1]] if word else Op.CREATE
-    return Change(body, row, attributes, op, at, _short(identity), is_event=_is_event(message))
+    trace = attributes.get("traceparent", message.traceparent)
+    return Change(body, row, attributes, op, at, _short(identity), is_event=_is_event(message), traceparent=trace)
 
 
 def _unread(message: Incoming, body: bytes, identity: str | None) -> Change:
-    at, identity = message.received_at, _short(identity)
-    return Change(body, None, message.attributes, Op.CREATE, at, identity, is_event=_is_event(message))
+    at, identity, trace = message.received_at, _short(identity), message.traceparent
+    is_event = _is_event(message)
+    return Change(body, None, message.attributes, Op.CREATE, at, identity, is_event=is_event, traceparent=trace)
 
 
 def _is_event(message: Incoming) -> bool:

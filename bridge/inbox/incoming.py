@@ -34,6 +34,7 @@ class Incoming:
     content_type: str = ""  # as sent
     attributes: Mapping[str, str] = field(default_factory=dict)  # CloudEvents attributes beside the body (binary mode)
     id: str | None = None  # what its sender calls it, the same when it is sent again
+    traceparent: str | None = None  # of the request that brought it
 
     @property
     def size_bytes(self) -> int:

@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 from sqlglot import exp
 
+from bridge import tracing
 from bridge.contract import expression, kinds
 from bridge.contract.document import ContractDocument
 from bridge.contract.kinds import ValueType
@@ -171,7 +172,7 @@ def _changes(changes: Sequence[Change], first: int) -> pa.RecordBatch:
             pa.array(np.zeros(count, np.uint32)),
             pa.array([False] * count, pa.bool_()),
             pa.nulls(count, pa.uint32()),
-            pa.nulls(count, pa.large_string()),
+            pa.array([tracing.note(each.traceparent) for each in changes], pa.large_string()),
         ],
         schema=CHANGE_COLUMNS,
     )

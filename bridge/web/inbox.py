@@ -28,6 +28,7 @@ from bridge.config.inbox import WebhookSystemConfig
 from bridge.errors import BridgeError
 from bridge.inbox import jsontext
 from bridge.inbox.incoming import Inbox, Incoming
+from bridge.web.accesslog import tell
 from bridge.web.problems import Problem, Problems
 
 PREFIX = "/v1/inbox"
@@ -103,6 +104,7 @@ class _Desk:
         return Response(status_code=200, headers=granted)
 
     def _find(self, request: Request) -> tuple[Hatch, str]:
+        tell(request.scope, route=f"{PREFIX}/{{system}}/{{path}}")
         hatch = self._hatches().get(request.path_params["system"])
         stream = hatch.streams.get(request.path_params["path"]) if hatch is not None else None
         if hatch is None or stream is None:
@@ -181,6 +183,7 @@ def _incoming(config: WebhookSystemConfig, headers: Headers, body: bytes) -> Inc
         content_type=headers.get("content-type", "")[:255],
         attributes=_attributes(headers) if "ce-specversion" in headers else {},
         id=_id(config.way, headers, body),
+        traceparent=headers.get("traceparent"),
     )
 
 

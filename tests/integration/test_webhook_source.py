@@ -220,3 +220,16 @@ def test_commands_have_clear_words_for_such_a_system(daemon: InboxDaemon) -> Non
     reread = daemon.cli("snapshot", "articles")
     assert reread.returncode != 0
     assert "cannot be read again" in reread.stdout + reread.stderr
+
+
+def test_the_trace_of_a_request_comes_out_on_its_event_and_in_the_access_log(daemon: InboxDaemon) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = signed(BODY, of="msg_1") | {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    assert daemon.post(BODY, headers)[0] == 202
+    shown = daemon.cli("events", "articles", "--json")
+    assert shown.returncode == 0, shown.stderr
+    assert [json.loads(line)["traceparent"] for line in shown.stdout.splitlines()] == [headers["traceparent"]]
+    (line,) = wait_for(
+        lambda: [line for line in daemon.logged("http.answered") if line["method"] == "POST"], why=daemon.log_tail
+    )
+    assert (line["route"], line["status"], line["trace_id"]) == ("/v1/inbox/{system}/{path}", 202, trace)

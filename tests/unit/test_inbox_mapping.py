@@ -262,3 +262,24 @@ def test_every_message_is_an_event_or_a_letter(bodies: list[bytes], content_type
     assert verdict.events.num_rows + lettered == len(said)
     if content_type != BATCH:
         assert len(said) == len(bodies)
+
+
+def test_a_message_keeps_the_trace_it_came_in_with_and_an_event_its_own() -> None:
+    asked, own = (f"00-{number:032x}-{number:016x}-01" for number in (1, 2))
+    event = {"specversion": "1.0", "id": "1", "source": "/a", "type": "b", "data": {"id": 2}, "traceparent": own}
+    body = json.dumps(event).encode()
+    changes = batch(
+        plain({"id": 1}, traceparent=asked),
+        Incoming(body, NOW, "application/cloudevents+json", traceparent=asked),
+        plain({"id": 3}, traceparent="no trace"),
+        plain({"id": 4}),
+        plain(b"no json", traceparent=asked),
+    ).changes
+    assert changes.column("_note").to_pylist() == [
+        *(f'{{"traceparent": "{trace}"}}' for trace in (asked, own)), None, None, f'{{"traceparent": "{asked}"}}',
+    ]  # fmt: skip
+
+
+def test_the_trace_of_an_accepted_message_is_with_its_event() -> None:
+    verdict = judge(plain(WHOLE, traceparent=f"00-{1:032x}-{1:016x}-01"))
+    assert verdict.events.column("_note").to_pylist() == [f'{{"traceparent": "00-{1:032x}-{1:016x}-01"}}']
