@@ -22,6 +22,8 @@ MODULES = {
     "webhook_sink": "webhook_sink",
     "backlog": "backlog",
     "cold_start": "cold_start",
+    "api_pull": "api_pull",
+    "sse_fanout": "sse_fanout",
 }
 
 

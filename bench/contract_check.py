@@ -119,7 +119,7 @@ def run(rounds: int = 3) -> dict[str, Any]:
     contract = compile_contract(document.check(yamlfile.parse(CONTRACT, file="bench")), "orders", SHAPE)
     if not isinstance(contract, CompiledContract):
         raise TypeError("the bench's contract fits its table")
-    many, one = _batch(BATCH_ROWS), _batch(1)
+    many, one = order_batch(BATCH_ROWS), order_batch(1)
     adapter = TypeAdapter(list[Order])
     validator = jsonschema_rs.Draft202012Validator(SCHEMA, validate_formats=True)
     objects = [_row(number, json=False) for number in range(BATCH_ROWS)]
@@ -151,7 +151,8 @@ def _seconds(call: Callable[[], object], *, repeats: int) -> float:
     return statistics.median(times)
 
 
-def _batch(count: int) -> RawBatch:
+def order_batch(count: int) -> RawBatch:
+    """So many orders, all of them in order."""
     numbers = range(count)
     changes: list[list[Any]] = [
         [int(Op.CREATE)] * count, [AT] * count, [1] * count, [1] * count, list(numbers), [False] * count,
