@@ -42,8 +42,11 @@ from bridge.sources.postgres.tables import Capture
 from bridge.sources.webhook import WebhookSource
 from bridge.watch import Watch
 from bridge.web.authentication import Gatekeeper
+from bridge.web.door import Door, Witness
+from bridge.web.gate import Gate
 from bridge.web.inbox import Hatch
 from bridge.web.keyring import KeyRing
+from bridge.web.live import Feeds
 from bridge.web.tokens import Issuer, fetching
 
 _log = structlog.get_logger()
@@ -287,9 +290,9 @@ def build_loops(
     board: HealthBoard,
     metrics: Metrics,
     reload: Callable[[], Mapping[str, Any]],
-    bell: Bell | None = None,
+    bell: Bell,
 ) -> Loops:
-    """The loops of a configuration, not started. Raises: ConfigError."""
+    """The loops of a configuration, not started; they ring the bell. Raises: ConfigError."""
     judges = build_judges(config, documents, journal)
     stop, handoff = threading.Event(), Handoff()
     flows = {}
@@ -302,7 +305,6 @@ def build_loops(
     rereads: dict[str, Callable[[str], None]] = {
         stream: partial(_control, flows[declared.system].source, stream) for stream, declared in config.streams.items()
     }
-    bell = bell or Bell()
     attempts = AttemptLog(beside(config.bridge.journal.sqlite))
     delivery = Delivery(
         journal, build_routes(config, documents), bell=bell, board=board, metrics=metrics, attempts=attempts
@@ -382,6 +384,20 @@ def build_gate(config: Config, journal: Journal) -> Gatekeeper:
     oidc = config.bridge.http.oidc
     issuer = Issuer(oidc, fetching(oidc)) if oidc is not None else None
     return Gatekeeper(journal, config.principals, ring=KeyRing(journal), issuer=issuer)
+
+
+def build_door(
+    loops: Loops,
+    documents: Mapping[str, contracts.ContractDocument],
+    *,
+    board: HealthBoard,
+    gate: Gate,
+    bell: Bell,
+    witness: Witness,
+) -> Door:
+    """What the HTTP door works with beside these loops."""
+    journal = loops.watch.journal
+    return Door(loops.config, documents, journal, board, gate, Feeds(journal, bell), witness)
 
 
 def build_hatches(loops: Loops) -> dict[str, Hatch]:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -23,7 +23,16 @@ from typing import Any
 import structlog
 
 from bridge import logs, tracing
-from bridge.app import Loops, build_gate, build_hatches, build_loops, load_contracts, pin_contracts, prove_harmless
+from bridge.app import (
+    Loops,
+    build_door,
+    build_gate,
+    build_hatches,
+    build_loops,
+    load_contracts,
+    pin_contracts,
+    prove_harmless,
+)
 from bridge.bell import Bell
 from bridge.config import diff as differences
 from bridge.config.load import load
@@ -43,6 +52,7 @@ from bridge.web import inbox
 from bridge.web.accesslog import AccessLog
 from bridge.web.app import Doorway
 from bridge.web.authentication import Gatekeeper
+from bridge.web.door import Witness
 from bridge.web.server import listen, serve
 
 STALL_S = 30.0  # a loop that has not turned for so long is not alive
@@ -66,6 +76,8 @@ class Daemon:
         self._reload_wanted = False
         self._loops: Loops | None = None
         self._gate: Gatekeeper | None = None
+        self._bell = Bell()
+        self._opening: Callable[[Loops, Documents], None] = lambda _loops, _documents: None  # of the HTTP door
 
     def run(self) -> None:
         """Run until a signal says stop.
@@ -92,8 +104,9 @@ class Daemon:
             self._prove_all()
             loops = self._build(self._config, documents, journal)
             pin_contracts(journal, documents)
-            self._serve(stack, journal)
+            self._serve(stack, journal, gate)
             self._loops = loops
+            self._opening(loops, documents)
             loops.start()
             stack.callback(self._end_loops)
             self._handle_signals()
@@ -177,6 +190,7 @@ class Daemon:
         self._loops = self._build(config, documents, self._loops.watch.journal)
         if self._gate is not None:
             self._gate.use(config.principals)
+        self._opening(self._loops, documents)
         self._board.keep({*config.systems, *config.streams, *config.sinks})
         for system in sorted(former - self._loops.flows.keys()):
             _log.warning("source.left", system=system)
@@ -216,24 +230,29 @@ class Daemon:
     def _is_alive(self) -> bool:
         return self._loops is not None and time.monotonic() - self._loops.turned_at() < STALL_S
 
-    def _serve(self, stack: ExitStack, journal: SqliteJournal) -> None:
+    def _serve(self, stack: ExitStack, journal: SqliteJournal, gate: Gatekeeper) -> None:
         http = self._config.bridge.http
         listener = listen(http.host, http.port)
         ended = threading.Event()
-        door = Doorway(
-            pages.build(
-                board=self._board,
-                metrics=self._metrics,
-                alive=self._is_alive,
-                ready={"journal": partial(_probe, journal, self._board)},
-            )
+        open_pages = pages.build(
+            board=self._board,
+            metrics=self._metrics,
+            alive=self._is_alive,
+            ready={"journal": partial(_probe, journal, self._board)},
         )
-        door.swap(None, inbox=inbox.mount(self._hatches))
-        app = AccessLog(door, self._metrics)
+        doorway, witness = Doorway(open_pages, inbox=inbox.mount(self._hatches)), Witness(journal)
+
+        def opening(loops: Loops, documents: Documents) -> None:
+            door = build_door(loops, documents, board=self._board, gate=gate, bell=self._bell, witness=witness)
+            doorway.swap(door)
+
+        self._opening = opening
+        app = AccessLog(doorway, self._metrics)
         server = threading.Thread(target=partial(serve, app, listener, stop=ended), name="http", daemon=True)
         server.start()
         stack.callback(server.join, 5)
         stack.callback(ended.set)
+        stack.callback(doorway.swap, None)
         _log.info("http.listening", host=http.host, port=listener.getsockname()[1])
 
     def _hatches(self) -> Mapping[str, inbox.Hatch]:

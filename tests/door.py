@@ -56,7 +56,7 @@ streams:
   payroll: {system: erp, log: hr.payroll, contract: payroll.odcs.yaml}
 sinks:
   hook: {stdout: {}, streams: [orders]}
-  wages: {stdout: {}, streams: [payroll]}
+  wages: {parquet: {folder: out}, streams: [payroll]}
 """
 PRINCIPALS = {
     "root": Principal("root", acts=frozenset({"read", "mend", "operate", "administer"}), streams="*"),

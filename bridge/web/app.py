@@ -15,21 +15,22 @@ PAGES = ("/livez", "/readyz", "/health", "/metrics")
 class Doorway:
     """Answers by path. What is behind the door is swapped whole; requests under way end with what they began with."""
 
-    def __init__(self, pages: ASGIApp) -> None:
-        """Begin with open pages only.
+    def __init__(self, pages: ASGIApp, *, inbox: ASGIApp | None = None) -> None:
+        """Begin with what needs no door.
 
         Args:
             pages: health pages and metrics.
+            inbox: what takes messages in.
         """
         self._pages = pages
+        self._inbox = inbox
         self._door: Door | None = None
-        self._inbox: ASGIApp | None = None
         self.app = Guard(Problems(self._switch), takes_bodies=True)
         self._api = Api(TABLE, self._open)
 
-    def swap(self, door: Door | None, *, inbox: ASGIApp | None = None) -> None:
+    def swap(self, door: Door | None) -> None:
         """Put another configuration behind the door and end the former's live connections; callable from any thread."""
-        former, self._door, self._inbox = self._door, door, inbox
+        former, self._door = self._door, door
         if former is not None:
             former.close()
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from bridge.standing import standings, state_of
 from bridge.web.desk import Petition, ask
 from bridge.web.door import Door
 from bridge.web.endpoint import NAME, WHOLE_MOST, Answered, Call, Endpoint, Handler, Parameter
@@ -12,24 +13,21 @@ from bridge.web.problems import Problem
 Number = Annotated[int, msgspec.Meta(ge=1, le=WHOLE_MOST)]
 
 
-class Reached(msgspec.Struct, frozen=True):
-    """How far a sink is with one stream."""
-
-    stream: str
-    cursor: int  # everything up to here is settled or pending
-    pending: int  # events up to the cursor that wait
-    behind: int  # events behind the cursor
-    dead_letters: int  # open ones of the sink, over all its streams
-
-
 class Sink(msgspec.Struct, frozen=True):
     """A sink as it stands."""
 
-    name: str
+    sink: str
     kind: str
-    streams: list[Reached]
-    switch: dict[str, Any]  # what an operator set; empty when nothing is
-    delivery: dict[str, Any]  # what its loop keeps: breaker, retries
+    state: str  # gone, paused, breaker open, waiting or ok
+    streams: dict[str, dict[str, Any]]  # by name: cursor, pending, behind, last
+    behind: int  # events that it has not had, over its streams
+    pending: int  # of these, what waits behind a failed event or for another attempt
+    paused: bool
+    why: str
+    breaker: dict[str, Any]  # state, since, why, forced
+    gone: dict[str, Any] | None  # since, why
+    dead_letters: int  # open ones
+    replays: list[dict[str, Any]]  # under way
 
 
 class Sinks(msgspec.Struct, frozen=True):
@@ -51,31 +49,24 @@ def _sees(call: Call, name: str) -> bool:
     return all(call.principal.sees(stream) for stream in config.streams_for(config.sinks[name].streams))
 
 
-def _sinks(call: Call, names: list[str]) -> list[Sink]:
-    door, journal = call.door, call.door.journal
-    subscribers, extents, letters = journal.subscribers(), journal.extents(), journal.undelivered_counts()
-    switches, kept = journal.kept("sink"), journal.kept("delivery")
-    found = []
-    for name in names:
-        declared, reached = door.config.sinks[name], []
-        for stream in door.config.streams_for(declared.streams):
-            progress = subscribers.get(name, {}).get(stream)
-            cursor = progress.cursor if progress else 0
-            pending = sum(last - first + 1 for first, last in progress.pending) if progress else 0
-            last = extents[stream].last if stream in extents else 0
-            reached.append(Reached(stream, cursor, pending, max(0, last - cursor), letters.get(name, 0)))
-        found.append(Sink(name, declared.kind, reached, switches.get(name, {}), kept.get(name, {})))
-    return found
+def _sinks(call: Call) -> dict[str, Sink]:
+    """The sinks that the principal sees."""
+    found = {each["sink"]: each for each in standings(call.door.journal, call.door.config)}
+    return {
+        name: msgspec.convert(each | {"state": state_of(each)}, Sink)
+        for name, each in found.items()
+        if _sees(call, name)
+    }
 
 
 def get_sinks(call: Call) -> Answered:
     """Every sink that the principal sees."""
-    return Sinks(_sinks(call, [name for name in call.door.config.sinks if _sees(call, name)]))
+    return Sinks(list(_sinks(call).values()))
 
 
 def get_sink(call: Call) -> Answered:
     """One sink."""
-    return _sinks(call, [_named(call)])[0]
+    return _sinks(call)[_named(call)]
 
 
 def _named(call: Call) -> str:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from bridge.app import Loops, build_judges, build_loops, build_postgres, load_contracts, pin_contracts, systems_of
+from bridge.bell import Bell
 from bridge.config.load import load
 from bridge.config.models import Config
 from bridge.contract.document import ContractDocument
@@ -55,7 +56,9 @@ def documents(config: Config) -> dict[str, ContractDocument]:
 
 def built(config: Config, documents: dict[str, ContractDocument]) -> Loops:
     """Loops that were not started."""
-    return build_loops(config, documents, MemoryJournal(), board=HealthBoard(), metrics=Metrics(), reload=dict)
+    return build_loops(
+        config, documents, MemoryJournal(), board=HealthBoard(), metrics=Metrics(), reload=dict, bell=Bell()
+    )
 
 
 def test_mistakes_of_every_contract_are_said_at_once(config: Config, path: Path) -> None:

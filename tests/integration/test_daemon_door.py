@@ -1,0 +1,61 @@
+"""The HTTP door of a running daemon: real keys, real events, and a changed configuration."""
+
+import http.client
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.server import Database
+from tests.daemon import Daemon, prepare, wait_for
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, database: Database) -> Iterator[Daemon]:
+    prepare(database, "articles")
+    with Daemon(tmp_path, database, "articles") as made:
+        made.document["principals"] = {"shop": {"streams": ["articles"], "acts": ["read", "operate"]}}
+        made.write()
+        yield made.start()
+
+
+def ask(daemon: Daemon, key: str, path: str, method: str = "GET") -> tuple[int, Any]:
+    """Status and JSON of an answer of the daemon's door."""
+    with closing(http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)) as connection:
+        connection.request(method, path, headers={"Authorization": f"Bearer {key}"})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def test_a_key_opens_what_its_principal_may_and_events_come_live(daemon: Daemon) -> None:
+    key = daemon.ask("key", "create", "shop").split()[-1]
+    assert ask(daemon, "lbk_wrong", "/v1/streams")[0] == 401
+    assert ask(daemon, key, "/v1/audit")[0] == 403
+    assert [each["name"] for each in ask(daemon, key, "/v1/streams")[1]["streams"]] == ["articles"]
+    with closing(http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)) as connection:
+        connection.request("GET", "/v1/streams/articles/events/live", headers={"Authorization": f"Bearer {key}"})
+        response = connection.getresponse()
+        assert response.readline() == b": welcome\n"
+        daemon.database.sql("INSERT INTO shop.articles VALUES (1, 'n', 5)")
+        while not (line := response.readline()).startswith(b"data: "):
+            assert line, "the connection ended"
+        live = json.loads(line[6:])
+        response.close()
+    _, page = ask(daemon, key, "/v1/streams/articles/events")
+    assert page["events"] == [live]
+    status, paused = ask(daemon, key, "/v1/streams/articles/pause", "POST")
+    assert (status, paused["actor"], paused["result"]["phase"]) == (200, "api:shop", "paused")
+
+
+def test_a_changed_configuration_stands_behind_the_door_at_once(daemon: Daemon) -> None:
+    key = daemon.ask("key", "create", "shop").split()[-1]
+    assert ask(daemon, key, "/v1/runs")[0] == 200
+    daemon.document["principals"]["shop"]["acts"] = ["read"]
+    daemon.write()
+    daemon.signal(signal.SIGHUP)
+    wait_for(lambda: ask(daemon, key, "/v1/runs")[0] == 403, why=daemon.log_tail)
+    assert ask(daemon, key, "/v1/streams")[0] == 200
