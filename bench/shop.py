@@ -28,6 +28,7 @@ from bridge.config.load import load
 from bridge.contract import document
 from bridge.contract.compiled import CompiledContract, compile_contract
 from bridge.health import HealthBoard
+from bridge.journal.attempts import AttemptLog, beside
 from bridge.journal.sqlite import SqliteJournal
 from bridge.metrics import Metrics
 from bridge.model import Commit, EventBatch
@@ -136,6 +137,7 @@ def main() -> None:
             gate=Gatekeeper(journal, {"bench": bench}, ring=KeyRing(journal)),
             feeds=Feeds(journal, bell),
             witness=Witness(journal),
+            attempts=AttemptLog(beside(Path("journal.db"))),
         )
     )
     listener, stop = listen("127.0.0.1", 0), threading.Event()

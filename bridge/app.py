@@ -397,7 +397,8 @@ def build_door(
 ) -> Door:
     """What the HTTP door works with beside these loops."""
     journal = loops.watch.journal
-    return Door(loops.config, documents, journal, board, gate, Feeds(journal, bell), witness)
+    attempts = AttemptLog(beside(loops.config.bridge.journal.sqlite))
+    return Door(loops.config, documents, journal, board, gate, Feeds(journal, bell), witness, attempts)
 
 
 def build_hatches(loops: Loops) -> dict[str, Hatch]:

@@ -76,7 +76,6 @@ class Daemon:
         self._reload_wanted = False
         self._loops: Loops | None = None
         self._gate: Gatekeeper | None = None
-        self._bell = Bell()
         self._opening: Callable[[Loops, Documents], None] = lambda _loops, _documents: None  # of the HTTP door
 
     def run(self) -> None:

@@ -19,6 +19,7 @@ from bridge.config.models import Config
 from bridge.contract import document
 from bridge.errors import BridgeError
 from bridge.health import HealthBoard
+from bridge.journal.attempts import AttemptLog, beside
 from bridge.journal.sqlite import SqliteJournal
 from bridge.metrics import Metrics
 from bridge.model import Commit
@@ -170,6 +171,7 @@ def served(folder: Path) -> Iterator[Served]:
         gate=gate,
         feeds=Feeds(journal, bell),
         witness=Witness(journal),
+        attempts=AttemptLog(beside(config.bridge.journal.sqlite)),
     )
     doorway.swap(door)
     listener, stop, answering = listen("127.0.0.1", 0), threading.Event(), threading.Event()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -16,7 +17,7 @@ from bridge.export import Envelope
 from bridge.health import HealthBoard
 from bridge.model import AuditEntry, Block
 from bridge.naming import envelope_of
-from bridge.parcel import Rows
+from bridge.parcel import Attempt, Rows
 from bridge.ports import Journal
 from bridge.select import PUBLIC, Selection
 from bridge.web.gate import Gate
@@ -56,6 +57,15 @@ class Witness:
             self._hours[principal.name, stream] = hour
 
 
+class Attempts(Protocol):
+    """The delivery log, to be read."""
+
+    def find(
+        self, *, sink: str | None = None, stream: str | None = None, limit: int = 100, before: int | None = None
+    ) -> list[tuple[int, Attempt]]:
+        """The newest attempts, newest first, each with its id; only those with lower ids than `before`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
     """One configuration's door."""
@@ -67,6 +77,7 @@ class Door:
     gate: Gate
     feeds: Feeds
     witness: Witness
+    attempts: Attempts
     _views: dict[tuple[frozenset[str], str], View] = field(default_factory=dict)
 
     def view(self, principal: Principal, stream: str) -> View:

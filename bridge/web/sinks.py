@@ -1,5 +1,6 @@
 """Sinks: how they stand, pause, resume, test, replay. Who sees all of a sink's streams sees the sink."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -36,6 +37,27 @@ class Sinks(msgspec.Struct, frozen=True):
     sinks: list[Sink]
 
 
+class Try(msgspec.Struct, frozen=True):
+    """One try to deliver one event."""
+
+    id: int
+    stream: str
+    number: int
+    event_id: str
+    at: datetime
+    outcome: str  # delivered, unavailable, refused or gone
+    duration_ms: float
+    detail: str
+    try_number: int
+
+
+class Tries(msgspec.Struct, frozen=True):
+    """A page of the delivery log, newest first."""
+
+    attempts: list[Try]
+    next: int | None  # `before` of the next page; null at the end
+
+
 class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Events to send again, their ids unchanged."""
 
@@ -67,6 +89,27 @@ def get_sinks(call: Call) -> Answered:
 def get_sink(call: Call) -> Answered:
     """One sink."""
     return _sinks(call)[_named(call)]
+
+
+def get_attempts(call: Call) -> Answered:
+    """The delivery log of a sink."""
+    limit = call.values["limit"]
+    found = call.door.attempts.find(sink=_named(call), limit=limit, before=call.values["before"])
+    tries = [
+        Try(
+            number,
+            one.stream,
+            one.number,
+            one.event_id,
+            one.at,
+            one.outcome,
+            one.duration_ms,
+            one.detail,
+            one.try_number,
+        )
+        for number, one in found
+    ]
+    return Tries(tries, tries[-1].id if len(tries) == limit else None)
 
 
 def _named(call: Call) -> str:
@@ -106,6 +149,12 @@ ENDPOINTS = (
              answer=Sinks),
     Endpoint("GET", "/v1/sinks/{sink}", "getSink", "One sink and how it stands.", get_sink, act="operate",
              parameters=_ONE, answer=Sink),
+    Endpoint("GET", "/v1/sinks/{sink}/attempts", "listAttempts", "The sink's tries to deliver, newest first.",
+             get_attempts, act="operate", parameters=(
+                 *_ONE,
+                 Parameter("before", "Only tries with lower ids.", kind="whole"),
+                 Parameter("limit", "Tries at most.", kind="whole", least=1, most=1_000, default=100),
+             ), answer=Tries),
     Endpoint("POST", "/v1/sinks/{sink}/pause", "pauseSink", "Send nothing until it is resumed; events are kept.",
              _asks("sink.pause"), act="operate", parameters=_ONE, answer=Petition, statuses=_LATER, problems=(409,)),
     Endpoint("POST", "/v1/sinks/{sink}/resume", "resumeSink", "Go on sending.", _asks("sink.resume"), act="operate",

@@ -12,6 +12,7 @@ from bridge.web import openapi
 from bridge.web.table import TABLE
 from tests.door import Served, served
 
+DOCS = Path(__file__).parents[2] / "docs" / "api.md"
 ASYNCAPI = Path(__file__).parents[1] / "schemas" / "asyncapi-3.0.0.json"
 
 
@@ -37,6 +38,13 @@ def test_operation_ids_are_unique_and_errors_are_problem_documents() -> None:
                 if int(status) >= 400:
                     found = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
                     assert found["content"].keys() == {"application/problem+json"}
+
+
+def test_every_endpoint_is_documented_with_its_act() -> None:
+    text = DOCS.read_text()
+    for endpoint in TABLE:
+        row = f"| `{endpoint.method} {endpoint.path}` | {endpoint.act or 'none'} | {endpoint.about} |"
+        assert row in text, endpoint.name
 
 
 def test_every_parameter_of_a_path_is_declared() -> None:
