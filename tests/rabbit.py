@@ -13,12 +13,18 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
+
+from pamqp import commands, frame
 
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_TIMEOUT_S = 60.0
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+# The kernel kills a child when the *thread* that started it ends; this one lives as long as the process.
+_LAUNCHER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rabbit-launcher")
 # Below the range the kernel gives to outgoing connections: nobody takes the port while the broker restarts.
 _PORTS = range(20_000, 32_000)
 _SETTINGS = """
@@ -62,14 +68,7 @@ class RabbitServer:
     def start_again(self) -> None:
         """Start the broker that `stop` or `kill` ended; returns when it takes connections."""
         with (self.folder / "out.log").open("ab") as out:
-            self._broker = subprocess.Popen(
-                [*_DIES_WITH_US, PROGRAM, "-noinput"],
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,  # a terminal's interrupt is for the tests, not for it
-            )
+            self._broker = _launch([str(PROGRAM), "-noinput"], out=out, environment=self._environment())
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
             if self._broker.poll() is not None or time.monotonic() > deadline:
@@ -98,6 +97,11 @@ class RabbitServer:
         if self._broker is None or self._broker.poll() is not None:
             self.start_again()
 
+    def remembers(self, queue: str) -> bool:
+        """Whether a new quorum queue would survive `kill`: its name is written down a second after it is made."""
+        names = self.folder.glob("mnesia/*/quorum/*/names.dets")
+        return any(queue.encode() in file.read_bytes() for file in names)
+
     def log_tail(self, characters: int = 4000) -> str:
         """The end of what it said."""
         return "\n".join(file.read_text(errors="replace")[-characters:] for file in self.folder.glob("**/*.log"))
@@ -117,13 +121,8 @@ class RabbitServer:
         (self.folder / "rabbitmq.conf").write_text(_SETTINGS.format(port=self.port))
         (self.folder / "env.conf").touch()
         (self.folder / "plugins").write_text("[].\n")
-        self._mapper = subprocess.Popen(
-            [*_DIES_WITH_US, "epmd", "-address", "127.0.0.1", "-port", str(self._mapper_port)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        command = ["epmd", "-address", "127.0.0.1", "-port", str(self._mapper_port)]
+        self._mapper = _launch(command, out=subprocess.DEVNULL)
 
     def _environment(self) -> dict[str, str]:
         folder = str(self.folder)
@@ -145,11 +144,15 @@ class RabbitServer:
         }
 
     def _answers(self) -> bool:
-        """Whether it speaks AMQP yet."""
+        """Whether it takes a login yet; while it boots, it resets connections that are further than the greeting."""
+        login = commands.Connection.StartOk({}, "PLAIN", "\0guest\0guest", "en_US")
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=2.0) as connection:
                 connection.sendall(b"AMQP\x00\x00\x09\x01")
-                return bool(connection.recv(1))
+                if not connection.recv(65536):
+                    return False
+                connection.sendall(frame.marshal(login, 0))
+                return bool(connection.recv(65536))
         except OSError:
             return False
 
@@ -162,6 +165,22 @@ class RabbitServer:
             self._signal(number)
             self._signal(signal.SIGCONT)
             self._broker.wait(START_TIMEOUT_S)
+
+
+def _launch(
+    command: list[str], *, out: int | IO[bytes], environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    def popen() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*_DIES_WITH_US, *command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,  # a terminal's interrupt is for the tests, not for it
+        )
+
+    return _LAUNCHER.submit(popen).result()
 
 
 def _free_port() -> int:

@@ -1,5 +1,6 @@
 """The keys of `sinks`: what every sink has, and what each kind adds."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
@@ -31,6 +32,13 @@ def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+def _routing_key(text: str) -> str:
+    rest = re.sub(r"\{(stream|type|key)\}", "", text)
+    if "{" in rest or "}" in rest or len(text.encode()) > 255:  # noqa: PLR2004  what AMQP's frames hold
+        raise ValueError("up to 255 bytes, with {stream}, {type} and {key} in braces and nothing else")
+    return text
+
+
 class WebhookConfig(Section):
     """Signed HTTP requests (Standard Webhooks 1.0.0)."""
 
@@ -54,7 +62,9 @@ class AmqpConfig(Section):
 
     url: Secret = key("Broker, like amqps://user:password@host/vhost: a reference.")
     exchange: str = key("Exchange that messages go to; empty for the default one.", default="")
-    routing_key: str = key("Routing key; {stream}, {type} and {key} are replaced.", default="{stream}")
+    routing_key: Annotated[str, AfterValidator(_routing_key)] = key(
+        "Routing key; {stream}, {type} and {key} are replaced.", default="{stream}"
+    )
     queue: str | None = key(
         "Quorum queue that is declared and bound for these messages; none when the broker's owner did.", default=None
     )

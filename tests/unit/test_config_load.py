@@ -416,3 +416,8 @@ def test_standard_output_and_a_folder_belong_to_one_sink(tmp_path: Path) -> None
     assert found.keys() == {"sinks.c.stdout", "sinks.d.parquet.folder"}
     assert "that is a" in found["sinks.c.stdout"]
     assert "unlike b" in found["sinks.d.parquet.folder"]
+
+
+def test_a_routing_key_knows_three_words(tmp_path: Path) -> None:
+    sinks = "sinks: {mq: {amqp: {url: 'amqps://mq.example', routing_key: 'erp.{stream}.{tpye}'}}}"
+    assert "{stream}, {type} and {key}" in mistakes(tmp_path, GOOD + sinks)["sinks.mq.amqp.routing_key"]
