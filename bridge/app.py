@@ -11,6 +11,8 @@ from typing import Any
 import structlog
 
 from bridge import operate, signing
+from bridge.alarms.lookout import Lookout
+from bridge.alarms.loop import Alarms, Telling
 from bridge.bell import Bell
 from bridge.config.models import Config
 from bridge.contract import document as contracts
@@ -27,6 +29,7 @@ from bridge.journal.attempts import AttemptLog, beside
 from bridge.judge import StreamJudge
 from bridge.metrics import Metrics
 from bridge.naming import envelope_of
+from bridge.outlets.build import build_beats, build_outlets, words_of
 from bridge.ports import Journal, Sink
 from bridge.pump import Flow, Handoff, Pump, RenewableSource
 from bridge.replay import waiting_keys
@@ -291,8 +294,12 @@ def build_loops(
     metrics: Metrics,
     reload: Callable[[], Mapping[str, Any]],
     bell: Bell,
+    alive: Callable[[], bool] = lambda: True,
 ) -> Loops:
-    """The loops of a configuration, not started; they ring the bell. Raises: ConfigError."""
+    """The loops of a configuration, not started; they ring the bell. Raises: ConfigError.
+
+    `alive` says whether those that run turn.
+    """
     judges = build_judges(config, documents, journal)
     stop, handoff = threading.Event(), Handoff()
     flows = {}
@@ -326,6 +333,10 @@ def build_loops(
     threads.append(threading.Thread(target=ingest.run, name="ingest"))
     if config.sinks:
         threads.append(threading.Thread(target=delivery.run, name="deliver"))
+    lookout = Lookout(config, journal, flows=flows, judges=judges, board=board, points=metrics.points)
+    telling = Telling(config.alarms, words_of(config), build_outlets(config), build_beats(config))
+    alarms = Alarms(telling, journal, lookout.look, alive=alive, board=board, metrics=metrics, stop=stop)
+    threads.append(threading.Thread(target=alarms.run, name="alarms"))
     return Loops(config, flows, pumps, ingest, delivery, watch, stop, threads)
 
 

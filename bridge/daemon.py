@@ -133,6 +133,7 @@ class Daemon:
             metrics=self._metrics,
             reload=self._prepare_reload,
             bell=self._bell,
+            alive=self._is_alive,
         )
 
     def _end_loops(self) -> None:

@@ -92,7 +92,7 @@ class Metrics:
         self._rejected_ratio = gauge("rejected_ratio", "Rejected rows among those judged lately.", "stream")
         self._rejected_allowed = gauge("rejected_allowed_ratio", "What its contract allows of that.", "stream")
         self._components = gauge("component_state", "0 well, 1 works but look at it, 2 does not work.", "component")
-        self._alarms = gauge("alarms_firing", "Alarms that fire, silenced ones included.", "rule")
+        self._alarms = gauge("alarms_firing", "Alarms that fire, silenced ones included.", "rule", "severity")
         self._build_delivery()
         self._build_http()
         self.points = Points(self._count_calls)
@@ -189,9 +189,11 @@ class Metrics:
         """Parked rows per stream, as the journal counts them; streams left out have none."""
         _replace(self._parked_rows, counts)
 
-    def set_alarms(self, firing: Mapping[str, int]) -> None:
-        """How many alarms fire per rule; rules left out have none."""
-        _replace(self._alarms, firing)
+    def set_alarms(self, firing: Mapping[tuple[str, str], int]) -> None:
+        """How many alarms fire per rule and severity; what is left out has none."""
+        counts: dict[tuple[str, ...], float] = dict.fromkeys(_shown(self._alarms), 0.0)
+        counts.update({labels: float(count) for labels, count in firing.items()})
+        _show(self._alarms, counts)
 
     def set_rejected(self, stream: str, *, ratio: float, allowed_ratio: float) -> None:
         """Where a stream stands against its validity level, both 0 to 1."""

@@ -40,6 +40,7 @@ class Points:
         self._now = now
         self._lock = threading.Lock()
         self._buckets: dict[str, deque[_Bucket]] = {}
+        self._totals: dict[str, tuple[int, int]] = {}
 
     def count(self, point: str, *, ok: int = 0, failed: int = 0) -> None:
         """Add calls that came back well and calls that did not."""
@@ -52,6 +53,8 @@ class Points:
                 buckets.append(_Bucket(number))
             buckets[-1].calls += ok + failed
             buckets[-1].failed += failed
+            before = self._totals.get(point, (0, 0))
+            self._totals[point] = before[0] + ok, before[1] + failed
         self._counted(point, ok, failed)
 
     def within(self, point: str, window_s: float) -> tuple[int, int]:
@@ -66,6 +69,11 @@ class Points:
                 failed += bucket.failed
         return calls, failed
 
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Calls that came back well and that did not, by point, since the process started."""
+        with self._lock:
+            return dict(self._totals)
+
     def names(self) -> list[str]:
         """Points with a call in the last six hours, in alphabetical order."""
         oldest = int(self._now().timestamp() - KEPT_S) // BUCKET_S
@@ -75,6 +83,7 @@ class Points:
     def _admit(self, point: str) -> deque[_Bucket]:
         """Room for one more point: beyond the limit, the one that was silent longest goes."""
         if len(self._buckets) >= POINTS_LIMIT:
-            del self._buckets[min(self._buckets, key=lambda name: self._buckets[name][-1].number)]
+            oldest = min(self._buckets, key=lambda name: self._buckets[name][-1].number)
+            del self._buckets[oldest], self._totals[oldest]
         self._buckets[point] = deque(maxlen=KEPT_S // BUCKET_S + 1)
         return self._buckets[point]

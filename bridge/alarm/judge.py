@@ -225,7 +225,8 @@ def _component(case: _Case) -> Found:
     told = {f"slot.filling:{system}" for system in case.sight.slots}
     told |= {f"sink:{name}" for name, sink in case.sight.sinks.items() if sink.gone_since or sink.breaker != "closed"}
     for ailment in case.sight.ailments:
-        if ailment.level != "fail" or _is_journal(ailment.component) or ailment.component in told:
+        is_bad = ailment.level == "fail" or ailment.component.startswith("outlet:")  # who else would tell of that?
+        if not is_bad or _is_journal(ailment.component) or ailment.component in told:
             continue
         _, _, name = ailment.component.partition(":")
         stream = case.sight.streams.get(name) if ailment.component.startswith("stream:") else None

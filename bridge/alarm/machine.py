@@ -93,7 +93,7 @@ def step(
     config: AlarmsConfig,
     muted: Muted = lambda _: False,
     acks: Mapping[str, Acknowledgement] | None = None,
-    blind: Collection[RuleName] = (),
+    blind: Collection[str] = (),
 ) -> Turn:
     """Go on by one look.
 
@@ -104,7 +104,7 @@ def step(
         config: how long causes last, and what is told when.
         muted: whether nobody may be told of an alarm now.
         acks: what operators acknowledged, by alarm id.
-        blind: rules that could not look: their alarms stay as they are.
+        blind: rules, or "RULE SUBJECT", that could not be looked at: their alarms stay as they are.
     """
     following = _found(alarms, findings, now=now, config=config)
     following = _missed(following, {(each.rule, each.subject) for each in findings}, now=now, blind=blind)
@@ -161,12 +161,13 @@ def _begin(alarms: Mapping[str, Alarm], finding: Finding, *, now: datetime) -> A
 
 
 def _missed(
-    alarms: dict[str, Alarm], seen: Collection[tuple[RuleName, str]], *, now: datetime, blind: Collection[RuleName]
+    alarms: dict[str, Alarm], seen: Collection[tuple[RuleName, str]], *, now: datetime, blind: Collection[str]
 ) -> dict[str, Alarm]:
     """The alarms after the causes that were not seen: what was pending is forgotten."""
     following = {}
     for one in alarms.values():
-        is_gone = one.state != "resolved" and (one.rule, one.subject) not in seen and one.rule not in blind
+        is_blind = one.rule in blind or f"{one.rule} {one.subject}" in blind
+        is_gone = one.state != "resolved" and (one.rule, one.subject) not in seen and not is_blind
         if is_gone and one.state == "pending":
             continue
         following[one.id] = replace(one, gone_at=one.gone_at or now) if is_gone else one
@@ -238,7 +239,7 @@ def _groups(alarms: Sequence[Alarm]) -> list[list[Alarm]]:
 def _notice(transition: Transition, alarms: Sequence[Alarm], now: datetime) -> Notice:
     """Each alarm is in one notice of a transition (and number, for reminders), so its first alarm names a notice."""
     number = str(alarms[0].reminders) if transition == "reminder" else ""
-    return Notice(f"{alarms[0].id}.{transition}{number}", transition, now, alarms[0].group, tuple(alarms))
+    return Notice(f"{alarms[0].id}:{transition}{number}", transition, now, alarms[0].group, tuple(alarms))
 
 
 def _kept(alarms: Mapping[str, Alarm], *, now: datetime) -> dict[str, Alarm]:

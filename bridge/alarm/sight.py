@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from bridge.config.alarms import RuleName
 from bridge.health import Ailment
 
 
@@ -53,7 +52,7 @@ class DiskSight:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Everything at one moment. What could not be looked at is empty, and the rules that need it are in `blind`."""
+    """Everything at one moment. What could not be looked at is empty, and `blind` names the rules."""
 
     at: datetime  # by the wall clock, aware UTC
     run: str  # changes with each start of the process: counters and the monotonic clock begin anew
@@ -67,4 +66,4 @@ class Sight:
     disk: DiskSight | None = None
     ailments: tuple[Ailment, ...] = ()
     unwritable: str = ""  # why our own state could not be stored
-    blind: frozenset[RuleName] = frozenset()
+    blind: frozenset[str] = frozenset()  # rules, or "RULE SUBJECT"

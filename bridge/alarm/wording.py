@@ -133,7 +133,7 @@ def alert(alarm: Alarm, words: Words, *, now: datetime, valid_s: float) -> dict[
     }
 
 
-def test_alert(notice: Notice, words: Words, *, valid_s: float) -> dict[str, Any]:
+def trial_alert(notice: Notice, words: Words, *, valid_s: float) -> dict[str, Any]:
     """What a test sends to Alertmanager; it ends by itself."""
     labels: Mapping[str, str] = {"alertname": "BridgeTest", "instance": words.instance, "severity": "warning"}
     summary = text(notice, words)

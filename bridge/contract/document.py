@@ -34,6 +34,8 @@ class ContractDocument:
     fields: tuple[Field, ...]
     rules: tuple[RowRule, ...]
     validity: ValidityLevel | None
+    latency_s: float | None  # how old an event may be when it is journalled; None where no level says so
+    frequency_s: float | None  # how often there is one
     data: Mapping[str, Any]  # the document itself
 
     @property
@@ -79,6 +81,8 @@ def _element_values(reader: Reader) -> ContractDocument:
         fields=fields,
         rules=elements.rules(reader, {field.name for field in fields}),
         validity=elements.validity(reader),
+        latency_s=elements.level_s(reader, "latency"),
+        frequency_s=elements.level_s(reader, "frequency"),
         data=data,
     )
 

@@ -19,6 +19,8 @@ SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _WINDOW = re.compile(r"([1-9]\d{0,5})([smhd])\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS = {name: _SECONDS[names[0]] for names in ("s sec second seconds", "m min minute minutes", "h hr hour hours",
+    "d day days") for name in names.split()}  # fmt: skip
 _DECIMAL = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)\Z")
 _MARKS = frozenset({"nan", "infinity"})
 _OPTIONS = {
@@ -70,6 +72,15 @@ def validity(reader: Reader) -> ValidityLevel | None:
             reader.mistake(path, "quality: `bridge.validity_window` is a time such as 15m, 1h or 7d")
         else:
             return ValidityLevel(float(value), int(window[1]) * _SECONDS[window[2]])
+    return None
+
+
+def level_s(reader: Reader, name: str) -> float | None:
+    """A level that is a length of time, in seconds; None where none is stated, or in a unit that is no such length."""
+    for entry in reader.get(("slaProperties",)) or []:
+        value, unit = entry.get("value"), _UNITS.get(str(entry.get("unit", "")).lower())
+        if entry.get("property") == name and isinstance(value, int | float) and unit and value > 0:
+            return float(value) * unit
     return None
 
 

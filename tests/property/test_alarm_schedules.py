@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bridge.alarm.judge import Finding
 from bridge.alarm.machine import FLAP_S, Acknowledgement, Alarm, Notice, step
-from bridge.config.alarms import AlarmsConfig, RuleName
+from bridge.config.alarms import AlarmsConfig
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 SUBJECTS = ("stream:orders", "stream:lines", "sink:crm")
@@ -29,7 +29,6 @@ class Moment:
     blind: bool
 
 
-BLIND: tuple[RuleName, ...] = ("component",)
 MOMENTS = st.lists(
     st.builds(
         Moment,
@@ -85,7 +84,7 @@ def told(moments: Sequence[Moment], config: AlarmsConfig, *, restarts: bool) -> 
             config=config,
             muted=lambda one: one.subject in moment.silenced,  # noqa: B023  called at once
             acks={number: Acknowledgement("ann", now) for number in alarms} if moment.acked else {},
-            blind=BLIND if moment.blind else (),
+            blind=("component",) if moment.blind else (),
         )
         alarms = turn.alarms
         notices += [(moment, notice) for notice in turn.notices]

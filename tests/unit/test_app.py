@@ -95,7 +95,7 @@ def test_a_judge_begins_with_what_the_journal_remembers(config: Config, document
 def test_each_system_with_a_stream_is_read(config: Config, documents: dict[str, ContractDocument]) -> None:
     loops = built(config, documents)
     assert {name: flow.streams for name, flow in loops.flows.items()} == {"erp": {"item", "order"}}
-    assert [thread.name for thread in loops.threads] == ["pump-erp", "ingest"]
+    assert [thread.name for thread in loops.threads] == ["pump-erp", "ingest", "alarms"]
     assert systems_of(config) == {"item": "erp", "order": "erp"}
 
 

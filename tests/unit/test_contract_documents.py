@@ -70,6 +70,25 @@ def test_a_complete_contract_is_accepted_whole() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "unit", "seconds"),
+    [
+        ("30", "s", 30.0),
+        ("5", "minutes", 300.0),
+        ("0.5", "h", 1800.0),
+        ("1", "D", 86400.0),
+        ("1", "y", None),
+        ("0", "s", None),
+    ],
+)
+def test_latency_and_frequency_are_lengths_of_time(value: str, unit: str, seconds: float | None) -> None:
+    for name in ("latency", "frequency"):
+        level = f"slaProperties:\n  - {{property: {name}, value: {value}, unit: {unit}}}"
+        found = load(GOOD.replace("slaProperties:", level))
+        assert getattr(found, f"{name}_s") == seconds
+    assert (load(GOOD).latency_s, load(GOOD).frequency_s) == (None, None)
+
+
+@pytest.mark.parametrize(
     ("written", "instead", "expected"),
     [
         ("version: 1.2.0", "version: v2", "c.yaml:4: version: is not a semantic version"),

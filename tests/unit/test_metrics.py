@@ -127,9 +127,9 @@ def test_health_is_shown_by_component() -> None:
 
 def test_alarms_of_a_rule_that_is_quiet_show_zero() -> None:
     metrics = Metrics()
-    metrics.set_alarms({"stream-silent": 2})
+    metrics.set_alarms({("stream_silent", "warning"): 2})
     metrics.set_alarms({})
-    assert value(metrics, "bridge_alarms_firing", rule="stream-silent") == 0
+    assert value(metrics, "bridge_alarms_firing", rule="stream_silent", severity="warning") == 0
 
 
 def test_requests_and_attempts_are_counted_by_what_became_of_them() -> None:

@@ -18,6 +18,15 @@ def test_a_window_holds_what_was_counted_in_it() -> None:
     assert points.within("sink:crm", 30) == (0, 0)
 
 
+def test_totals_only_grow_whatever_the_window() -> None:
+    clock = FakeClock()
+    points = Points(now=clock)
+    points.count("sink:crm", ok=99, failed=1)
+    clock.advance(10 * KEPT_S)
+    points.count("sink:crm", failed=2)
+    assert points.totals() == {"sink:crm": (99, 3)}
+
+
 def test_a_point_never_heard_of_has_no_calls() -> None:
     points = Points(now=FakeClock())
     points.count("sink:crm")

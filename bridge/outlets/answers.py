@@ -1,0 +1,18 @@
+"""What an answer to a request of ours means."""
+
+from bridge.client import Answer
+from bridge.errors import SinkRefused, SinkUnavailable
+
+_NEVER = frozenset({400, 413, 422})  # this very request is wrong; everything else may be mended on the other side
+_OK = range(200, 300)
+
+
+def require_ok(answer: Answer) -> None:
+    """Raises: SinkRefused for what is never taken, SinkUnavailable for what may be taken later."""
+    if answer.status in _OK:
+        return
+    if answer.status in _NEVER:
+        raise SinkRefused(f"answered {answer.status}", hint="Report this: the message is not one it can take.")
+    wait = answer.headers.get("retry-after", "")
+    hint = "Mend the address or the secret of the outlet; what it was not told waits."
+    raise SinkUnavailable(f"answered {answer.status}", hint=hint, retry_after_s=float(wait) if wait.isdigit() else None)
