@@ -1,23 +1,25 @@
 """Count what was lost and what was doubled, as somebody who trusts neither side.
 
-`python -m demo.reckoning --oracle FILE --dsn DSN --config bridge.yaml` reads the oracle file, the source's tables (its
-own session, as whoever may read them) and the bridge's public commands (`events --json`, `dead list --json`), never
-the daemon's counters, and shares no code with the bridge. The last lines are `lost: N` and `doubled: N`; it exits
-with 1 unless every promise held. Run it when the business day is over, the first reading is complete and the bridge
-has caught up.
+`python -m demo.reckoning --oracle FILE --dsn DSN --config bridge.yaml` reads the oracle file, the source's tables
+(its own session, as whoever may read them) and the bridge's public commands (`events --json`, `dead list --json`),
+never the daemon's counters, and shares no code with the bridge. With `--hook FILE`, `--live FILE` and `--lake FOLDER`
+it compares what receivers outside hold with the same oracle: they may have been sent an event again, and tell by its
+id. The last lines are `lost: N` and `doubled: N`, over all of them; it exits with 1 unless every promise held. Run it
+when the business day is over, the first reading is complete and the bridge has caught up.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from demo import expectation, oracle
+from demo import expectation, oracle, receipts
 from demo.comparison import Event, Letter, Reckoning, Stream, reckon
 from demo.expectation import Expectation
 from demo.oracle import TABLES, Oracle, Row
@@ -25,6 +27,7 @@ from demo.session import ErpSession
 
 TOLD = 20  # findings printed
 WORDS = {"created": "create", "updated": "update", "deleted": "delete", "truncated": "truncate"}
+Shown = Callable[[str], Iterable[Mapping[str, Any]]]  # the events of a stream, as CloudEvents
 UNSETTLED = frozenset({"open", "discarded", "superseded"})  # a replayed letter has become an event
 
 
@@ -58,9 +61,10 @@ def letter_of(shown: Mapping[str, Any]) -> Letter:
     return Letter(shown["event_id"], shown["key"], is_read)
 
 
-def streams(config: Path, noted: Oracle, present: Mapping[str, list[Row]], bridge: Bridge) -> Iterator[Stream]:
-    """Every captured table: what the oracle says, what the bridge shows, and the table as it is."""
-    letters = [each for each in bridge.lines("dead", "list", "--all", "--json") if each["state"] in UNSETTLED]
+def streams(
+    config: Path, noted: Oracle, present: Mapping[str, list[Row]], letters: list[dict[str, Any]], shown: Shown
+) -> Iterator[Stream]:
+    """Every captured table: what the oracle says, what somebody holds, and the table as it is."""
     for name, declared in yaml.safe_load(config.read_text(encoding="utf-8"))["streams"].items():
         table = TABLES[declared["log"]]
         expected = expectation.load(config.parent / declared["contract"], table)
@@ -72,16 +76,45 @@ def streams(config: Path, noted: Oracle, present: Mapping[str, list[Row]], bridg
                 for change in noted.changes()
                 if change.table == table.name
             ],
-            events=[event_of(each, expected) for each in bridge.lines("events", name, "--json")],
+            events=[event_of(each, expected) for each in shown(name)],
             letters=[letter_of(each) for each in letters if each["stream"] == name],
             present=[(table.key_of(row), expected.facts(row)) for row in present[table.name]],
             long=expected.long,
         )
 
 
-def report(sums: Reckoning, noted: Oracle) -> str:
+class Receipts:
+    """What a receiver holds, by stream, each event once: the first time that its id came."""
+
+    def __init__(self, events: Iterable[Mapping[str, Any]]) -> None:
+        self.again = 0  # events that came with an id that had come before
+        self._seen: set[str] = set()
+        self._events: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for event in events:
+            if event["id"] in self._seen:
+                self.again += 1
+            else:
+                self._seen.add(event["id"])
+                self._events[event["source"].rpartition("/")[2]].append(event)
+
+    def __call__(self, stream: str) -> list[Mapping[str, Any]]:
+        """The events of a stream, in the order in which they came."""
+        return self._events[stream]
+
+
+def receivers(given: argparse.Namespace) -> Iterator[tuple[str, Receipts]]:
+    """Everybody outside that is to be held to the oracle."""
+    if given.hook is not None:
+        yield "webhook", Receipts(receipts.noted(given.hook))
+    if given.live is not None:
+        yield "live reader", Receipts(receipts.noted(given.live))
+    if given.lake is not None:
+        yield "parquet", Receipts(receipts.stored(given.lake))
+
+
+def report(sums: Reckoning, noted: Oracle, told: Sequence[str] = ()) -> str:
     """The sums in lines, `lost` and `doubled` last."""
-    lines = [*sums.findings[:TOLD]]
+    lines = [*sums.findings[:TOLD], *told]
     if len(sums.findings) > TOLD:
         lines.append(f"and {len(sums.findings) - TOLD} findings more")
     if not noted.complete:
@@ -111,12 +144,29 @@ def main() -> int:
     arguments.add_argument("--oracle", type=Path, required=True, help="what the business day noted")
     arguments.add_argument("--dsn", required=True, help="the ERP's database")
     arguments.add_argument("--config", type=Path, required=True, help="the bridge's configuration")
+    arguments.add_argument("--hook", type=Path, help="what a webhook receiver noted")
+    arguments.add_argument("--live", type=Path, help="what a live reader noted")
+    arguments.add_argument("--lake", type=Path, help="a Parquet data set")
     given = arguments.parse_args()
     noted = oracle.read(given.oracle)
     with ErpSession(given.dsn) as source:
         present = source.rows()
-    sums = reckon(streams(given.config, noted, present, Bridge(given.config)))
-    print(report(sums, noted))
+    bridge = Bridge(given.config)
+    letters = [
+        each
+        for each in bridge.lines("dead", "list", "--all", "--json")
+        if each["state"] in UNSETTLED and "sink" not in each
+    ]
+    sums = reckon(streams(given.config, noted, present, letters, lambda name: bridge.lines("events", name, "--json")))
+    told = []
+    for receiver, held in receivers(given):
+        theirs = reckon(streams(given.config, noted, present, letters, held))
+        counts = f"journalled {theirs.journalled}, read {theirs.read}, sent again {held.again}"
+        told.append(f"{receiver}: {counts}, inverted {theirs.inverted}, lost {theirs.lost}, doubled {theirs.doubled}")
+        for wrong in ("unaccounted", "inverted", "differing", "lost", "doubled"):
+            setattr(sums, wrong, getattr(sums, wrong) + getattr(theirs, wrong))
+        sums.findings += [f"{receiver}: {finding}" for finding in theirs.findings]
+    print(report(sums, noted, told))
     return 0 if sums.is_clean(complete=noted.complete) else 1
 
 

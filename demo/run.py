@@ -1,12 +1,17 @@
 """The demonstration: an ERP at work, the bridge beside it, a live view, and at the end a reckoning.
 
-Starts a PostgreSQL server with the demo ERP, `legacy-bridge run` on the repository's own bridge.yaml, and the generator
-that plays a business day; each is a process of its own and dies with this one. When the day is over and the journal has
-caught up, the daemon is stopped and `demo.reckoning`, again a process of its own, compares what was committed with what
-the public commands give. What is shown on the way comes from the journal and proves nothing; the reckoning does.
+Starts a PostgreSQL server with the demo ERP, `legacy-bridge run` on the repository's own bridge.yaml with the ways
+out of `demo/outside.yaml`, a webhook receiver, a live reader, and the generator that plays a business day; each is a
+process of its own and dies with this one. The webhook receiver is killed in the middle of the day and comes back
+later. When the day is over and everybody has caught up, the daemon is stopped and `demo.reckoning`, again a process
+of its own, compares what was committed with what the public commands give and with what the receivers hold. What is
+shown on the way comes from the journal and proves nothing; the reckoning does.
 """
 
+import base64
+import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -19,13 +24,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bridge.cli.status import overview
 from bridge.config.load import load
 from bridge.config.models import Config
 from bridge.journal.sqlite import SqliteJournal
 from bridge.ports import Journal
+from bridge.standing import standings
+from demo import receipts
 from demo.erp import build
 from demo.server import Database, PostgresServer
 from demo.view import View
@@ -55,6 +62,21 @@ class Stage:
     def config_file(self) -> Path:
         """The repository's reference configuration, copied."""
         return self.folder / "bridge.yaml"
+
+    @property
+    def hook_file(self) -> Path:
+        """What the webhook receiver noted."""
+        return self.folder / "hook.jsonl"
+
+    @property
+    def live_file(self) -> Path:
+        """What the live reader noted."""
+        return self.folder / "live.jsonl"
+
+    @property
+    def lake(self) -> Path:
+        """The Parquet data set."""
+        return self.folder / "var" / "lake"
 
     @property
     def oracle_file(self) -> Path:
@@ -87,13 +109,21 @@ def _stage(keep: Path | None) -> Iterator[Stage]:
         if keep is None:
             keep = Path(cleaning.enter_context(tempfile.TemporaryDirectory(prefix="legacy-bridge-demo-")))
         keep.mkdir(parents=True, exist_ok=True)
-        shutil.copy(REPOSITORY / "bridge.yaml", keep)
+        deployment = (REPOSITORY / "bridge.yaml").read_text(encoding="utf-8")
+        outside = (REPOSITORY / "demo" / "outside.yaml").read_text(encoding="utf-8")
+        (keep / "bridge.yaml").write_text(deployment + outside, encoding="utf-8")
         shutil.copytree(REPOSITORY / "contracts", keep / "contracts", dirs_exist_ok=True)
         print("starting the ERP's PostgreSQL ...", flush=True)
         server = cleaning.enter_context(PostgresServer.start())
         erp = build(server)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "BRIDGE_"))}
-        own = {"PGHOST": server.host, "PGPORT": str(server.port), "BRIDGE_HTTP__PORT": str(_free_port())}
+        own = {
+            "PGHOST": server.host,
+            "PGPORT": str(server.port),
+            "BRIDGE_HTTP__PORT": str(_free_port()),
+            "DEMO_HOOK_PORT": str(_free_port()),
+            "DEMO_HOOK_SECRET": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        }
         yield Stage(keep, erp, inherited | own)
 
 
@@ -106,15 +136,95 @@ def _play(stage: Stage, *, seconds: float, rate: float) -> None:
         journal = SqliteJournal.open(config.bridge.journal.sqlite, owner=False)
         try:
             day = ["demo.business", "--dsn", stage.erp.dsn, "--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]
-            with View() as view:
+            with View() as view, Hook(stage) as hook, _live_reader(stage, config):
+                begun = time.monotonic()
                 with _child(stage, "generator", [*day, "--oracle", str(stage.oracle_file)]) as generator:
                     while generator.poll() is None:
                         _require(stage, daemon)
+                        hook.play(part=(time.monotonic() - begun) / seconds)
                         view.show(_figures(journal, config))
                         _rest(generator)
+                hook.play(part=1.0)
                 _catch_up(stage, journal, config, daemon=daemon, view=view)
         finally:
             journal.close()
+
+
+class Hook:
+    """The webhook receiver: killed for a part of the day, without a word to the bridge."""
+
+    DEAD = (0.4, 0.6)  # from, to, as parts of the day
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._process: subprocess.Popen[bytes] | None = None
+        self._was_killed = False
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kill()
+
+    def play(self, *, part: float) -> None:
+        """Do what this part of the day asks for."""
+        if part >= self.DEAD[0] and not self._was_killed:
+            self._was_killed = True
+            self._kill()
+            print("the webhook receiver is killed", flush=True)
+        if part >= self.DEAD[1] and self._process is None:
+            self._start()
+            print("the webhook receiver is back", flush=True)
+
+    def _start(self) -> None:
+        port = self._stage.environment["DEMO_HOOK_PORT"]
+        self._process = subprocess.Popen(
+            [*DIES_WITH_US, sys.executable, "-m", "demo.hook", "--port", port, "--file", str(self._stage.hook_file)],
+            cwd=REPOSITORY,
+            env=dict(self._stage.environment),
+            stdin=subprocess.DEVNULL,
+        )
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def _live_reader(stage: Stage, config: Config) -> Iterator[None]:
+    """A reader over the HTTP door, with an API key of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "bridge",
+        "--config",
+        str(stage.config_file),
+        "key",
+        "create",
+        "dashboard",
+        "--json",
+    ]
+    environment = dict(stage.environment)
+    made = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, check=False, text=True)
+    if made.returncode:
+        raise DemoFailed(f"no API key was made: {made.stderr}")
+    environment["DEMO_LIVE_KEY"] = json.loads(made.stdout)["key"]
+    url = f"http://127.0.0.1:{environment['BRIDGE_HTTP__PORT']}"
+    arguments = ["--url", url, "--file", str(stage.live_file), *config.streams]
+    process = subprocess.Popen(
+        [*DIES_WITH_US, sys.executable, "-m", "demo.live", *arguments],
+        cwd=REPOSITORY,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _catch_up(stage: Stage, journal: Journal, config: Config, *, daemon: "subprocess.Popen[bytes]", view: View) -> None:
@@ -126,12 +236,20 @@ def _catch_up(stage: Stage, journal: Journal, config: Config, *, daemon: "subpro
         loads = journal.position(SYSTEM)[1].get("snapshots", {}).values()
         return (_confirmed(stage) or 0) >= end and all(load.get("phase") == "done" for load in loads)
 
+    def delivered() -> bool:
+        view.show(_figures(journal, config))
+        events = sum(extent.last for extent in journal.extents().values())
+        is_read = len({event["id"] for event in receipts.noted(stage.live_file)}) >= events
+        return is_read and all(sink["behind"] == 0 for sink in standings(journal, config))
+
     _wait(stage, daemon, caught_up, "caught up", timeout_s=CATCH_UP_S)
+    _wait(stage, daemon, delivered, "delivered everything", timeout_s=CATCH_UP_S)
 
 
 def _reckon(stage: Stage) -> int:
     """Let a process that shares nothing with the daemon count."""
     arguments = ["--oracle", str(stage.oracle_file), "--dsn", stage.erp.dsn, "--config", str(stage.config_file)]
+    arguments += ["--hook", str(stage.hook_file), "--live", str(stage.live_file), "--lake", str(stage.lake)]
     command = [*DIES_WITH_US, sys.executable, "-m", "demo.reckoning", *arguments]
     return subprocess.run(command, check=False, cwd=REPOSITORY, env=dict(stage.environment)).returncode
 
