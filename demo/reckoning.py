@@ -62,7 +62,7 @@ def letter_of(shown: Mapping[str, Any]) -> Letter:
 
 
 def streams(
-    config: Path, noted: Oracle, present: Mapping[str, list[Row]], letters: list[dict[str, Any]], shown: Shown
+    config: Path, noted: Oracle, *, present: Mapping[str, list[Row]], letters: list[dict[str, Any]], shown: Shown
 ) -> Iterator[Stream]:
     """Every captured table: what the oracle says, what somebody holds, and the table as it is."""
     for name, declared in yaml.safe_load(config.read_text(encoding="utf-8"))["streams"].items():
@@ -152,15 +152,16 @@ def main() -> int:
     with ErpSession(given.dsn) as source:
         present = source.rows()
     bridge = Bridge(given.config)
-    letters = [
-        each
-        for each in bridge.lines("dead", "list", "--all", "--json")
-        if each["state"] in UNSETTLED and "sink" not in each
-    ]
-    sums = reckon(streams(given.config, noted, present, letters, lambda name: bridge.lines("events", name, "--json")))
+    rejected = (each for each in bridge.lines("dead", "list", "--all", "--json") if "sink" not in each)
+    letters = [each for each in rejected if each["state"] in UNSETTLED]
+
+    def compare(shown: Shown) -> Reckoning:
+        return reckon(streams(given.config, noted, present=present, letters=letters, shown=shown))
+
+    sums = compare(lambda name: bridge.lines("events", name, "--json"))
     told = []
     for receiver, held in receivers(given):
-        theirs = reckon(streams(given.config, noted, present, letters, held))
+        theirs = compare(held)
         counts = f"journalled {theirs.journalled}, read {theirs.read}, sent again {held.again}"
         told.append(f"{receiver}: {counts}, inverted {theirs.inverted}, lost {theirs.lost}, doubled {theirs.doubled}")
         for wrong in ("unaccounted", "inverted", "differing", "lost", "doubled"):

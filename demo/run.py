@@ -196,19 +196,16 @@ class Hook:
 @contextmanager
 def _live_reader(stage: Stage, config: Config) -> Iterator[None]:
     """A reader over the HTTP door, with an API key of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "bridge",
-        "--config",
-        str(stage.config_file),
-        "key",
-        "create",
-        "dashboard",
-        "--json",
-    ]
+    bridge = [sys.executable, "-m", "bridge", "--config", str(stage.config_file)]
     environment = dict(stage.environment)
-    made = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, check=False, text=True)
+    made = subprocess.run(
+        [*bridge, "key", "create", "dashboard", "--json"],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        check=False,
+        text=True,
+    )
     if made.returncode:
         raise DemoFailed(f"no API key was made: {made.stderr}")
     environment["DEMO_LIVE_KEY"] = json.loads(made.stdout)["key"]
