@@ -83,6 +83,8 @@ class Feed:
             tries: by sequence number: attempts, when the first failed, when it is tried again; of a former life.
         """
         self.look = look
+        self.letter: int | None = None  # the delivery letter that is replayed
+        self.has_failed = False  # it could not be delivered this time either
         self.since_s: float | None = None  # since when something waits that may go
         self._tries = tries
         self._known_last = 0  # the last number that the journal is known to hold

@@ -85,9 +85,9 @@ class Ledger:
         job = replay.job
         self.forget_replay(job.id)
         subject = f"{job.sink}/{job.stream}/{job.first}-{job.last}"
-        outcome = "failed again" if replay.failed else "delivered"
+        outcome = "failed again" if replay.feed.has_failed else "delivered"
         self._account.audit.append(AuditEntry(job.actor, "sink.replayed", subject, outcome))
-        if job.letter is not None and not replay.failed:
+        if job.letter is not None and not replay.feed.has_failed:
             self._account.settled[job.letter] = (LetterState.REPLAYED, f"{job.actor}: delivered")
 
     def forget_replay(self, number: str) -> None:

@@ -8,24 +8,23 @@ is stored by `thread`, from what `collect` returns.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from bridge.deliver import replays
+from bridge.deliver.aftermath import Aftermath
 from bridge.deliver.feed import Feed, Load, fetch
-from bridge.deliver.ledger import Account, Ledger, outcome_of
+from bridge.deliver.ledger import Account
 from bridge.deliver.replays import Replay
 from bridge.deliver.route import Route
-from bridge.errors import BridgeError, InternalError, SinkGone, SinkRefused, SinkUnavailable
+from bridge.errors import BridgeError, InternalError, SinkUnavailable
 from bridge.health import HealthBoard
-from bridge.logs import Repeating
 from bridge.metrics import Metrics
 from bridge.parcel import Attempt, Delivered, Job, Parcel, Progress, Switches
 from bridge.ports import Journal, Sink
-from bridge.resilience.breaker import Breaker
 from bridge.resilience.failpoint import reach
 from bridge.resilience.lanes import Entry
 from bridge.resilience.retry import Backoff
@@ -34,7 +33,6 @@ from bridge.tracing import sending
 CHUNK_EVENTS = 1_000  # read and rendered at once, at most, where a parcel is smaller
 UNSTORED_EVENTS = 256  # acknowledged and not stored yet, at most, or two rounds of parcels if that is more
 
-_MEND = "See `legacy-bridge sink show` for the last failures; mend the receiver, delivery goes on by itself."
 _log = structlog.get_logger()
 
 
@@ -66,29 +64,21 @@ class SinkLoop:
     ) -> None:
         self.name = route.sink
         self.route = route
-        self.breaker = Breaker(route.breaker, now())
-        self.gone: dict[str, str] | None = None
         self.switches = Switches()
         self.wake = asyncio.Event()
-        self.changed = changed or asyncio.Event()  # set when there is something to store
         self.replays: dict[str, Replay] = {}
-        self.crashed = ""  # by which bug
         self._sink = sink
         self._journal = journal
-        self._metrics = metrics
         self._now = now
-        self._point = f"sink:{self.name}"
         self._calls: set[asyncio.Task[None]] = set()
-        self._not_before_s = 0.0  # the receiver asked to be left alone until then
         self._paced_s = 0.0  # when the rate allows the next event
         self._is_open = False
         self._opening = Backoff(first_s=0.2, limit_s=30.0)
-        self._trouble = Repeating(_log.bind(sink=self.name), failed="sink.failed", recovered="sink.recovered")
         self._stored = self._storing = dict(dumped) if dumped is not None else {}
-        if dumped is not None:
-            self.breaker.load(dumped["breaker"])
-            self.gone = dumped.get("gone")
-        self._ledger = Ledger(self.name, logs_attempts=route.logs_attempts, tries=self._stored.get("tries", {}))
+        self._after = Aftermath(
+            route, journal, dumped=self._stored, metrics=metrics, changed=changed or asyncio.Event(), now=now
+        )
+        self._ledger = self._after.ledger
         self.feeds = {stream: self._feed(stream, progress.get(stream, Progress())) for stream in route.looks}
 
     def _feed(self, stream: str, recorded: Progress) -> Feed:
@@ -117,7 +107,7 @@ class SinkLoop:
             try:
                 is_busy = await self.step()
             except BridgeError as error:
-                self._trouble.failure(error)
+                self._after.trouble.failure(error)
                 await self._rest(self._opening.next_s())
                 continue
             if not is_busy:
@@ -134,7 +124,7 @@ class SinkLoop:
 
     async def step(self) -> bool:
         """One bounded pass: read what there is room for, send what may go. True when there may be more at once."""
-        if self.switches.paused or self.gone is not None or not await self._open():
+        if self.switches.paused or self._after.gone is not None or not await self._open():
             return False
         was_read = await self._fill()
         return self._dispatch() or was_read
@@ -149,8 +139,8 @@ class SinkLoop:
         """How long nothing will have to be done unless something wakes the loop."""
         now_s = time.time()
         times = [feed.lanes.next_due_s() for feed in self._all_feeds()]
-        times += [now_s + wait for wait in [self.breaker.wait_s(self._now())] if wait]
-        times += [at_s for at_s in (self._not_before_s, self._paced_s) if at_s > now_s]
+        times += [now_s + wait for wait in [self._after.breaker.wait_s(self._now())] if wait]
+        times += [at_s for at_s in (self._after.not_before_s, self._paced_s) if at_s > now_s]
         if self.route.batch_s:
             times += [feed.since_s + self.route.batch_s for feed in self._all_feeds() if feed.since_s is not None]
         due = [at_s for at_s in times if at_s is not None]
@@ -162,17 +152,13 @@ class SinkLoop:
     async def _open(self) -> bool:
         if self._is_open:
             return True
-        if self.breaker.wait_s(self._now()) != 0:
+        if self._after.breaker.wait_s(self._now()) != 0:
             return False
         try:
             await self._sink.open()
         except SinkUnavailable as error:
-            self._count(error)
-            self.breaker.record(ok=False, why=error.detail, now=self._now())
-            self._trouble.failure(error)
-            self.changed.set()
-            self._not_before_s = time.time() + self._opening.next_s()
-            await self._rest(self._not_before_s - time.time())
+            self._after.unreachable(error)
+            await self._rest(self._opening.next_s())
             return False
         self._is_open = True
         self._opening.reset()
@@ -211,10 +197,10 @@ class SinkLoop:
     def _dispatch(self) -> bool:
         was_sent = False
         while len(self._calls) < self.route.concurrency and self._may_send():
-            is_trial = self.breaker.begin(self._now())
+            is_trial = self._after.breaker.begin(self._now())
             found = self._next_parcel(1 if is_trial else self.route.batch_events)
             if found is None:
-                self.breaker.give_up_trial(self._now())
+                self._after.breaker.give_up_trial(self._now())
                 break
             feed, entries = found
             self._pace(len(entries))
@@ -234,8 +220,8 @@ class SinkLoop:
         now_s = time.time()
         unstored = max(UNSTORED_EVENTS, 2 * self.route.concurrency * self.route.batch_events)
         return (
-            self.breaker.wait_s(self._now()) == 0
-            and now_s >= self._not_before_s
+            self._after.breaker.wait_s(self._now()) == 0
+            and now_s >= self._after.not_before_s
             and now_s >= self._paced_s
             and self._ledger.unstored < unstored
         )
@@ -265,7 +251,7 @@ class SinkLoop:
         error: BridgeError | None = None
         try:
             if not await self._loaded(feed, entries):
-                self.breaker.give_up_trial(self._now())
+                self._after.breaker.give_up_trial(self._now())
                 return
             parcel = feed.parcel(entries)
             reach("deliver.before_send")
@@ -283,7 +269,7 @@ class SinkLoop:
         if parcel is not None:
             took_ms = (time.perf_counter() - started) * 1e3
             self._ledger.attempted(parcel, entries, error, failures, at=at, took_ms=took_ms)
-        await self._conclude(feed, entries, error, failures, is_trial=is_trial)
+        await self._after.conclude(feed, entries, error, failures, is_trial=is_trial)
 
     async def _loaded(self, feed: Feed, entries: list[Entry[Load]]) -> bool:
         """Read again what was let go of; an event that retention took meanwhile is left out. True when any is left."""
@@ -292,121 +278,23 @@ class SinkLoop:
                 look, after = feed.look, entry.first - 1
                 chunk = await asyncio.to_thread(fetch, self._journal, look, after=after, limit=1)
             except BridgeError as error:
-                self._trouble.failure(error)
+                self._after.trouble.failure(error)
                 entries.remove(entry)
                 feed.lanes.fail(entry, again_at_s=time.time() + self._opening.next_s())
                 continue
             if chunk is None or chunk.first != entry.first or not chunk.messages:
                 _log.error("sink.event_forgotten", sink=self.name, stream=feed.stream, number=entry.number)
                 entries.remove(entry)
-                self._settled(feed, entry)
+                self._after.settled(feed, entry)
             else:
                 feed.lanes.reload(entry, Load(chunk, 0), len(chunk.messages[0].text))
         return bool(entries)
-
-    # -- what became of it
-
-    async def _conclude(
-        self,
-        feed: Feed,
-        entries: Sequence[Entry[Load]],
-        error: BridgeError | None,
-        failures: Mapping[int, BridgeError],
-        *,
-        is_trial: bool,
-    ) -> None:
-        worst = error or next(iter(failures.values()), None)
-        self._count(worst)
-        self.breaker.record(ok=worst is None, why=worst.detail if worst else "", now=self._now(), trial=is_trial)
-        if worst is None:
-            self._trouble.success()
-        else:
-            self._trouble.failure(worst)
-            self._heed(worst)
-        self.changed.set()
-        if error is None:
-            self._acknowledge(feed, [entry for index, entry in enumerate(entries) if index not in failures])
-            for index, failure in failures.items():
-                await self._failed(feed, entries[index], failure, is_trial=is_trial)
-        elif isinstance(error, SinkGone):
-            self.gone = {"since": self._now().isoformat(), "why": error.detail}
-            feed.lanes.put_back(entries, cap=entries[0].cap)
-        elif len(entries) > 1:  # one of them may be at fault: find it by halves
-            feed.lanes.put_back(entries, cap=max(1, len(entries) // 2))
-        else:
-            await self._failed(feed, entries[0], error, is_trial=is_trial)
-
-    def _heed(self, error: BridgeError) -> None:
-        """The receiver's own word on when it wants to be asked again."""
-        if isinstance(error, SinkUnavailable) and error.retry_after_s is not None:
-            self._not_before_s = max(self._not_before_s, time.time() + error.retry_after_s)
-
-    def _acknowledge(self, feed: Feed, entries: Sequence[Entry[Load]]) -> None:
-        now_us = int(self._now().timestamp() * 1e6)
-        for chunk, committed_us in feed.committed(entries):
-            self._metrics.record_delivered(
-                self.name, feed.stream, committed_us=committed_us, journalled_us=chunk.journalled_us, now_us=now_us
-            )
-        for entry in entries:
-            self._settled(feed, entry)
-
-    def _settled(self, feed: Feed, entry: Entry[Load]) -> None:
-        feed.lanes.settle(entry)
-        self._ledger.settled(feed.stream, entry)
-        self.changed.set()
-
-    async def _failed(self, feed: Feed, entry: Entry[Load], error: BridgeError, *, is_trial: bool) -> None:
-        """One event by itself: try it again later, or set it aside."""
-        now_s = time.time()
-        if not is_trial:
-            entry.attempts += 1
-            entry.first_failed_s = entry.first_failed_s or now_s
-        wait_s = 0.0 if is_trial else self.route.schedule.wait_s(entry.attempts)
-        if isinstance(error, SinkRefused) and entry.attempts >= self.route.refused_attempts:
-            wait_s = None
-        if wait_s is None and self.route.gives_up and await self._set_aside(feed, entry, error):
-            return
-        again_at_s = max(now_s + (self.route.schedule.last_s() if wait_s is None else wait_s), self._not_before_s)
-        feed.lanes.fail(entry, again_at_s=again_at_s)
-        feed.lanes.unload()
-        self._ledger.failed(feed.stream, entry, again_at_s=again_at_s)
-
-    async def _set_aside(self, feed: Feed, entry: Entry[Load], error: BridgeError) -> bool:
-        """Make a delivery dead letter of an event (I3); False when the journal cannot be read now."""
-        replay = next((replay for replay in self.replays.values() if replay.feed is feed), None)
-        if replay is not None and replay.job.letter is not None:  # it is a letter already, and stays open
-            replay.failed = True
-            self._settled(feed, entry)
-            return True
-        try:
-            reading = self._journal.read(feed.stream, after=entry.number - 1, limit=1)
-            block = await asyncio.to_thread(next, reading, None)
-        except BridgeError as unread:
-            self._trouble.failure(unread)
-            return False
-        if block is not None and block.first == entry.number and entry.load is not None:
-            self._ledger.set_aside(block, entry.load.chunk.messages[entry.load.row], entry, error)
-            _log.warning("sink.set_aside", sink=self.name, stream=feed.stream, number=entry.number, error=error)
-        self._settled(feed, entry)
-        return True
-
-    def _count(self, failure: BridgeError | None) -> None:
-        self._metrics.points.count(self._point, ok=int(failure is None), failed=int(failure is not None))
-        if self.route.kind == "webhook":
-            self._metrics.record_attempts(self.name, outcome_of(failure))
 
     # -- what operators want
 
     def switch(self, switches: Switches, jobs: Mapping[str, Job]) -> list[Job]:
         """Take over switches; returns the replays that are new and have to be begun."""
-        if switches.force != self.breaker.forced:
-            self.breaker.force(switches.force, now=self._now())
-            self.changed.set()
-        if self.gone is not None and switches.resumed_at is not None:
-            since = datetime.fromisoformat(self.gone["since"])
-            if switches.resumed_at > since:
-                self.gone = None
-                self.changed.set()
+        self._after.heed(switches)
         if self.switches != switches:
             self.switches = switches
             self.wake.set()
@@ -418,7 +306,7 @@ class SinkLoop:
         replay = replays.begin(job, self.route, letter, one_a_key=not self._sink.is_atomic)
         if replay is None:
             self._ledger.forget_replay(job.id)
-            self.changed.set()
+            self._after.changed.set()
         else:
             self.replays[job.id] = replay
 
@@ -433,33 +321,16 @@ class SinkLoop:
         """Whether `more` has to be told up to which numbers."""
         return not self._renders() and self.route.batch_s > 0
 
+    def crash(self, bug: str) -> None:
+        """A bug stopped the loop."""
+        self._after.crashed = bug
+
     def report(self, board: HealthBoard) -> None:
         """Tell people how the sink is."""
-        self._metrics.set_breaker(self.name, self.breaker.state)
-        component, streams = f"sink:{self.name}", tuple(self.feeds)
         waiting = sum(feed.lanes.waiting_count for feed in self._all_feeds())
-        if self.crashed:
-            board.fail(component, f"stopped by {self.crashed}", InternalError.default_hint, blocks=streams)
-        elif self.gone is not None:
-            board.fail(component, f"the receiver is gone: {self.gone['why']}", SinkGone.default_hint, blocks=streams)
-        elif self.switches.paused:
-            resume = f"`legacy-bridge sink resume {self.name}` lets it go on."
-            board.fail(component, self.switches.why or "paused", resume, blocks=streams, level="warn")
-        elif self.breaker.state != "closed":
-            board.fail(component, f"the breaker is open: {self.breaker.why}", _MEND, blocks=streams)
-        elif waiting >= self.route.hold_events:
-            what = f"{waiting} events wait behind failed ones: it reads no further"
-            board.fail(component, what, _MEND, blocks=streams)
-        elif waiting:
-            board.fail(component, f"{waiting} events wait to be tried again", _MEND, level="warn")
-        else:
-            board.ok(component)
+        self._after.report(board, self.switches, streams=tuple(self.feeds), waiting=waiting)
 
     # -- what the journal has to remember
-
-    def dump(self) -> dict[str, Any]:
-        """What survives a restart besides progress."""
-        return {"breaker": self.breaker.dump(), "gone": self.gone, "tries": self._ledger.dump_tries()}
 
     def collect(self) -> tuple[Delivered, Account] | None:
         """What has to be stored now, in one transaction; None: nothing. `stored` or `restore` must follow."""
@@ -473,7 +344,7 @@ class SinkLoop:
         progress = {
             stream: reached for stream, feed in self.feeds.items() if (reached := feed.progress()) != feed.recorded
         }
-        self._storing = self.dump()
+        self._storing = self._after.dump()
         return self._ledger.close_account(progress, None if self._storing == self._stored else self._storing)
 
     def take_attempts(self) -> list[Attempt]:

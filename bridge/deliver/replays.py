@@ -18,7 +18,6 @@ class Replay:
 
     job: Job
     feed: Feed
-    failed: bool = False  # its letter could not be delivered this time either
 
 
 def begin(job: Job, route: Route, letter: Undelivered | None, *, one_a_key: bool) -> Replay | None:
@@ -32,5 +31,6 @@ def begin(job: Job, route: Route, letter: Undelivered | None, *, one_a_key: bool
     if letter is None or letter.block is None:
         return None
     feed = Feed(look, progress=Progress(job.first - 1), until=job.last, one_a_key=one_a_key)
+    feed.letter = job.letter
     feed.take_in(chunk_of([letter.block], look), now_s=0.0)
     return Replay(job, feed)

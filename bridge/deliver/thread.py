@@ -159,7 +159,7 @@ class Delivery:
             await loop.run(stop)
         except Exception as error:  # noqa: BLE001  as the docstring says
             _log.error("sink.stopped", sink=loop.name, error=error)
-            loop.crashed = type(error).__name__
+            loop.crash(type(error).__name__)
 
     async def _listen(self, stop: asyncio.Event) -> None:
         """Tell the sinks when the journal holds more."""

@@ -101,7 +101,7 @@ def test_a_failing_event_goes_first_when_it_succeeds_and_its_key_follows() -> No
 
     journal, sink = filled(same_key(4)), ScriptedSink(judge=judge)
     with delivering(journal, (route(retry={"after_s": [0.01] * 5}), sink)):
-        wait_for(lambda: len(sink.received) == 4)
+        wait_for(lambda: len(sink.received) == 4 and progress(journal) == Progress(4))
     assert numbers(sink.received) == [1, 2, 3, 4]
     assert progress(journal) == Progress(4)
 
