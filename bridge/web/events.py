@@ -21,7 +21,6 @@ from bridge.web.problems import Problem
 from bridge.web.reading import invalid
 
 LIMIT = 100_000
-SEND_S = 60.0  # how long a client may leave one piece of a body lying
 EVENT = "application/cloudevents+json"
 _EVENT_SCHEMA: dict[str, Any] = {"$ref": "#/components/schemas/CloudEvent"}
 _PAGE_SCHEMA: dict[str, Any] = {
@@ -43,18 +42,26 @@ class Body:
         self._pieces = pieces
         self._headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send it. Raises: TimeoutError when the client takes nothing any more; the connection is then cut."""
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, for as long as the client is there."""
         piece = await run_in_threadpool(next, self._pieces, None)  # what fails at once is still a problem document
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
-        while piece is not None:
-            following = asyncio.ensure_future(run_in_threadpool(next, self._pieces, None))
-            try:
-                async with asyncio.timeout(SEND_S):
+        leaving = asyncio.create_task(_wait_for_leave(receive))
+        try:
+            while piece is not None and not leaving.done():
+                following = asyncio.ensure_future(run_in_threadpool(next, self._pieces, None))
+                try:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
-            finally:
-                piece = await following
+                finally:
+                    piece = await following
+        finally:
+            leaving.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _wait_for_leave(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def get_events(call: Call) -> Answered:

@@ -20,6 +20,7 @@ _UNREAD_LIMIT_BYTES = 64 * 1024  # of a request whose headers have not ended
 _CONNECTION_LIMIT = 2_200  # most of them idle: live clients
 _BACKLOG = 512
 _REQUEST_S = 10.0  # how long the head of a request may take
+_STALL_S = 60.0  # how long an answer may lie unread
 _DRAIN_S = 3
 
 
@@ -71,9 +72,10 @@ def serve(app: ASGIApp, listener: socket.socket, *, stop: threading.Event) -> No
 
 
 class _Patient(H11Protocol):
-    """A connection whose client must send the head of a request in good time."""
+    """A connection whose client must send the head of a request, and read the answer, in good time."""
 
     _impatience: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client came."""
@@ -92,9 +94,22 @@ class _Patient(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It went."""
-        if self._impatience is not None:
-            self._impatience.cancel()
+        for timer in (self._impatience, self._stalled):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Its answer begins to pile up: no more of it is made, and it is cut off when it reads on too late."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(_STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has read on."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _lose_patience(self) -> None:
         self._impatience = None
