@@ -61,6 +61,23 @@ def left(rabbit: RabbitServer) -> int:
     return with_channel(rabbit, act)
 
 
+class _NoId(str):
+    """An empty message id that the client library takes for one; it would make one up otherwise."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return self
+
+
+def nameless(body: Mapping[str, Any] | bytes) -> aio_pika.Message:
+    """A durable message without an id."""
+    return message(body, message_id=_NoId())
+
+
 def message(body: Mapping[str, Any] | bytes, **properties: Any) -> aio_pika.Message:  # noqa: ANN401  of a message
     """A durable message."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()

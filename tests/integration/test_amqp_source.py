@@ -10,7 +10,7 @@ import pytest
 from bridge.inbox.cloudevents import STRUCTURED
 from tests.daemon import wait_for
 from tests.inbox import reckon_inbox
-from tests.queues import Publisher, QueueDaemon, declare, left, message, publish, row
+from tests.queues import Publisher, QueueDaemon, declare, left, message, nameless, publish, row
 from tests.rabbit import RabbitServer
 
 
@@ -28,7 +28,7 @@ def wait_count(daemon: QueueDaemon, count: int) -> None:
 
 def test_messages_become_events_once_and_leave_the_queue(daemon: QueueDaemon, rabbit: RabbitServer) -> None:
     publish(rabbit, [message(row(number), message_id=str(number)) for number in range(500)])
-    publish(rabbit, [message(row(7), message_id="7"), message(row(500))])
+    publish(rabbit, [message(row(7), message_id="7"), nameless(row(500))])
     daemon.start()
     wait_count(daemon, 501)
     daemon.stop()
@@ -58,11 +58,11 @@ def test_cloudevents_are_taken_in_both_modes(daemon: QueueDaemon, rabbit: Rabbit
 
 
 def test_two_messages_of_one_content_and_without_an_id_are_two(daemon: QueueDaemon, rabbit: RabbitServer) -> None:
-    publish(rabbit, [message(row(1))] * 20)
+    publish(rabbit, [nameless(row(1))] * 20)
     daemon.start()
     wait_count(daemon, 20)
     daemon.kill()
-    publish(rabbit, [message(row(1))] * 5)
+    publish(rabbit, [nameless(row(1))] * 5)
     daemon.start()
     wait_count(daemon, 25)
     daemon.stop()

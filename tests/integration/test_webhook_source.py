@@ -138,6 +138,7 @@ def test_what_cannot_be_read_is_acknowledged_and_kept_whole(daemon: InboxDaemon)
         "id": "(unreadable)",
         "name": "(unreadable)",
         "amount": "(unreadable)",
+        "$headers": None,
         "$message": "no json",
     }
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.daemon import wait_for
 from tests.inbox import reckon_inbox
-from tests.queues import Publisher, QueueDaemon, declare, left, message, publish, row
+from tests.queues import Publisher, QueueDaemon, declare, left, nameless, publish, row
 from tests.rabbit import RabbitServer
 
 STEPS = ("inbox.packed", "ingest.after_append", "inbox.before_answer", "ingest.after_confirm")
@@ -44,7 +44,7 @@ def test_a_death_at_any_step_loses_and_doubles_no_message(daemon: QueueDaemon, r
 def test_a_death_between_commit_and_acknowledgement_doubles_no_message_without_an_id(
     daemon: QueueDaemon, rabbit: RabbitServer
 ) -> None:
-    publish(rabbit, [message(row(number)) for number in range(200)])
+    publish(rabbit, [nameless(row(number)) for number in range(200)])
     for _ in range(2):
         daemon.launch(failpoint="inbox.before_answer:1")
         assert daemon.wait() == -signal.SIGKILL, daemon.log_tail()
