@@ -17,8 +17,6 @@ from bridge.bell import Bell
 from bridge.config.models import Config
 from bridge.contract import document as contracts
 from bridge.contract.expression import columns
-from bridge.deliver.feed import Look
-from bridge.deliver.route import Route, route_of
 from bridge.deliver.thread import Delivery
 from bridge.deliver.trial import test_message
 from bridge.errors import ConfigError
@@ -28,15 +26,11 @@ from bridge.ingest import Ingest
 from bridge.journal.attempts import AttemptLog, beside
 from bridge.judge import StreamJudge
 from bridge.metrics import Metrics
-from bridge.naming import envelope_of
 from bridge.outlets.build import build_beats, build_outlets, words_of
-from bridge.ports import Journal, Sink
+from bridge.ports import Journal
 from bridge.pump import Flow, Handoff, Pump, RenewableSource
 from bridge.replay import waiting_keys
-from bridge.select import Selection
-from bridge.sinks.parquet import ParquetSink
-from bridge.sinks.stdout import StdoutSink
-from bridge.sinks.webhook import WebhookSink
+from bridge.routing import build_routes, sinks_of
 from bridge.sources.postgres import configured, preflight
 from bridge.sources.postgres.findings import Level
 from bridge.sources.postgres.reader import PostgresSource, Settings
@@ -100,11 +94,6 @@ def build_judges(
             **rest,
         )
     return judges
-
-
-def sinks_of(config: Config) -> dict[str, tuple[str, ...]]:
-    """The streams that each sink is sent."""
-    return {name: config.streams_for(sink.streams) for name, sink in config.sinks.items()}
 
 
 def systems_of(config: Config) -> dict[str, str]:
@@ -343,51 +332,6 @@ def build_loops(
 def _try_out(config: Config, delivery: Delivery, sink: str) -> "Future[dict[str, Any]] | None":
     message = test_message(instance=config.bridge.name, type_prefix=config.bridge.type_prefix)
     return delivery.try_out(sink, message)
-
-
-def build_sink(config: Config, name: str) -> Sink:
-    """The adapter of one sink, not connected. Raises: ConfigError where its extra is not installed."""
-    declared = config.sinks[name]
-    if declared.webhook is not None:
-        public_url = config.bridge.http.public_url
-        return WebhookSink(name, declared.webhook, concurrency=declared.concurrency, public_url=public_url)
-    if declared.amqp is not None:
-        raise ConfigError(f"sinks.{name}: amqp is not available")
-    if declared.parquet is not None:
-        return ParquetSink(name, declared.parquet.folder, compression=declared.parquet.compression)
-    return StdoutSink(name)
-
-
-def build_routes(config: Config, documents: Mapping[str, contracts.ContractDocument]) -> list[tuple[Route, Sink]]:
-    """Every sink with how it is served. Raises: ConfigError with every mistake of every sink."""
-    routes, mistakes = [], []
-    for name, declared in config.sinks.items():
-        try:
-            sink = build_sink(config, name)
-            looks = {
-                stream: _look(config, name, documents[stream], stream=stream, wants=sink.wants)
-                for stream in sinks_of(config)[name]
-            }
-        except ConfigError as error:
-            mistakes.append(error.detail)
-            continue
-        routes.append((route_of(name, declared, looks, keeps_cursor=declared.parquet is not None), sink))
-    if mistakes:
-        raise ConfigError("\n".join(mistakes))
-    return routes
-
-
-def _look(config: Config, name: str, document: contracts.ContractDocument, *, stream: str, wants: str) -> Look:
-    declared = config.sinks[name]
-    selection = Selection.compile(
-        document,
-        filter=declared.filter,
-        fields=declared.fields,
-        release=declared.release,
-        place=f"sinks.{name}, stream {stream}",
-    )
-    envelope = envelope_of(config, stream, contract_id=document.id, key_fields=document.key_fields)
-    return Look(stream, selection, envelope, renders=wants == "messages")
 
 
 def build_gate(config: Config, journal: Journal) -> Gatekeeper:

@@ -283,4 +283,4 @@ def _reason(error: BaseException) -> str:
 
 
 _URL_HINT = "Write it like https://crm.example/hooks, without user, password or other schemes."
-_BLOCKED_HINT = "If this is meant, add the network to `allow_networks` beside the URL; otherwise mend the URL or the DNS."
+_BLOCKED_HINT = "If this is meant, add the network to `allow_networks` beside the URL; else mend the URL or the DNS."

@@ -96,8 +96,9 @@ def _settle_here(config: "Config", request_id: int, *, queue_only: bool) -> bool
 
 def _perform(journal: "Journal", config: "Config", request_id: int) -> None:
     """Do what the daemon would do between two windows."""
-    from bridge.app import build_judges, load_contracts, pin_contracts, sinks_of, systems_of
+    from bridge.app import build_judges, load_contracts, pin_contracts, systems_of
     from bridge.operate import Desk, perform
+    from bridge.routing import sinks_of
 
     documents = load_contracts(config)
     pin_contracts(journal, documents)

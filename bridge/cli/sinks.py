@@ -12,6 +12,8 @@ from bridge.errors import ConfigError
 if TYPE_CHECKING:
     from bridge.cli.session import Session
 
+SHOWN_ATTEMPTS = 10
+
 sink = typer.Typer(help="Sinks: list, show, pause, resume, replay, test, breaker, forget.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="SINK", help="Name of the sink.", show_default=False)]
@@ -44,12 +46,19 @@ def list_sinks(context: typer.Context, *, as_json: Json = False) -> None:
 
 
 @sink.command()
-def show(context: typer.Context, *, name: Name, as_json: Json = False) -> None:
-    """Show one sink: each stream's cursor, breaker and replays."""
+def show(
+    context: typer.Context,
+    *,
+    name: Name,
+    attempts: Annotated[int, typer.Option(metavar="N", min=0, help="Last attempts shown.")] = SHOWN_ATTEMPTS,
+    as_json: Json = False,
+) -> None:
+    """Show one sink: each stream's cursor, breaker, replays, and the last attempts of the delivery log."""
     opened = session(context)
     found = next((one for one in _standings(opened) if one["sink"] == name), None)
     if found is None:
         raise _unknown(opened, name)
+    found["attempts"] = _attempts(opened, name, attempts)
     if as_json:
         say_json(found)
         return
@@ -63,6 +72,10 @@ def show(context: typer.Context, *, name: Name, as_json: Json = False) -> None:
         say()
         replays = [(one["stream"], one["first"], one["last"], one["cursor"], one["actor"]) for one in found["replays"]]
         table(["replay of", "first", "last", "at", "asked by"], replays)
+    if found["attempts"]:
+        say()
+        names = ["at", "stream", "number", "try_number", "outcome", "duration_ms", "detail"]
+        table(names, [[one[column] for column in names] for one in found["attempts"]])
 
 
 @sink.command()
@@ -147,6 +160,19 @@ def forget(
     if not (yes or dry_run):
         typer.confirm(f"Forget how far {name} is?", abort=True, err=True)
     _act(session(context), "sink.forget", {"sink": name}, dry_run=dry_run, as_json=as_json)
+
+
+def _attempts(opened: "Session", name: str, count: int) -> list[dict[str, Any]]:
+    """The newest attempts of a sink."""
+    from dataclasses import asdict
+
+    from bridge.journal.attempts import AttemptLog, beside
+
+    log = AttemptLog(beside(opened.config().bridge.journal.sqlite))
+    try:
+        return [asdict(attempt) for _, attempt in log.find(sink=name, limit=count)] if count else []
+    finally:
+        log.close()
 
 
 def _standings(opened: "Session") -> list[dict[str, Any]]:
