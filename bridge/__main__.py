@@ -9,14 +9,15 @@ import os
 import signal
 import sys
 
-from bridge.cli import cli, hoisted
+from bridge.cli import chosen, hoisted
 from bridge.errors import BridgeError, InternalError
 
 
 def main() -> None:
     """Run the command line; does not return."""
     try:
-        cli(hoisted(sys.argv[1:]), prog_name="legacy-bridge")
+        arguments = hoisted(sys.argv[1:])
+        chosen(arguments)(arguments, prog_name="legacy-bridge")
     except BridgeError as error:
         sys.stderr.write(f"error: {error.detail}\nhint: {error.hint}\n")
         sys.exit(error.exit_code)

@@ -86,8 +86,20 @@ cli.command()(systems.decommission)
 cli.command()(demo.demo)
 
 
+_HOISTED = ("--config", "--server", "--key-file")
+
+
+def chosen(arguments: Sequence[str]) -> typer.Typer:
+    """The command line for these arguments: with `--server`, the one that speaks to a running daemon."""
+    if not arguments or arguments[0].partition("=")[0] not in ("--server", "--key-file"):
+        return cli
+    from bridge.cli.remote import remote
+
+    return remote
+
+
 def hoisted(arguments: Sequence[str]) -> list[str]:
-    """The arguments with `--config FILE` moved to the front, where the global options are read.
+    """The arguments with `--config FILE` and its like moved to the front, where the global options are read.
 
     People and service units write `legacy-bridge run --config FILE` as well as `legacy-bridge --config FILE run`.
     """
@@ -97,9 +109,9 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     for argument in left:
         if argument == "--":
             rest += [argument, *left]
-        elif argument == "--config":
+        elif argument in _HOISTED:
             front += [argument, *[value for value in [next(left, None)] if value is not None]]
-        elif argument.startswith("--config="):
+        elif argument.partition("=")[0] in _HOISTED:
             front.append(argument)
         else:
             rest.append(argument)

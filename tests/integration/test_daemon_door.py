@@ -3,6 +3,8 @@
 import http.client
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -59,3 +61,26 @@ def test_a_changed_configuration_stands_behind_the_door_at_once(daemon: Daemon) 
     daemon.signal(signal.SIGHUP)
     wait_for(lambda: ask(daemon, key, "/v1/runs")[0] == 403, why=daemon.log_tail)
     assert ask(daemon, key, "/v1/streams")[0] == 200
+
+
+def test_the_command_line_speaks_through_the_door_as_a_principal(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(daemon.ask("key", "create", "shop").split()[-1])
+    daemon.database.sql("INSERT INTO shop.articles VALUES (1, 'n', 5)")
+    wait_for(lambda: daemon.changes("articles"), why=daemon.log_tail)
+
+    def remote(*arguments: str, url: str = f"http://127.0.0.1:{daemon.port}") -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "bridge", *arguments, "--server", url, "--key-file", str(tmp_path / "key")]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert json.loads(remote("events", "articles").stdout)["subject"] == "1"
+    assert "articles" in remote("status").stdout
+    paused = remote("stream", "pause", "articles")
+    assert (paused.returncode, paused.stderr) == (0, "stream: articles, phase: paused\n")
+    assert json.loads(remote("stream", "list", "--json").stdout)[0]["why"] == "paused by api:shop"
+    with daemon.journal() as journal:
+        assert [each.entry.actor for each in journal.audit_trail(action="stream.pause")] == ["api:shop"]
+    assert remote("dead", "list").returncode == 77
+    assert remote("events", "nowhere").returncode == 66
+    assert remote("status", url="http://127.0.0.1:9").returncode == 69
+    clear = remote("status", url="http://bridge.example")
+    assert (clear.returncode, "in the clear" in clear.stderr) == (78, True)

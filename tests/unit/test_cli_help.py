@@ -86,6 +86,7 @@ def test_the_configuration_may_be_named_anywhere_on_the_line() -> None:
     """Service units write it last; after `--` nothing is an option any more."""
     assert hoisted(["run", "--config", "a.yaml"]) == ["--config", "a.yaml", "run"]
     assert hoisted(["dead", "list", "--config=a.yaml", "--json"]) == ["--config=a.yaml", "dead", "list", "--json"]
+    assert hoisted(["status", "--server", "http://a", "--json"]) == ["--server", "http://a", "status", "--json"]
     assert hoisted(["dead", "discard", "--", "--config"]) == ["dead", "discard", "--", "--config"]
     assert hoisted(["run", "--config"]) == ["--config", "run"]
 
