@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from bridge.config.models import Config
+from bridge.config.sinks import AmqpConfig
 from bridge.contract.document import ContractDocument
 from bridge.deliver.feed import Look
 from bridge.deliver.route import Route, route_of
@@ -10,7 +11,6 @@ from bridge.errors import ConfigError
 from bridge.naming import envelope_of
 from bridge.ports import Sink
 from bridge.select import Selection
-from bridge.sinks.amqp import AmqpSink
 from bridge.sinks.parquet import ParquetSink
 from bridge.sinks.stdout import StdoutSink
 from bridge.sinks.webhook import WebhookSink
@@ -28,13 +28,21 @@ def build_sink(config: Config, name: str) -> Sink:
         public_url = config.bridge.http.public_url
         return WebhookSink(name, declared.webhook, concurrency=declared.concurrency, public_url=public_url)
     if declared.amqp is not None:
-        amqp = declared.amqp
-        return AmqpSink(
-            name, url=amqp.url.reveal, exchange=amqp.exchange, routing_key=amqp.routing_key, queue=amqp.queue
-        )
+        return _amqp(name, declared.amqp)
     if declared.parquet is not None:
         return ParquetSink(name, declared.parquet.folder, compression=declared.parquet.compression)
     return StdoutSink(name)
+
+
+def _amqp(name: str, amqp: AmqpConfig) -> Sink:
+    try:
+        from bridge.sinks.amqp import AmqpSink  # noqa: PLC0415  an extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"sinks.{name} is a broker, and {error.name} is not installed",
+            hint="Install it: pip install 'legacy-bridge[amqp]'.",
+        ) from error
+    return AmqpSink(name, url=amqp.url.reveal, exchange=amqp.exchange, routing_key=amqp.routing_key, queue=amqp.queue)
 
 
 def build_routes(config: Config, documents: Mapping[str, ContractDocument]) -> list[tuple[Route, Sink]]:
