@@ -85,16 +85,16 @@ def application(folder: Path) -> FastAPI:
     """The peer."""
     app, journal = FastAPI(), SqliteJournal.open(folder / "journal.db", owner=False)
 
-    @app.get("/health")
-    def health() -> str:
-        return "ok"
+    def streams() -> list[str]:
+        return ["orders"]
 
-    @app.get("/v1/streams/orders/events")
     def events(response: Response, after: int = 0, limit: int = 1000) -> Page:
         found = [event for block in journal.read("orders", after=after, limit=limit) for event in _events(block)]
         response.headers["x-bridge-next"] = str(after + len(found))
         return Page(events=found, next=after + len(found))
 
+    app.add_api_route("/v1/streams", streams)
+    app.add_api_route("/v1/streams/orders/events", events)
     return app
 
 
