@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from bridge import steer
+from bridge import hush, steer
 from bridge.bell import Bell
 from bridge.contract.compiled import Drift
 from bridge.errors import BridgeError, Declined, InternalError
@@ -304,6 +304,10 @@ def _rejected_ids(ids: Iterable[object]) -> list[int]:
 # -- sinks
 
 
+def _hush(desk: Desk, request: Request) -> dict[str, Any]:
+    return hush.perform(desk.journal, request, now=desk.now())
+
+
 def _steer(desk: Desk, request: Request) -> dict[str, Any]:
     return steer.perform(desk.journal, desk.sinks, request, now=desk.now())
 
@@ -384,4 +388,5 @@ _ACTIONS: Mapping[str, Callable[[Desk, Request], dict[str, Any] | Awaited]] = {
     "snapshot.resume": _reread,
     "snapshot.cancel": _reread,
     "reload": _reload,
+    **dict.fromkeys(hush.ACTIONS, _hush),
 }

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from bridge.alarm.book import KIND, Book, Owed, acknowledgements, quiets
 from bridge.alarm.judge import judge
 from bridge.alarm.machine import Acknowledgement, Alarm, Notice, step
 from bridge.alarm.outlet import Beat, Outlet
 from bridge.alarm.quiet import Quiet, is_muted
 from bridge.alarm.sight import Sight
 from bridge.alarm.wording import Words
-from bridge.alarms.book import KIND, Book, Owed, acknowledgements, quiets
 from bridge.config.alarms import AlarmsConfig, OutletConfig
 from bridge.errors import BridgeError, SinkRefused
 from bridge.health import HealthBoard

@@ -12,6 +12,7 @@ import typer
 
 from bridge import __version__
 from bridge.cli import (
+    alarms,
     audit,
     care,
     daemon,
@@ -78,6 +79,7 @@ cli.add_typer(letters.dead, name="dead")
 cli.add_typer(streams.stream, name="stream")
 cli.command()(streams.snapshot)
 cli.add_typer(sinks.sink, name="sink")
+cli.add_typer(alarms.alarm, name="alarm")
 cli.add_typer(care.journal, name="journal")
 cli.add_typer(audit.audit, name="audit")
 cli.add_typer(keys.key, name="key")

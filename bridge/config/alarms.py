@@ -16,6 +16,7 @@ RuleName = Literal[
 Severity = Literal["warning", "critical"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 OUTLETS = ("webhook", "alertmanager", "apprise", "heartbeat")
+_SCOPE = re.compile(r"(stream|sink|source|system|outlet):[a-z0-9_-]{1,63}")
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]|24):([0-5]\d)")
 
 
@@ -25,9 +26,14 @@ def _hours(text: str) -> str:
     return text
 
 
+def is_scope(text: str) -> bool:
+    """Whether it names what a silence or a window may cover."""
+    return text in ("*", "disk", "clock", "journal") or _SCOPE.fullmatch(text) is not None
+
+
 def _scopes(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(value == "*" or re.fullmatch(r"(stream|sink|source|system):\S+", value) for value in values):
-        raise ValueError("a list of `*`, stream:NAME, sink:NAME, source:NAME or system:NAME")
+    if not all(map(is_scope, values)):
+        raise ValueError("a list of `*`, stream:NAME, sink:NAME, source:NAME system:NAME, disk, clock or journal")
     return values
 
 

@@ -1,6 +1,6 @@
 """The one table of endpoints."""
 
-from bridge.web import cursors, desk, events, letters, openapi, papers, sinks, streams
+from bridge.web import alarms, cursors, desk, events, letters, openapi, papers, sinks, streams
 from bridge.web.endpoint import Answered, Call, Endpoint
 
 
@@ -15,6 +15,7 @@ TABLE: tuple[Endpoint, ...] = (
     *cursors.ENDPOINTS,
     *letters.ENDPOINTS,
     *sinks.ENDPOINTS,
+    *alarms.ENDPOINTS,
     *desk.ENDPOINTS,
     *papers.ENDPOINTS,
     Endpoint("GET", "/openapi.json", "getOpenApi", "This description.", get_openapi, act=None,

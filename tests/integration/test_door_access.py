@@ -18,11 +18,15 @@ OWN = {
     "sink": "hook",
     "version": "1.0.0",
     "slug": "declined",
+    "alarm": "0123456789",
+    "silence": "0123456789",
 }
 FOREIGN = OWN | {"stream": "payroll", "id": "3", "sink": "wages"}
 BODIES = {
     "putCursor": {"after": 1},
     "discardDeadLetter": {"reason": "a test"},
+    "ackAlarm": {},
+    "addSilence": {"of": "stream:orders", "reason": "a test", "ends_at": "2100-01-01T00:00:00Z"},
     "replaySink": {"stream": "orders", "first": 1, "last": 1},
 }
 NEVER_ENDING = {"followEvents"}

@@ -3,14 +3,17 @@
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from bridge.alarm import wording
 from bridge.alarm.catalogue import RULES
 from bridge.alarm.judge import Finding
 from bridge.alarm.machine import KEPT_COUNT, Acknowledgement, Alarm, Turn, hold, step
 from bridge.alarm.quiet import Quiet, is_in, is_muted
+from bridge.cli import cli
 from bridge.config.alarms import AlarmsConfig, MaintenanceConfig
 from tests.shelf import START
 
@@ -217,3 +220,26 @@ def test_every_rule_has_its_runbook_and_every_runbook_its_rule() -> None:
         assert re.findall(r"^## (.+)$", page, re.MULTILINE) == headings, rule.slug
         assert f"`{rule.name}`" in page, "an operator finds the rule by its name"
         assert f"runbooks/{rule.slug}.md" in ALARMS_PAGE.read_text(encoding="utf-8")
+
+
+COMMAND = re.compile(r"legacy-bridge ([a-z][^`\n#;|]*)")
+
+
+def test_every_command_in_a_runbook_or_an_action_exists() -> None:
+    """A person who is woken at night types them as they stand."""
+    texts = {page.name: page.read_text(encoding="utf-8") for page in [*RUNBOOKS.glob("*.md"), ALARMS_PAGE]}
+    texts |= {rule.name: rule.action for rule in RULES.values()}
+    found = [(place, line.strip()) for place, text in texts.items() for line in COMMAND.findall(text)]
+    assert len(found) > 40
+    assert [f"{place}: {line}: {problem}" for place, line in found if (problem := wrong_with(line.split()))] == []
+
+
+def wrong_with(words: list[str]) -> str:
+    """What is wrong with a command line; "" for nothing."""
+    here: Any = get_command(cli)
+    while words and words[0] in getattr(here, "commands", {}):
+        here = here.commands[words.pop(0)]
+    if hasattr(here, "commands"):
+        return f"{here.name} has no command {words[:1]}"
+    options = {name for each in here.params for name in each.opts}
+    return ", ".join(word for word in words if word.startswith("--") and word.rstrip(".,") not in options)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from bridge.alarm.book import KIND, Book
 from bridge.alarm.machine import Alarm, Notice
 from bridge.alarm.sight import Sight
 from bridge.alarm.wording import Words
-from bridge.alarms.book import KIND, Book
 from bridge.alarms.loop import Alarms, Telling
 from bridge.config.alarms import AlarmsConfig
 from bridge.errors import JournalUnavailable, SinkRefused, SinkUnavailable
