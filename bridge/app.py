@@ -346,6 +346,7 @@ def build_door(
     documents: Mapping[str, contracts.ContractDocument],
     *,
     board: HealthBoard,
+    metrics: Metrics,
     gate: Gate,
     bell: Bell,
     witness: Witness,
@@ -353,7 +354,16 @@ def build_door(
     """What the HTTP door works with beside these loops."""
     journal = loops.watch.journal
     attempts = AttemptLog(beside(loops.config.bridge.journal.sqlite))
-    return Door(loops.config, documents, journal, board, gate, Feeds(journal, bell), witness, attempts)
+    return Door(
+        loops.config,
+        documents,
+        journal,
+        board,
+        gate,
+        Feeds(journal, bell, came=metrics.sse_clients.inc),
+        witness,
+        attempts,
+    )
 
 
 def build_hatches(loops: Loops) -> dict[str, Hatch]:

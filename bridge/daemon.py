@@ -243,7 +243,15 @@ class Daemon:
         doorway, witness = Doorway(open_pages, inbox=inbox.mount(self._hatches)), Witness(journal)
 
         def opening(loops: Loops, documents: Documents) -> None:
-            door = build_door(loops, documents, board=self._board, gate=gate, bell=self._bell, witness=witness)
+            door = build_door(
+                loops,
+                documents,
+                board=self._board,
+                metrics=self._metrics,
+                gate=gate,
+                bell=self._bell,
+                witness=witness,
+            )
             doorway.swap(door)
 
         self._opening = opening

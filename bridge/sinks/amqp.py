@@ -14,7 +14,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import aio_pika
 import msgspec
@@ -32,6 +32,7 @@ from aio_pika.exceptions import (
     PublishError,
 )
 
+from bridge import tracing
 from bridge.errors import BridgeError, SecretUnavailable, SinkRefused, SinkUnavailable
 from bridge.parcel import Message, Parcel
 
@@ -242,9 +243,10 @@ async def _end(connection: AbstractConnection) -> None:
 def _rendered(message: Message, about: _Attributes) -> aio_pika.Message:
     headers = {"specversion": "1.0", "id": message.id, "source": about.source, "type": about.type,
                "subject": about.subject, "time": about.time}  # fmt: skip
+    shown: dict[str, Any] = {PREFIX + name: value for name, value in headers.items() if value is not None}
     return aio_pika.Message(
         message.text,
-        headers={PREFIX + name: value for name, value in headers.items() if value is not None},
+        headers=shown | tracing.headers(),
         content_type=CONTENT_TYPE,
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         message_id=message.id if len(message.id.encode()) <= _SHORT else None,

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Literal
 from urllib.parse import quote
 
-from bridge import signing
+from bridge import signing, tracing
 from bridge.client import Answer, Client, Lookup, Target
 from bridge.config.sinks import WebhookConfig
 from bridge.errors import BridgeError, ConfigError, SecretUnavailable, SinkGone, SinkRefused, SinkUnavailable
@@ -129,7 +129,7 @@ class WebhookSink:
             (b"webhook-timestamp", b"%d" % timestamp),
             (b"webhook-signature", signature.encode()),
             *content.headers,
-            *trace,
+            *(_current_trace() or trace),
         )
         answer = await self._client.ask(
             "POST", self._target, deadline_s=self._settings.timeout_s, headers=headers, body=content.body
@@ -151,6 +151,11 @@ class WebhookSink:
                 one.sign(b"")  # a public key cannot
             self._secrets, self._keys = secrets, keys
         return self._keys
+
+
+def _current_trace() -> httpevents.Headers:
+    """The headers of the span that is under way, which links to the event's own trace; none while tracing is off."""
+    return tuple((name.encode(), value.encode()) for name, value in tracing.headers().items())
 
 
 def judge(answer: Answer, *, now: float) -> None:

@@ -119,7 +119,9 @@ class Feed:
 class Feeds:
     """The feeds of one door, made when first asked for, ended with their last client."""
 
-    def __init__(self, journal: Journal, bell: Bell) -> None:
+    def __init__(self, journal: Journal, bell: Bell, *, came: Callable[[int], None] = lambda _change: None) -> None:
+        """Start without clients; `came` is told of each one that comes (1) or goes (-1)."""
+        self._came = came
         self._journal = journal
         self._bell = bell
         self._feeds: dict[tuple[str, frozenset[str]], Feed] = {}
@@ -139,10 +141,12 @@ class Feeds:
                 headers={"retry-after": "10"},
             )
         self._counts[principal.name] += 1
+        self._came(1)
 
     def disconnect(self, principal: Principal) -> None:
         """Give it back."""
         self._counts[principal.name] -= 1
+        self._came(-1)
 
     def join(self, view: "View", client: Client, *, at: int) -> Feed:
         """The feed of a view, for one more client; a new one starts behind event `at`."""

@@ -132,4 +132,5 @@ def _incoming(message: AbstractIncomingMessage) -> Incoming:
         content_type=message.content_type or "",
         attributes=headers if "specversion" in headers else {},
         id=message.message_id or None,
+        traceparent=trace if isinstance(trace := message.headers.get("traceparent"), str) else None,
     )
