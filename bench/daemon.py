@@ -3,6 +3,7 @@
 A claim sees of the daemon what any consumer sees: the journal, opened for reading by another process.
 """
 
+import base64
 import contextlib
 import os
 import shutil
@@ -10,11 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import psycopg
+import yaml
 from psycopg.conninfo import conninfo_to_dict
 
 from bench.memory import Peak, watched
@@ -22,6 +26,7 @@ from bridge.errors import JournalUnavailable
 from bridge.journal.sqlite import SqliteJournal
 
 STREAM = "orders"
+SECRET = "BENCH_SECRET"  # noqa: S105  the name of a variable
 TIMEOUT_S = 1800.0
 EVERY_S = 0.005  # between looks at the journal
 ACTIVE = "SELECT FROM pg_replication_slots WHERE slot_name = %s AND active"
@@ -57,8 +62,10 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def running(dsn: str, slot: str, *, snapshot: str = "never") -> Iterator[Daemon]:
-    """A daemon with an empty journal that reads the order table; killed and removed at the end."""
+def running(
+    dsn: str, slot: str, *, snapshot: str = "never", sinks: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[Daemon]:
+    """A daemon with an empty journal that reads the order table and sends to sinks; killed and removed at the end."""
     server = conninfo_to_dict(dsn)
     overrides = {
         "BRIDGE_SYSTEMS__ERP__POSTGRES__HOST": str(server["host"]),
@@ -70,8 +77,12 @@ def running(dsn: str, slot: str, *, snapshot: str = "never") -> Iterator[Daemon]
         folder = Path(name)
         for file in ("bridge.yaml", "orders.odcs.yaml"):
             shutil.copy(HERE / file, folder)
+        if sinks:
+            with (folder / "bridge.yaml").open("a") as settings:
+                yaml.safe_dump({"sinks": dict(sinks)}, settings)
         with (folder / "log").open("wb") as log:
             started_at = time.time()
+            overrides[SECRET] = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
             command = [str(COMMAND), "run", "--config", str(folder / "bridge.yaml")]
             process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | overrides)
         try:
@@ -103,6 +114,20 @@ def follow(daemon: Daemon, events: int) -> list[Look]:
             break
     journal.close()
     return looks
+
+
+def webhook(url: str) -> dict[str, Any]:
+    """The section of a sink that sends signed webhooks to an endpoint of this machine."""
+    return {"webhook": {"url": url, "secrets": [f"${{env:{SECRET}}}"], "allow_networks": ["127.0.0.0/8"]}}
+
+
+def delivered(daemon: Daemon, sink: str, events: int) -> None:
+    """Wait until a sink has so many events."""
+    journal = daemon.journal()
+    for _ in daemon.looks(every_s=0.05):
+        if journal.cursor(sink, STREAM) >= events:
+            break
+    journal.close()
 
 
 def attached(daemon: Daemon, dsn: str, slot: str) -> float:

@@ -41,9 +41,20 @@ def latencies_ms(returned: dict[int, float], seen: dict[int, float]) -> list[flo
 
 
 @contextlib.contextmanager
-def writing(dsn: str, slot: str, file: Path, *, count: int) -> Iterator[subprocess.Popen[bytes]]:
+def fresh_slot(erp: source.Source) -> Iterator[str]:
+    """An empty table and a slot that reads what is written to it from now on."""
+    erp.database.sql("TRUNCATE sales.orders")
+    erp.database.sql("SELECT pg_create_logical_replication_slot('latency', 'pgoutput')")
+    try:
+        yield "latency"
+    finally:
+        erp.drop_slot("latency")
+
+
+@contextlib.contextmanager
+def writing(dsn: str, slot: str, file: Path, *, rate: int, count: int) -> Iterator[subprocess.Popen[bytes]]:
     """The writer's process; it begins when the slot has its reader."""
-    arguments = [dsn, "insert", str(RATE), str(count), str(file), slot]
+    arguments = [dsn, "insert", str(rate), str(count), str(file), slot]
     process = subprocess.Popen([sys.executable, "-m", "bench.writer", *arguments])
     try:
         yield process
@@ -88,24 +99,15 @@ def prepare() -> Iterator[Readers]:
     with source.serving() as erp, tempfile.TemporaryDirectory(prefix="legacy-bridge-bench-") as name:
         returned, seen = Path(name) / "returned", Path(name) / "seen"
 
-        @contextlib.contextmanager
-        def fresh_slot() -> Iterator[str]:
-            erp.database.sql("TRUNCATE sales.orders")
-            erp.database.sql("SELECT pg_create_logical_replication_slot('latency', 'pgoutput')")
-            try:
-                yield "latency"
-            finally:
-                erp.drop_slot("latency")
-
         def ours() -> Sample:
-            with fresh_slot() as slot, daemon.running(erp.dsn, slot) as running:
-                with writing(erp.dsn, slot, returned, count=count) as writer:
+            with fresh_slot(erp) as slot, daemon.running(erp.dsn, slot) as running:
+                with writing(erp.dsn, slot, returned, rate=RATE, count=count) as writer:
                     read = read_journal(running, count)
                     writer.wait()
                 return Sample(quantiles(latencies_ms(read_times(returned), read)), running.peak.rss_mb)
 
         def peer() -> Sample:
-            with fresh_slot() as slot, writing(erp.dsn, slot, returned, count=count) as writer:
+            with fresh_slot(erp) as slot, writing(erp.dsn, slot, returned, rate=RATE, count=count) as writer:
                 sample = program.measure("bench.debezium", "stream", erp.dsn, slot, str(count), str(seen))
                 writer.wait()
                 latencies = latencies_ms(read_times(returned), read_times(seen))

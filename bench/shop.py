@@ -16,22 +16,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-import numpy as np
-import pyarrow as pa
-
-from bench import memory
-from bench.contract_check import BATCH_ROWS, CONTRACT, SHAPE, order_batch
+from bench import memory, waiting
 from bridge import keys
 from bridge.bell import Bell
 from bridge.config.access import PrincipalConfig
 from bridge.config.load import load
 from bridge.contract import document
-from bridge.contract.compiled import CompiledContract, compile_contract
 from bridge.health import HealthBoard
 from bridge.journal.attempts import AttemptLog, beside
 from bridge.journal.sqlite import SqliteJournal
 from bridge.metrics import Metrics
-from bridge.model import Commit, EventBatch
+from bridge.model import Commit
 from bridge.web.app import Doorway
 from bridge.web.authentication import Gatekeeper
 from bridge.web.door import Door, Witness
@@ -66,40 +61,10 @@ class Shop:
         self.orders.flush()
 
 
-class Maker:
-    """Makes batches of orders, each with numbers of its own."""
-
-    def __init__(self) -> None:
-        contract = compile_contract(document.load(Path("orders.odcs.yaml")), "orders", SHAPE)
-        if not isinstance(contract, CompiledContract):
-            raise TypeError("the bench's contract fits its table")
-        self._batch = contract.check(order_batch(BATCH_ROWS)).events
-        self._next = 1
-
-    def make(self, count: int) -> EventBatch:
-        """The next orders, committed now."""
-        batch = self._batch.slice(0, count)
-        numbers = np.arange(self._next, self._next + count)
-        self._next += count
-        now = pa.scalar(datetime.now(UTC), pa.timestamp("us", "UTC"))
-        changed = {
-            "_position": pa.array(numbers, pa.uint64()),
-            "_commit_at": pa.repeat(now, count),
-            "_key": pa.array(numbers).cast(pa.large_string()),
-            "id": pa.array(numbers),
-        }
-        arrays = [changed.get(name, batch.column(name)) for name in batch.schema.names]
-        return EventBatch("orders", 1, "1.0.0", pa.RecordBatch.from_arrays(arrays, schema=batch.schema))
-
-
 def fill(folder: Path, count: int) -> None:
     """Make a journal with so many events in the folder."""
-    (folder / "orders.odcs.yaml").write_text(CONTRACT)
     (folder / "bridge.yaml").write_text(CONFIG)
-    with contextlib.chdir(folder), contextlib.closing(SqliteJournal.open(Path("journal.db"), owner=True)) as journal:
-        maker = Maker()
-        for start in range(0, count, BATCH_ROWS):
-            journal.append(Commit(events=(maker.make(min(BATCH_ROWS, count - start)),)))
+    waiting.fill(folder, count)
 
 
 @contextlib.contextmanager
@@ -168,7 +133,7 @@ class _Pace(threading.Thread):
 
     def run(self) -> None:
         """Until the end; what a slow commit made late is made up for at once."""
-        maker, due_at = Maker(), time.monotonic()
+        maker, due_at = waiting.Maker(Path()), time.monotonic()
         while not self.ended.is_set():
             if not self.per_second:
                 due_at = time.monotonic() + 0.01

@@ -8,7 +8,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import httpx2
 
 from bench import program
+from bench.answering import answering
 from bench.claim import Claim, Measure, Readers, Target
 from bench.source import scaled
 from bridge.config.sinks import WebhookConfig
@@ -37,18 +37,13 @@ Send = Callable[[], Awaitable[object]]
 @contextlib.contextmanager
 def prepare() -> Iterator[Readers]:
     """A server for both."""
-    with subprocess.Popen([sys.executable, "-m", "bench.answering"], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None  # noqa: S101  asked for above
-            url = f"http://127.0.0.1:{server.stdout.readline().strip()}/hook"
-            count = str(scaled(REQUESTS))
-            yield Readers(
-                ours=lambda: program.measure("bench.webhook_sink", "ours", url, count),
-                limit=lambda: program.measure("bench.webhook_sink", "limit", url, count),
-                notes=(f"limit: httpx2 {httpx2.__version__}, one client; {len(BODY)} bytes a body",),
-            )
-        finally:
-            server.terminate()
+    with answering() as server:
+        url, count = f"{server}/hook", str(scaled(REQUESTS))
+        yield Readers(
+            ours=lambda: program.measure("bench.webhook_sink", "ours", url, count),
+            limit=lambda: program.measure("bench.webhook_sink", "limit", url, count),
+            notes=(f"limit: httpx2 {httpx2.__version__}, one client; {len(BODY)} bytes a body",),
+        )
 
 
 async def _rate(send: Send, count: int) -> float:
