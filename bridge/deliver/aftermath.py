@@ -157,7 +157,8 @@ class Aftermath:
             return
         again_at_s = max(now_s + (self._route.schedule.last_s() if wait_s is None else wait_s), self.not_before_s)
         feed.lanes.fail(entry, again_at_s=again_at_s)
-        feed.lanes.unload()
+        if feed.look.renders:  # columns wait in one entry, which is all of them
+            feed.lanes.unload()
         self.ledger.failed(feed.stream, entry, again_at_s=again_at_s)
 
     async def _set_aside(self, feed: Feed, entry: Entry[Load], error: BridgeError) -> bool:

@@ -45,6 +45,7 @@ class ScriptedSink:
         self.gate = asyncio.Event()
         self.gate.set()
         self.stands: dict[str, int] = {}
+        self.fails: list[BridgeError] = []  # what the next calls raise
         self.closed = False
 
     async def open(self) -> None:
@@ -64,6 +65,8 @@ class ScriptedSink:
             self.under_way -= keys
 
     def _take(self, parcel: Parcel) -> Mapping[int, BridgeError]:
+        if self.fails:
+            raise self.fails.pop(0)
         if parcel.rows is not None:
             self.rows += [(parcel.stream, int(number)) for number in parcel.rows.numbers]
             return {}

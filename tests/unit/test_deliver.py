@@ -317,6 +317,16 @@ def test_columns_are_taken_a_parcel_at_a_time_and_from_where_the_receiver_stands
     assert progress(journal) == Progress(20)
 
 
+def test_columns_that_could_not_be_written_are_written_whole_later() -> None:
+    journal = filled(sample.events(count=8))
+    sink = ScriptedSink(wants="columns", is_atomic=True)
+    sink.fails = [SinkUnavailable("disk full"), SinkUnavailable("disk full")]
+    keys: dict[str, Any] = {"batch": {"events": 4}, "concurrency": 1, "retry": {"after_s": [0.01] * 3}}
+    with delivering(journal, (route(renders=False, **keys), sink)):
+        wait_for(lambda: progress(journal) == Progress(8))
+    assert [number for _, number in sink.rows] == list(range(1, 9))
+
+
 def test_a_parcel_waits_for_others_for_as_long_as_it_may() -> None:
     journal, sink = filled(sample.events(count=3)), ScriptedSink(wants="columns", is_atomic=True)
     keys: dict[str, Any] = {"batch": {"events": 8, "seconds": 3600}, "concurrency": 1}
