@@ -21,10 +21,10 @@ from typing import Any
 from bench import program, waiting
 from bench.claim import Claim, Measure, Readers, Sample, Target
 from bench.source import scaled
-from bridge.deliver.feed import Look, fetch
+from bridge.deliver.feed import Feed, Look
 from bridge.deliver.route import Route
 from bridge.journal.sqlite import SqliteJournal
-from bridge.parcel import Parcel
+from bridge.parcel import Parcel, Progress
 from bridge.ports import Sink
 from bridge.routing import build_routes
 
@@ -73,10 +73,11 @@ async def _limit(folder: Path) -> float:
 
 
 async def _fed(sink: Sink, route: Route, look: Look, journal: SqliteJournal) -> float:
+    feed = Feed(look, progress=Progress(), one_a_key=False)
     last, busy_s, other_s = 0, 0.0, 0.0
     while True:
         began_at = time.perf_counter()
-        chunk = fetch(journal, look, after=last, limit=route.batch_events)
+        chunk = feed.read(journal, after=last, limit=route.batch_events, keep_bytes=route.memory_bytes)
         if chunk is None:
             return last / (busy_s + other_s * look.renders)
         read_at = time.perf_counter()

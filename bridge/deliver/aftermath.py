@@ -109,7 +109,8 @@ class Aftermath:
             self._heed(worst)
         self.changed.set()
         if error is None:
-            self._acknowledge(feed, [entry for index, entry in enumerate(entries) if index not in failures])
+            went = [entry for index, entry in enumerate(entries) if index not in failures] if failures else entries
+            self._acknowledge(feed, went)
             for index, failure in failures.items():
                 await self._failed(feed, entries[index], failure, is_trial=is_trial)
         elif isinstance(error, SinkGone):
@@ -135,13 +136,12 @@ class Aftermath:
                 journalled_us=chunk.journalled_us,
                 now_us=now_us,
             )
-        for entry in entries:
-            self.settled(feed, entry)
+        self.settled(feed, entries)
 
-    def settled(self, feed: Feed, entry: Entry[Load]) -> None:
-        """The receiver has it, or it is set aside."""
-        feed.lanes.settle(entry)
-        self.ledger.settled(feed.stream, entry)
+    def settled(self, feed: Feed, entries: Sequence[Entry[Load]]) -> None:
+        """The receiver has them, or they are set aside."""
+        feed.lanes.settle(entries)
+        self.ledger.settled(feed.stream, entries)
         self.changed.set()
 
     async def _failed(self, feed: Feed, entry: Entry[Load], error: BridgeError, *, is_trial: bool) -> None:
@@ -165,7 +165,7 @@ class Aftermath:
         """Make a delivery dead letter of an event (I3); False when the journal cannot be read now."""
         if feed.letter is not None:  # it is a letter already, and stays open
             feed.has_failed = True
-            self.settled(feed, entry)
+            self.settled(feed, [entry])
             return True
         try:
             reading = self._journal.read(feed.stream, after=entry.number - 1, limit=1)
@@ -176,7 +176,7 @@ class Aftermath:
         if block is not None and block.first == entry.number and entry.load is not None:
             self.ledger.set_aside(block, entry.load.chunk.messages[entry.load.row], entry, error)
             _log.warning("sink.set_aside", sink=self._route.sink, stream=feed.stream, number=entry.number, error=error)
-        self.settled(feed, entry)
+        self.settled(feed, [entry])
         return True
 
     def _count(self, failure: BridgeError | None) -> None:

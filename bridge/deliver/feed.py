@@ -6,9 +6,9 @@ on its way; what waits behind a failure is let go of and read again when its tur
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from bridge.parcel import Message, Parcel, Progress, Ranges, Rows
 from bridge.ports import Journal
 from bridge.resilience.lanes import Entry, Lanes
 
+BLOCK_EVENTS = 8_192  # decoded ahead, at most: about what a full block of the journal holds
 NO_TRIES: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
@@ -53,9 +54,8 @@ class Chunk:
     journalled_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What an entry sends: one row of a chunk, or all of it."""
+class Load(NamedTuple):
+    """What an entry sends: one row of a chunk, or all of it. A tuple: there is one an event, and it is quicker made."""
 
     chunk: Chunk
     row: int = -1  # -1: all
@@ -94,6 +94,7 @@ class Feed:
         self._taken = progress.cursor  # the last number read
         self._again: list[tuple[int, int]] = list(progress.pending)  # to be read once more, first
         self.recorded = progress  # what the journal holds
+        self._rest: Block | None = None  # decoded, and not asked for yet
 
     @property
     def stream(self) -> str:
@@ -142,12 +143,37 @@ class Feed:
         is_left = self.lanes.ready_count if self.look.renders else self._known_last > self._taken
         self.since_s = now_s if is_left else None
 
-    def next_range(self, limit: int) -> tuple[int, int | None]:
+    def next_range(self, limit: int) -> tuple[int, int]:
         """After which number to read, and how many numbers at most."""
         if self._again:
             first, last = self._again[0]
             return first - 1, min(limit, last - first + 1)
         return self._taken, limit if self.until is None else min(limit, self.until - self._taken)
+
+    def read(self, journal: Journal, *, after: int, limit: int, keep_bytes: int) -> Chunk | None:
+        """What `fetch` gives, from what the last read left over where it can. For a worker thread, one at a time.
+
+        Args:
+            journal: what is read.
+            after: as `next_range` said.
+            limit: as above.
+            keep_bytes: of rows that were decoded and are not wanted yet, to save decoding their block again.
+        """
+        kept, self._rest = self._rest, None
+        if kept is None or kept.first != after + 1:
+            blocks = _enough(_alike(journal, self.stream, after=after, limit=limit + BLOCK_EVENTS), limit)
+        else:
+            blocks = [kept]
+        if not blocks:
+            return None
+        over = blocks[-1].last - blocks[0].first + 1 - limit
+        if over > 0:
+            *before, last = blocks
+            wanted = last.batch.num_rows - over
+            blocks = [*before, _part(last, 0, wanted)]
+            if last.batch.get_total_buffer_size() <= keep_bytes:
+                self._rest = _part(last, wanted, over)
+        return chunk_of(_whole(blocks), self.look)
 
     def take_in(self, chunk: Chunk | None, *, now_s: float) -> int:
         """Queue what was read for `next_range`; None: there was nothing. Returns: how many entries."""
@@ -211,19 +237,28 @@ class Feed:
 def fetch(journal: Journal, look: Look, *, after: int, limit: int | None) -> Chunk | None:
     """Read, select and render events above a number; None when there are none yet. For a worker thread."""
     blocks = list(_alike(journal, look.stream, after=after, limit=limit))
-    return chunk_of(blocks, look) if blocks else None
+    return chunk_of(_whole(blocks), look) if blocks else None
 
 
-def chunk_of(blocks: Sequence[Block], look: Look) -> Chunk:
-    """Blocks that follow each other and are alike, as one chunk."""
-    first, last = blocks[0], blocks[-1]
-    batch = first.batch if len(blocks) == 1 else pa.concat_batches([block.batch for block in blocks])
-    whole = Block(first.stream, first.first, first.epoch, first.contract, last.journalled_at, batch)
-    rows = look.selection.apply(whole)
+def chunk_of(block: Block, look: Look) -> Chunk:
+    """A block, selected and rendered."""
+    rows = look.selection.apply(block)
     committed = pc.fill_null(rows.batch.column("_commit_at").cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
-    journalled_us = int(last.journalled_at.timestamp() * 1e6)
+    journalled_us = int(block.journalled_at.timestamp() * 1e6)
     rendered = messages(rows, look.envelope) if look.renders else ()
-    return Chunk(whole.first, whole.last, rows, rendered, committed, journalled_us)
+    return Chunk(block.first, block.last, rows, rendered, committed, journalled_us)
+
+
+def _whole(blocks: Sequence[Block]) -> Block:
+    """Blocks that follow each other and are alike, as one; it counts as journalled with the newest."""
+    first = blocks[0]
+    batch = first.batch if len(blocks) == 1 else pa.concat_batches([block.batch for block in blocks])
+    return replace(first, journalled_at=blocks[-1].journalled_at, batch=batch)
+
+
+def _part(block: Block, start: int, count: int) -> Block:
+    """Some rows of a block."""
+    return replace(block, first=block.first + start, batch=block.batch.slice(start, count))
 
 
 def _alike(journal: Journal, stream: str, *, after: int, limit: int | None) -> Iterator[Block]:
@@ -239,6 +274,17 @@ def _alike(journal: Journal, stream: str, *, after: int, limit: int | None) -> I
             return
         last = block.last
         yield block
+
+
+def _enough(blocks: Iterator[Block], events: int) -> list[Block]:
+    """The first blocks that hold so many events together, or all."""
+    found: list[Block] = []
+    for block in blocks:
+        found.append(block)
+        events -= block.batch.num_rows
+        if events <= 0:
+            break
+    return found
 
 
 def _same(one: Block, other: Block) -> bool:

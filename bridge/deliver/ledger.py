@@ -62,10 +62,13 @@ class Ledger:
         """What a next life takes."""
         return {stream: dict(each) for stream, each in self._tries.items() if each}
 
-    def settled(self, stream: str, entry: Entry[Load]) -> None:
-        """An event is acknowledged or set aside."""
-        self._tries.get(stream, {}).pop(str(entry.number), None)
-        self.unstored += 1
+    def settled(self, stream: str, entries: Sequence[Entry[Load]]) -> None:
+        """Events are acknowledged or set aside."""
+        tries = self._tries.get(stream)
+        if tries:
+            for entry in entries:
+                tries.pop(str(entry.number), None)
+        self.unstored += len(entries)
 
     def failed(self, stream: str, entry: Entry[Load], *, again_at_s: float) -> None:
         """An event is tried again."""
@@ -109,6 +112,8 @@ class Ledger:
         took_ms: float,
     ) -> None:
         """Log the attempts of a parcel."""
+        if error is None and not failures and not self._logs_attempts:
+            return
         for index, message in enumerate(parcel.messages):
             failure = error or failures.get(index)
             if failure is None and not self._logs_attempts:

@@ -174,7 +174,10 @@ class SinkLoop:
         for feed in self._all_feeds():
             if self._has_room(feed) and feed.wants(self.route.batch_events, self.route.batch_s, time.time()):
                 after, limit = feed.next_range(self._chunk_events())
-                chunk = await asyncio.to_thread(fetch, self._journal, feed.look, after=after, limit=limit)
+                keep_bytes = self.route.memory_bytes // 4
+                chunk = await asyncio.to_thread(
+                    feed.read, self._journal, after=after, limit=limit, keep_bytes=keep_bytes
+                )
                 feed.take_in(chunk, now_s=time.time())
                 was_read = was_read or chunk is not None
         return was_read
@@ -285,7 +288,7 @@ class SinkLoop:
             if chunk is None or chunk.first != entry.first or not chunk.messages:
                 _log.error("sink.event_forgotten", sink=self.name, stream=feed.stream, number=entry.number)
                 entries.remove(entry)
-                self._after.settled(feed, entry)
+                self._after.settled(feed, [entry])
             else:
                 feed.lanes.reload(entry, Load(chunk, 0), len(chunk.messages[0].text))
         return bool(entries)

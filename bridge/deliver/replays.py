@@ -32,5 +32,5 @@ def begin(job: Job, route: Route, letter: Undelivered | None, *, one_a_key: bool
         return None
     feed = Feed(look, progress=Progress(job.first - 1), until=job.last, one_a_key=one_a_key)
     feed.letter = job.letter
-    feed.take_in(chunk_of([letter.block], look), now_s=0.0)
+    feed.take_in(chunk_of(letter.block, look), now_s=0.0)
     return Replay(job, feed)

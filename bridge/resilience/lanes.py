@@ -10,10 +10,12 @@ import itertools
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 Load = TypeVar("Load")
 _UNCAPPED = 1 << 30
+_number = attrgetter("number")
 
 
 @dataclass(slots=True)
@@ -91,6 +93,8 @@ class Lanes(Generic[Load]):
             return [single]
         taken: list[Entry[Load]] = []
         mine: set[str | None] = set()
+        if None in self._busy or None in self._failing:
+            return taken  # what has no key holds everything after it
         while self._ready and len(taken) < limit:
             entry = self._ready[0]
             limit = min(limit, entry.cap)
@@ -107,11 +111,13 @@ class Lanes(Generic[Load]):
             self._fly(entry)
         return taken
 
-    def settle(self, entry: Entry[Load]) -> None:
-        """The receiver has it, or it became a dead letter: its key goes on."""
-        self._land(entry)
-        self.bytes -= entry.size_bytes
-        self._release([entry.key])
+    def settle(self, entries: Sequence[Entry[Load]]) -> None:
+        """The receiver has them, or they became dead letters: their keys go on."""
+        for entry in entries:
+            self._land(entry)
+            self.bytes -= entry.size_bytes
+        if self._held:
+            self._release([entry.key for entry in entries])
 
     def put_back(self, entries: Sequence[Entry[Load]], *, cap: int) -> None:
         """A parcel that failed as a whole: its entries go first again, at most `cap` together."""
@@ -162,7 +168,7 @@ class Lanes(Generic[Load]):
             *self._held.values(),
         )
         ranges: list[tuple[int, int]] = []
-        for entry in sorted(entry for entry in outstanding if entry.number <= cursor):
+        for entry in sorted((entry for entry in outstanding if entry.number <= cursor), key=_number):
             if ranges and ranges[-1][1] + 1 == entry.first:
                 ranges[-1] = (ranges[-1][0], entry.number)
             else:
@@ -170,9 +176,7 @@ class Lanes(Generic[Load]):
         return cursor, ranges
 
     def _may_join(self, key: str | None, mine: set[str | None]) -> bool:
-        """Whether anything at the head of the queue may leave it: what has no key waits for all, and all for it."""
-        if None in self._busy or None in self._failing:
-            return False
+        """Whether the head of the queue may leave it: what has no key waits for all before it."""
         if key is None:
             is_alone = not (self._busy or self._failing or self._held or self._released)
             return is_alone and not (self._one_a_key and mine)
@@ -222,4 +226,4 @@ class Lanes(Generic[Load]):
             del self._held[key]
 
     def _return(self, entries: Iterable[Entry[Load]]) -> None:
-        self._ready = deque(heapq.merge(sorted(entries), self._ready))
+        self._ready = deque(heapq.merge(sorted(entries, key=_number), self._ready, key=_number))

@@ -64,9 +64,8 @@ class Receiver:
         entries = self.flight.pop(self.chance.randrange(len(self.flight)))
         what = self.chance.random()
         if what < 0.5:
-            for entry in entries:
-                self.arrived.append(entry.number)
-                self.lanes.settle(entry)
+            self.arrived += [entry.number for entry in entries]
+            self.lanes.settle(entries)
         elif len(entries) > 1 and not self.one_a_key:
             self.lanes.put_back(entries, cap=max(1, len(entries) // 2))
         else:

@@ -1,7 +1,7 @@
 """The delivery loop on in-memory twins: order, failures, dead letters, breakers, progress, replays, switches."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.errors import BridgeError, JournalUnavailable, SinkGone, SinkRefused, SinkUnavailable
-from bridge.model import EventBatch, LetterState
+from bridge.model import Block, EventBatch, LetterState
 from bridge.parcel import Delivered, Message, Progress
 from bridge.testing import MemoryJournal, ScriptedSink
 from tests import journal_samples as sample
@@ -325,6 +325,22 @@ def test_columns_that_could_not_be_written_are_written_whole_later() -> None:
     with delivering(journal, (route(renders=False, **keys), sink)):
         wait_for(lambda: progress(journal) == Progress(8))
     assert [number for _, number in sink.rows] == list(range(1, 9))
+
+
+def test_what_a_block_holds_beyond_a_parcel_is_not_decoded_again() -> None:
+    journal, sink = filled(sample.events(count=100)), ScriptedSink(wants="columns", is_atomic=True)
+    reads: list[int] = []
+
+    def read(stream: str, *, after: int = 0, limit: int | None = None) -> Iterator[Block]:
+        reads.append(after)
+        return MemoryJournal.read(journal, stream, after=after, limit=limit)
+
+    journal.read = read  # type: ignore[method-assign]
+    with delivering(journal, (route(renders=False, batch={"events": 30}, concurrency=1), sink)):
+        wait_for(lambda: progress(journal) == Progress(100))
+    assert [number for _, number in sink.rows] == list(range(1, 101))
+    assert sink.parcels == [30, 30, 30, 10]
+    assert set(reads) == {0, 100}
 
 
 def test_a_parcel_waits_for_others_for_as_long_as_it_may() -> None:
