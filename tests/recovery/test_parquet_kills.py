@@ -12,6 +12,7 @@ import pytest
 from tests.recovery.parquet_writer import LAST
 
 ROOT = Path(__file__).parents[2]
+REACHED = {"parquet.written": 2, "parquet.noted": 2, "parquet.named": 4}  # how often, by point
 
 
 def run(folder: Path, size: int, *, failpoint: str = "") -> int:
@@ -22,11 +23,7 @@ def run(folder: Path, size: int, *, failpoint: str = "") -> int:
 
 @pytest.mark.parametrize(
     "failpoint",
-    [
-        f"parquet.{place}:crash@{count}"
-        for place, most in (("written", 2), ("noted", 2), ("named", 4))
-        for count in range(1, most + 1)
-    ],
+    [f"{point}:crash@{count}" for point, most in REACHED.items() for count in range(1, most + 1)],
 )
 def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, failpoint: str) -> None:
     assert run(tmp_path, 20, failpoint=failpoint) == -signal.SIGKILL
