@@ -189,10 +189,10 @@ class Feed:
                 self._again.insert(0, (max(first, chunk.last + 1), last))
         else:
             self._taken = chunk.last
-        entries = list(self._entries(chunk))
+        entries = self._entries(chunk)
         if entries and self.since_s is None:
             self.since_s = now_s
-        self.lanes.add([entry for entry in entries if not self._adopt(entry)])
+        self.lanes.add([entry for entry in entries if not self._adopt(entry)] if self._tries else entries)
         return len(entries)
 
     def _adopt(self, entry: Entry[Load]) -> bool:
@@ -218,20 +218,21 @@ class Feed:
 
     def committed(self, entries: Sequence[Entry[Load]]) -> Iterator[tuple[Chunk, NDArray[np.int64]]]:
         """The commit times of entries, microseconds since 1970, by the chunk they came in."""
-        for _, group in itertools.groupby(entries, key=lambda entry: id(_load(entry).chunk)):
-            loads = [_load(entry) for entry in group]
-            chunk = loads[0].chunk
-            rows = None if loads[0].row < 0 else np.array([load.row for load in loads], np.int64)
-            times = chunk.committed_us if rows is None else chunk.committed_us[rows]
+        loads = [_load(entry) for entry in entries]
+        for _, group in itertools.groupby(loads, key=_chunk_id):
+            chunks, rows = zip(*group, strict=True)
+            chunk = chunks[0]
+            times = chunk.committed_us if rows[0] < 0 else chunk.committed_us[list(rows)]
             yield chunk, times[times > 0]
 
-    def _entries(self, chunk: Chunk) -> Iterator[Entry[Load]]:
+    def _entries(self, chunk: Chunk) -> list[Entry[Load]]:
         if not self.look.renders:
-            if chunk.rows.row_count:
-                yield Entry(chunk.first, chunk.last, None, Load(chunk), chunk.rows.batch.nbytes)
-            return
-        for row, message in enumerate(chunk.messages):  # a call each is what the receiver asks for
-            yield Entry(message.number, message.number, message.key, Load(chunk, row), len(message.text))
+            whole = Entry(chunk.first, chunk.last, None, Load(chunk), chunk.rows.batch.nbytes)
+            return [whole] if chunk.rows.row_count else []
+        return [  # one an event: each may fail and wait by itself
+            Entry(message.number, message.number, message.key, Load(chunk, row), len(message.text))
+            for row, message in enumerate(chunk.messages)
+        ]
 
 
 def fetch(journal: Journal, look: Look, *, after: int, limit: int | None) -> Chunk | None:
@@ -289,6 +290,10 @@ def _enough(blocks: Iterator[Block], events: int) -> list[Block]:
 
 def _same(one: Block, other: Block) -> bool:
     return (one.epoch, one.contract) == (other.epoch, other.contract) and one.batch.schema == other.batch.schema
+
+
+def _chunk_id(load: Load) -> int:
+    return id(load.chunk)
 
 
 def _load(entry: Entry[Load]) -> Load:

@@ -7,7 +7,7 @@ waits for everything before it and holds everything after it. Nothing is dropped
 
 import heapq
 import itertools
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -47,7 +47,7 @@ class Lanes(Generic[Load]):
         self._ready: deque[Entry[Load]] = deque()
         self._released: list[Entry[Load]] = []  # a heap: their keys are free again; they go before what is ready
         self._flight: dict[int, Entry[Load]] = {}
-        self._busy: Counter[str | None] = Counter()  # entries under way by key
+        self._busy: dict[str | None, int] = {}  # entries under way by key
         self._failing: dict[str | None, Entry[Load]] = {}  # by key: the one that is tried again
         self._held: dict[str | None, deque[Entry[Load]]] = {}  # behind one that is under way, released or failing
         self._due: list[tuple[float, int, Entry[Load]]] = []  # a heap: when a failing one is tried again
@@ -203,12 +203,14 @@ class Lanes(Generic[Load]):
 
     def _fly(self, entry: Entry[Load]) -> None:
         self._flight[entry.number] = entry
-        self._busy[entry.key] += 1
+        self._busy[entry.key] = self._busy.get(entry.key, 0) + 1
 
     def _land(self, entry: Entry[Load]) -> None:
         del self._flight[entry.number]
-        self._busy[entry.key] -= 1
-        if not self._busy[entry.key]:
+        left = self._busy[entry.key] - 1
+        if left:
+            self._busy[entry.key] = left
+        else:
             del self._busy[entry.key]
 
     def _release(self, keys: Iterable[str | None]) -> None:
