@@ -146,7 +146,13 @@ def test_a_table_read_while_it_is_written_comes_out_as_it_is(
     assert chunk_count >= 50
     assert hit_count >= 0.3 * chunk_count, f"{hit_count} of {chunk_count} chunks"
     no_older_after_newer(log.changes("t"))
-    assert log.replayed("t", "grp", "n") == held(database, "t", "grp", "n")
+    replayed, present = log.replayed("t", "grp", "n"), held(database, "t", "grp", "n")
+    for changed, shown in replayed.items():
+        if shown["big"] is ...:  # docs/postgres.md: left out by the log when the key changed before the row was read
+            assert isinstance(changed[1], bytes)
+            assert changed[1].startswith(b"-"), "only a key that was changed to"
+            shown["big"] = present[changed]["big"]
+    assert replayed == present
 
 
 @pytest.fixture
