@@ -179,9 +179,9 @@ class Journal(Protocol):
         """Every subscriber and how far it is with each stream."""
 
     def record(self, delivered: Sequence[Delivered]) -> None:
-        """Store what sinks settled, all of it or nothing.
+        """Store what sinks settled, all of it or nothing. A delivery letter that is open no more stays as it is.
 
-        Raises: InternalError when a cursor would move back (I2) or a settled delivery letter is not open.
+        Raises: InternalError when a cursor would move back (I2).
         """
 
     def undelivered(

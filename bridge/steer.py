@@ -99,7 +99,8 @@ def discard_letters(journal: Journal, request: Request, *, reason: str) -> int:
     for letter in list(_chosen(journal, request)):
         entry = AuditEntry(request.actor, "dead.discard", f"{letter.sink}/d{letter.id}", reason)
         how = (LetterState.DISCARDED, f"{request.actor}: {reason}")
-        journal.record([Delivered(letter.sink, settled={letter.id: how}, audit=(entry,))])
+        unwanted = {("replay", f"d{letter.id}"): None}
+        journal.record([Delivered(letter.sink, settled={letter.id: how}, kept=unwanted, audit=(entry,))])
         count += 1
     return count
 

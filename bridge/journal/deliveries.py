@@ -9,7 +9,7 @@ from typing import Any
 
 import apsw
 
-from bridge.errors import InternalError, JournalCorrupt
+from bridge.errors import JournalCorrupt
 from bridge.journal import auditing, blocks, keeping, states
 from bridge.journal.block import Packed, pack, pack_schema, unpack
 from bridge.journal.rows import checksum, is_sound, maybe_moment, micros, moment
@@ -54,11 +54,11 @@ def encode(delivered: Delivered) -> tuple[Packed, ...]:
 
 
 def settle(connection: apsw.Connection, settled: Mapping[int, tuple[LetterState, str]], now: int) -> None:
-    """Close open delivery letters. Raises: InternalError when one is not open."""
+    """Close delivery letters that are open; what was said of another first stands."""
     for letter_id, (state, reason) in settled.items():
         row = connection.execute(_GET, (letter_id,)).fetchone()
         if row is None or _letter(connection, row, whole=False).state is not LetterState.OPEN:
-            raise InternalError(f"delivery letter d{letter_id} cannot be settled: it is not open")
+            continue  # an operator discarded it while it was on its way
         values = list(row[2:-1])
         values[_STATE], values[_SETTLED_AT], values[_REASON] = str(state), now, reason
         connection.execute(_SETTLE, (str(state), now, reason, checksum(*values, data=row[-1]), letter_id))

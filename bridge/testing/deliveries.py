@@ -65,15 +65,14 @@ class MemoryDeliveries:
             held = self._progress.get((delivered.sink, stream), Progress())
             if new.cursor < held.cursor or new.settled < held.settled:  # I2
                 raise InternalError(f"the cursor of {delivered.sink} on stream {stream} would move back")
-        for letter_id in delivered.settled:
-            letter = self._undelivered.get(letter_id)
-            if letter is None or letter.state is not LetterState.OPEN:
-                raise InternalError(f"delivery letter d{letter_id} cannot be settled: it is not open")
 
     def _record(self, delivered: Delivered) -> None:
         self._progress |= {(delivered.sink, stream): new for stream, new in delivered.progress.items()}
         for letter_id, (state, reason) in delivered.settled.items():
-            settled = replace(self._undelivered[letter_id], state=state, reason=reason, settled_at=self._now())
+            letter = self._undelivered.get(letter_id)
+            if letter is None or letter.state is not LetterState.OPEN:
+                continue
+            settled = replace(letter, state=state, reason=reason, settled_at=self._now())
             self._undelivered[letter_id] = settled
         for new_letter in delivered.undelivered:
             self._set_undelivered(delivered.sink, new_letter)
