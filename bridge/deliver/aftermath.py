@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from bridge.deliver.feed import Feed, Load
+from bridge.deliver.feed import Feed, Load, fetch
 from bridge.deliver.ledger import Ledger, outcome_of
 from bridge.deliver.route import Route
 from bridge.errors import BridgeError, InternalError, SinkGone, SinkRefused, SinkUnavailable
@@ -19,8 +19,10 @@ from bridge.parcel import Switches
 from bridge.ports import Journal
 from bridge.resilience.breaker import Breaker
 from bridge.resilience.lanes import Entry
+from bridge.resilience.retry import Backoff
 
 _MEND = "See `legacy-bridge sink show` for the last failures; mend the receiver, delivery goes on by itself."
+_MISSED = "Tell the receiver's owner, and raise `bridge.retain.gigabytes`; "
 _log = structlog.get_logger()
 
 
@@ -51,6 +53,10 @@ class Aftermath:
         self.not_before_s = 0.0  # the receiver asked to be left alone until then
         self.crashed = ""  # by which bug
         self.ledger = Ledger(route.sink, logs_attempts=route.logs_attempts, tries=dumped.get("tries", {}))
+        self._stuck: BridgeError | None = None  # why it does not even get to sending
+        self._reading = Backoff()  # from a journal that cannot be read
+        self._missed_at = now()
+        self._missed: dict[str, tuple[int, int]] = {}  # by stream: what retention took before it was sent
         self.trouble = Repeating(_log.bind(sink=route.sink), failed="sink.failed", recovered="sink.recovered")
         self.changed = changed
         self._route = route
@@ -64,12 +70,26 @@ class Aftermath:
         """What survives a restart besides progress."""
         return {"breaker": self.breaker.dump(), "gone": self.gone, "tries": self.ledger.dump_tries()}
 
-    def unreachable(self, error: SinkUnavailable) -> None:
+    def unreachable(self, error: BridgeError, *, is_trial: bool) -> None:
         """It could not even be opened."""
         self._count(error)
-        self.breaker.record(ok=False, why=error.detail, now=self._now())
-        self.trouble.failure(error)
+        self._heed(error)
+        self.breaker.record(ok=False, why=error.detail, now=self._now(), trial=is_trial)
+        self.stuck(error)
         self.changed.set()
+
+    def stuck(self, error: BridgeError | None) -> None:
+        """A pass could not be made, or was made again: the journal, or the sink's own opening, said no."""
+        self._stuck = error
+        if error is not None:
+            self.trouble.failure(error)
+
+    def forgotten(self, feed: Feed, first: int, last: int) -> None:
+        """Retention took events before they were sent: the receiver misses them, and people have to know."""
+        _log.error("sink.events_forgotten", sink=self._route.sink, stream=feed.stream, first=first, last=last)
+        if feed.until is None:
+            self._missed[feed.stream] = (self._missed.get(feed.stream, (first, last))[0], last)
+            self._missed_at = self._now()
 
     def heed(self, switches: Switches) -> None:
         """Do what operators want of breaker and receiver."""
@@ -80,6 +100,28 @@ class Aftermath:
         if self.gone and resumed_at and resumed_at > datetime.fromisoformat(self.gone["since"]):
             self.gone = None
             self.changed.set()
+        if resumed_at and resumed_at > self._missed_at:
+            self._missed.clear()
+
+    async def loaded(self, feed: Feed, entries: list[Entry[Load]]) -> bool:
+        """Read again what was let go of; an event that retention took meanwhile is left out. True when any is left."""
+        for entry in [entry for entry in entries if entry.load is None]:
+            try:
+                look, after = feed.look, entry.first - 1
+                chunk = await asyncio.to_thread(fetch, self._journal, look, after=after, limit=1)
+            except BridgeError as error:
+                self.trouble.failure(error)
+                entries.remove(entry)
+                feed.lanes.fail(entry, again_at_s=time.time() + self._reading.next_s())
+                continue
+            if chunk is None or chunk.first != entry.first or not chunk.messages:
+                self.forgotten(feed, entry.first, entry.number)
+                entries.remove(entry)
+                self.settled(feed, [entry])
+            else:
+                self._reading.reset()
+                feed.lanes.reload(entry, Load(chunk, 0), len(chunk.messages[0].text))
+        return bool(entries)
 
     async def conclude(
         self,
@@ -157,7 +199,7 @@ class Aftermath:
             return
         again_at_s = max(now_s + (self._route.schedule.last_s() if wait_s is None else wait_s), self.not_before_s)
         feed.lanes.fail(entry, again_at_s=again_at_s)
-        if feed.look.renders:  # columns wait in one entry, which is all of them
+        if feed.letter is None and feed.look.renders:  # a letter may be the last copy; columns are one entry a stream
             feed.lanes.unload()
         self.ledger.failed(feed.stream, entry, again_at_s=again_at_s)
 
@@ -195,6 +237,8 @@ class Aftermath:
         elif switches.paused:
             resume = f"`legacy-bridge sink resume {self._route.sink}` lets it go on."
             board.fail(component, switches.why or "paused", resume, blocks=streams, level="warn")
+        elif self._stuck is not None:
+            board.fail(component, self._stuck.detail, self._stuck.hint, blocks=streams)
         elif self.breaker.state != "closed":
             board.fail(component, f"the breaker is open: {self.breaker.why}", _MEND, blocks=streams)
         elif waiting >= self._route.hold_events:
@@ -202,5 +246,9 @@ class Aftermath:
             board.fail(component, what, _MEND, blocks=streams)
         elif waiting:
             board.fail(component, f"{waiting} events wait to be tried again", _MEND, level="warn")
+        elif self._missed:
+            what = ", ".join(f"{first} to {last} of {stream}" for stream, (first, last) in self._missed.items())
+            seen = f"`legacy-bridge sink resume {self._route.sink}` takes this note away."
+            board.fail(component, f"retention took events before they were sent: {what}", _MISSED + seen, level="warn")
         else:
             board.ok(component)

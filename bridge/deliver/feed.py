@@ -88,7 +88,7 @@ class Feed:
         self.since_s: float | None = None  # since when something waits that may go
         self._tries = tries
         self._known_last = 0  # the last number that the journal is known to hold
-        self.lanes: Lanes[Load] = Lanes(one_a_key=one_a_key)
+        self.lanes: Lanes[Load] = Lanes(one_a_key=one_a_key, reached=progress.cursor)
         self.until = until
         self.has_more = True  # as far as is known
         self._taken = progress.cursor  # the last number read
@@ -133,67 +133,77 @@ class Feed:
         due_s = self.lanes.next_due_s()
         if not batch_s or not self.look.renders or self.lanes.ready_count >= batch or (due_s and due_s <= now_s):
             return True
-        return self._is_overdue(batch_s, now_s)
+        return self.since_s is None or self._is_overdue(batch_s, now_s)  # None: what is ready came back, and has waited
 
     def _is_overdue(self, batch_s: float, now_s: float) -> bool:
-        return self.since_s is not None and now_s - self.since_s >= batch_s
+        return self.since_s is not None and now_s >= self.since_s + batch_s
 
     def taken_at(self, now_s: float) -> None:
         """A parcel was taken: what is left begins to wait."""
         is_left = self.lanes.ready_count if self.look.renders else self._known_last > self._taken
         self.since_s = now_s if is_left else None
 
-    def next_range(self, limit: int) -> tuple[int, int]:
-        """After which number to read, and how many numbers at most."""
+    def next_range(self, limit: int) -> tuple[int, int | None]:
+        """After which number to read, and up to which at most; None: `limit` of them, wherever they begin."""
+        self.has_more = False  # until something was found, or `more` says so meanwhile
         if self._again:
             first, last = self._again[0]
-            return first - 1, min(limit, last - first + 1)
-        return self._taken, limit if self.until is None else min(limit, self.until - self._taken)
+            return first - 1, min(last, first - 1 + limit)
+        return self._taken, None if self.until is None else min(self.until, self._taken + limit)
 
-    def read(self, journal: Journal, *, after: int, limit: int, keep_bytes: int) -> Chunk | None:
-        """What `fetch` gives, from what the last read left over where it can. For a worker thread, one at a time.
+    def read(self, journal: Journal, *, after: int, last: int | None, limit: int, keep_bytes: int) -> Chunk | None:
+        """Read, select and render, from what the last read left over where it can. For a worker thread, one at a time.
 
         Args:
-            journal: what is read.
+            journal: what is read; what retention took is left out, so the first number may be any.
             after: as `next_range` said.
-            limit: as above.
+            last: as above.
+            limit: how many numbers at most.
             keep_bytes: of rows that were decoded and are not wanted yet, to save decoding their block again.
         """
         kept, self._rest = self._rest, None
         if kept is None or kept.first != after + 1:
-            blocks = _enough(_alike(journal, self.stream, after=after, limit=limit + BLOCK_EVENTS), limit)
+            blocks = _enough(_alike(journal, self.stream, after=after, limit=limit + BLOCK_EVENTS), limit, last)
         else:
             blocks = [kept]
         if not blocks:
             return None
-        over = blocks[-1].last - blocks[0].first + 1 - limit
+        end = blocks[0].first + limit - 1
+        over = blocks[-1].last - (end if last is None else min(end, last))
         if over > 0:
-            *before, last = blocks
-            wanted = last.batch.num_rows - over
-            blocks = [*before, _part(last, 0, wanted)]
-            if last.batch.get_total_buffer_size() <= keep_bytes:
-                self._rest = _part(last, wanted, over)
+            *before, final = blocks
+            wanted = final.batch.num_rows - over
+            blocks = [*before, _part(final, 0, wanted)]
+            if final.batch.get_total_buffer_size() <= keep_bytes:
+                self._rest = _part(final, wanted, over)
         return chunk_of(_whole(blocks), self.look)
 
-    def take_in(self, chunk: Chunk | None, *, now_s: float) -> int:
-        """Queue what was read for `next_range`; None: there was nothing. Returns: how many entries."""
-        if chunk is None and self._again:  # retention took it
-            self._again.pop(0)
-            return 0
-        if chunk is None:
-            self.has_more = False
-            return 0
+    def take_in(self, chunk: Chunk | None, *, now_s: float, last: int | None = None) -> tuple[int, int] | None:
+        """Queue what was read for `next_range`, which said `last`; None: there was nothing.
+
+        Returns: the numbers that the journal did not hold any more, first and last; None when it held all.
+        """
+        after = self._again[0][0] - 1 if self._again else self._taken
+        reached = last if chunk is None else chunk.last
+        if reached is None:
+            return None
         if self._again:
-            first, last = self._again.pop(0)
-            if chunk.last < last:
-                self._again.insert(0, (max(first, chunk.last + 1), last))
+            _, end = self._again.pop(0)
+            if reached < end:
+                self._again.insert(0, (reached + 1, end))
         else:
-            self._taken = chunk.last
+            self._taken = reached
+        self.has_more = self.until is None or bool(self._again) or self._taken < self.until
+        if chunk is not None:
+            self._queue(chunk, now_s)
+        found = chunk.first if chunk is not None else reached + 1
+        return (after + 1, found - 1) if found > after + 1 else None
+
+    def _queue(self, chunk: Chunk, now_s: float) -> None:
         entries = self._entries(chunk)
         if entries and self.since_s is None:
             self.since_s = now_s
         self.lanes.add([entry for entry in entries if not self._adopt(entry)] if self._tries else entries)
-        return len(entries)
 
     def _adopt(self, entry: Entry[Load]) -> bool:
         tried = self._tries.get(str(entry.number)) if self._tries else None
@@ -277,10 +287,12 @@ def _alike(journal: Journal, stream: str, *, after: int, limit: int | None) -> I
         yield block
 
 
-def _enough(blocks: Iterator[Block], events: int) -> list[Block]:
-    """The first blocks that hold so many events together, or all."""
+def _enough(blocks: Iterator[Block], events: int, end: int | None) -> list[Block]:
+    """The first blocks that hold so many events together, or all; none that begins after `end`."""
     found: list[Block] = []
     for block in blocks:
+        if end is not None and block.first > end:
+            break
         found.append(block)
         events -= block.batch.num_rows
         if events <= 0:

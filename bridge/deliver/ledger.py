@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 from bridge.deliver.feed import Load
@@ -12,6 +13,7 @@ from bridge.model import AuditEntry, Block, LetterState
 from bridge.parcel import Attempt, Delivered, Message, NewUndelivered, Parcel, Progress
 from bridge.resilience.lanes import Entry
 
+NO_VALUE: Mapping[str, Any] = MappingProxyType({})
 TRIES_KEPT = 500  # failing events whose attempts survive a restart
 
 
@@ -73,7 +75,7 @@ class Ledger:
     def failed(self, stream: str, entry: Entry[Load], *, again_at_s: float) -> None:
         """An event is tried again."""
         tries = self._tries.setdefault(stream, {})
-        if len(tries) < TRIES_KEPT:
+        if len(tries) < TRIES_KEPT or str(entry.number) in tries:
             tries[str(entry.number)] = [entry.attempts, entry.first_failed_s, again_at_s]
 
     def set_aside(self, block: Block, message: Message, entry: Entry[Load], error: BridgeError) -> None:
@@ -96,6 +98,10 @@ class Ledger:
     def forget_replay(self, number: str) -> None:
         """A replay that cannot be made, or is through."""
         self._account.kept["replay", number] = None
+
+    def is_over(self, number: str) -> bool:
+        """Whether a replay ended and the journal does not know yet."""
+        return self._account.kept.get(("replay", number), NO_VALUE) is None
 
     def keep_replay(self, replay: Replay, reached: Progress) -> None:
         """How far a replay is."""

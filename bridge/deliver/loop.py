@@ -16,7 +16,7 @@ import structlog
 
 from bridge.deliver import replays
 from bridge.deliver.aftermath import Aftermath
-from bridge.deliver.feed import Feed, Load, fetch
+from bridge.deliver.feed import Feed, Load
 from bridge.deliver.ledger import Account
 from bridge.deliver.replays import Replay
 from bridge.deliver.route import Route
@@ -31,6 +31,8 @@ from bridge.resilience.retry import Backoff
 from bridge.tracing import sending
 
 CHUNK_EVENTS = 1_000  # read and rendered at once, at most, where a parcel is smaller
+REPLAYS = 16  # under way at once; each letter is one
+OPEN_S = 60.0  # a sink that takes longer to open is not there
 UNSTORED_EVENTS = 256  # acknowledged and not stored yet, at most, or two rounds of parcels if that is more
 
 _log = structlog.get_logger()
@@ -72,8 +74,12 @@ class SinkLoop:
         self._now = now
         self._calls: set[asyncio.Task[None]] = set()
         self._paced_s = 0.0  # when the rate allows the next event
+        self._passed_s = 0.0  # when the last pass began
         self._is_open = False
         self._opening = Backoff(first_s=0.2, limit_s=30.0)
+        self._open_at_s = 0.0  # when it may be opened again
+        self._reading = Backoff()  # from a journal that cannot be read
+        self._bug: BaseException | None = None  # that ended a call
         self._stored = self._storing = dict(dumped) if dumped is not None else {}
         self._after = Aftermath(
             route, journal, dumped=self._stored, metrics=metrics, changed=changed or asyncio.Event(), now=now
@@ -107,9 +113,12 @@ class SinkLoop:
             try:
                 is_busy = await self.step()
             except BridgeError as error:
-                self._after.trouble.failure(error)
-                await self._rest(self._opening.next_s())
+                self._after.stuck(error)
+                await self._rest(self._reading.next_s())
                 continue
+            if self._bug is not None:
+                raise self._bug
+            self._reading.reset()
             if not is_busy:
                 await self._rest(self._due_in_s())
 
@@ -120,13 +129,18 @@ class SinkLoop:
             for call in late:
                 call.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        await self._sink.close()
+        try:
+            await asyncio.wait_for(self._sink.close(), patience_s)
+        except TimeoutError:
+            _log.warning("sink.not_closed", sink=self.name)
 
     async def step(self) -> bool:
         """One bounded pass: read what there is room for, send what may go. True when there may be more at once."""
+        self._passed_s = time.time()
         if self.switches.paused or self._after.gone is not None or not await self._open():
             return False
         was_read = await self._fill()
+        self._after.stuck(None)
         return self._dispatch() or was_read
 
     async def _rest(self, longest_s: float | None) -> None:
@@ -140,10 +154,10 @@ class SinkLoop:
         now_s = time.time()
         times = [feed.lanes.next_due_s() for feed in self._all_feeds()]
         times += [now_s + wait for wait in [self._after.breaker.wait_s(self._now())] if wait]
-        times += [at_s for at_s in (self._after.not_before_s, self._paced_s) if at_s > now_s]
+        times += [self._after.not_before_s, self._paced_s, self._open_at_s]
         if self.route.batch_s:
             times += [feed.since_s + self.route.batch_s for feed in self._all_feeds() if feed.since_s is not None]
-        due = [at_s for at_s in times if at_s is not None]
+        due = [at_s for at_s in times if at_s is not None and at_s > self._passed_s]  # others were looked at
         return max(0.001, min(due) - now_s) if due else None
 
     def _all_feeds(self) -> list[Feed]:
@@ -152,14 +166,19 @@ class SinkLoop:
     async def _open(self) -> bool:
         if self._is_open:
             return True
-        if self._after.breaker.wait_s(self._now()) != 0:
+        if self._after.breaker.wait_s(self._now()) != 0 or time.time() < self._open_at_s:
             return False
+        is_trial = self._after.breaker.begin(self._now())
         try:
-            await self._sink.open()
-        except SinkUnavailable as error:
-            self._after.unreachable(error)
-            await self._rest(self._opening.next_s())
+            async with asyncio.timeout(OPEN_S):
+                await self._sink.open()
+        except (BridgeError, TimeoutError) as raised:
+            error = raised if isinstance(raised, BridgeError) else SinkUnavailable(f"not open within {OPEN_S:g} s")
+            self._after.unreachable(error, is_trial=is_trial)
+            self._open_at_s = time.time() + self._opening.next_s()
             return False
+        if is_trial:  # an event will say whether the receiver is well
+            self._after.breaker.give_up_trial(self._now())
         self._is_open = True
         self._opening.reset()
         for stream, feed in self.feeds.items():
@@ -173,13 +192,25 @@ class SinkLoop:
         was_read = False
         for feed in self._all_feeds():
             if self._has_room(feed) and feed.wants(self.route.batch_events, self.route.batch_s, time.time()):
-                after, limit = feed.next_range(self._chunk_events())
-                keep_bytes = self.route.memory_bytes // 4
-                chunk = await asyncio.to_thread(
-                    feed.read, self._journal, after=after, limit=limit, keep_bytes=keep_bytes
-                )
-                feed.take_in(chunk, now_s=time.time())
-                was_read = was_read or chunk is not None
+                was_read = await self._read(feed) or was_read
+        return was_read
+
+    async def _read(self, feed: Feed) -> bool:
+        limit, keep_bytes = self._chunk_events(), self.route.memory_bytes // 4
+        after, last = feed.next_range(limit)
+        try:
+            chunk = await asyncio.to_thread(
+                feed.read, self._journal, after=after, last=last, limit=limit, keep_bytes=keep_bytes
+            )
+        except BridgeError:
+            feed.has_more = True
+            raise
+        forgotten = feed.take_in(chunk, now_s=time.time(), last=last)
+        if forgotten is not None:
+            self._after.forgotten(feed, *forgotten)
+        was_read = chunk is not None or last is not None
+        if was_read and not feed.lanes.ready_count:  # nothing goes out, and how far we are is stored all the same
+            self._after.changed.set()
         return was_read
 
     def _chunk_events(self) -> int:
@@ -192,8 +223,10 @@ class SinkLoop:
         if not feed.has_more or feed.lanes.ready_count >= (2 * self.route.batch_events if self._renders() else 1):
             return False
         feeds = self._all_feeds()
-        held = sum(each.lanes.waiting_count for each in feeds)
-        return held < self.route.hold_events and sum(each.lanes.bytes for each in feeds) < self.route.memory_bytes
+        if sum(each.lanes.waiting_count for each in feeds) >= self.route.hold_events:
+            return False
+        # a stream that holds nothing may always read: another that stands still must not starve it
+        return not feed.lanes.bytes or sum(each.lanes.bytes for each in feeds) < self.route.memory_bytes
 
     # -- sending
 
@@ -217,7 +250,7 @@ class SinkLoop:
         self._calls.discard(call)
         self.wake.set()
         if not call.cancelled() and call.exception() is not None:
-            _log.error("sink.call_failed", sink=self.name, error=call.exception())
+            self._bug = call.exception()  # a bug of ours: what it left under way is sent by the next life (I3)
 
     def _may_send(self) -> bool:
         now_s = time.time()
@@ -253,8 +286,9 @@ class SinkLoop:
         failures: Mapping[int, BridgeError] = {}
         error: BridgeError | None = None
         try:
-            if not await self._loaded(feed, entries):
-                self._after.breaker.give_up_trial(self._now())
+            if not await self._after.loaded(feed, entries):
+                if is_trial:
+                    self._after.breaker.give_up_trial(self._now())
                 return
             parcel = feed.parcel(entries)
             reach("deliver.before_send")
@@ -274,44 +308,36 @@ class SinkLoop:
             self._ledger.attempted(parcel, entries, error, failures, at=at, took_ms=took_ms)
         await self._after.conclude(feed, entries, error, failures, is_trial=is_trial)
 
-    async def _loaded(self, feed: Feed, entries: list[Entry[Load]]) -> bool:
-        """Read again what was let go of; an event that retention took meanwhile is left out. True when any is left."""
-        for entry in [entry for entry in entries if entry.load is None]:
-            try:
-                look, after = feed.look, entry.first - 1
-                chunk = await asyncio.to_thread(fetch, self._journal, look, after=after, limit=1)
-            except BridgeError as error:
-                self._after.trouble.failure(error)
-                entries.remove(entry)
-                feed.lanes.fail(entry, again_at_s=time.time() + self._opening.next_s())
-                continue
-            if chunk is None or chunk.first != entry.first or not chunk.messages:
-                _log.error("sink.event_forgotten", sink=self.name, stream=feed.stream, number=entry.number)
-                entries.remove(entry)
-                self._after.settled(feed, [entry])
-            else:
-                feed.lanes.reload(entry, Load(chunk, 0), len(chunk.messages[0].text))
-        return bool(entries)
-
     # -- what operators want
 
     def switch(self, switches: Switches, jobs: Mapping[str, Job]) -> list[Job]:
-        """Take over switches; returns the replays that are new and have to be begun."""
+        """Take over switches, and let go of replays that are wanted no more; returns those to be begun now.
+
+        Args:
+            switches: of this sink.
+            jobs: every replay that the journal keeps for it, read while nothing was being stored.
+        """
         self._after.heed(switches)
         if self.switches != switches:
             self.switches = switches
             self.wake.set()
-        return [job for number, job in jobs.items() if number not in self.replays]
+        for number in self.replays.keys() - jobs.keys():
+            if not self.replays[number].feed.lanes.flight_count:
+                del self.replays[number]
+        waiting = [job for job in jobs.values() if job.id not in self.replays and not self._ledger.is_over(job.id)]
+        waiting.sort(key=lambda job: (job.stream, job.first))
+        return waiting[: max(0, REPLAYS - len(self.replays))]
 
-    def begin(self, job: Job) -> None:
-        """Begin a replay. Reads its letter from the journal: for a worker thread, before `wake`."""
-        letter = None if job.letter is None else self._journal.undelivered_one(job.letter)
+    async def begin(self, job: Job) -> None:
+        """Begin a replay. Raises: BridgeError when its letter cannot be read."""
+        letter = None if job.letter is None else await asyncio.to_thread(self._journal.undelivered_one, job.letter)
         replay = replays.begin(job, self.route, letter, one_a_key=not self._sink.is_atomic)
         if replay is None:
             self._ledger.forget_replay(job.id)
             self._after.changed.set()
         else:
             self.replays[job.id] = replay
+            self.wake.set()
 
     def more(self, lasts: Mapping[str, int]) -> None:
         """The journal holds more; up to which numbers, where that was looked up."""
@@ -341,7 +367,7 @@ class SinkLoop:
             if replay.feed.is_done():
                 del self.replays[number]
                 self._ledger.replayed(replay)
-            elif (reached := replay.feed.progress()) != replay.feed.recorded:
+            elif replay.job.letter is None and (reached := replay.feed.progress()) != replay.feed.recorded:
                 replay.feed.recorded = reached
                 self._ledger.keep_replay(replay, reached)
         progress = {

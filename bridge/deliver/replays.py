@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bridge.deliver.feed import Feed, chunk_of
 from bridge.deliver.route import Route
+from bridge.model import LetterState
 from bridge.parcel import Job, Progress, Undelivered
 
 
@@ -21,16 +22,17 @@ class Replay:
 
 
 def begin(job: Job, route: Route, letter: Undelivered | None, *, one_a_key: bool) -> Replay | None:
-    """The feed of a job; None when its stream is not the sink's, or its letter is gone."""
+    """The feed of a job; None when its stream is not the sink's, or its letter is open no more."""
     look = route.looks.get(job.stream)
     if look is None:
         return None
     if job.letter is None:
         start = Progress(job.first - 1 if job.cursor is None else job.cursor, job.pending)
         return Replay(job, Feed(look, progress=start, until=job.last, one_a_key=one_a_key))
-    if letter is None or letter.block is None:
+    if letter is None or letter.block is None or letter.state is not LetterState.OPEN:
         return None
     feed = Feed(look, progress=Progress(job.first - 1), until=job.last, one_a_key=one_a_key)
     feed.letter = job.letter
     feed.take_in(chunk_of(letter.block, look), now_s=0.0)
+    feed.has_failed = not feed.lanes.ready_count  # the sink is not shown it any more: the letter stays open
     return Replay(job, feed)

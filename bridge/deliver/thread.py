@@ -5,6 +5,7 @@ threads. What several sinks settled within a few milliseconds is one transaction
 """
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +20,12 @@ from bridge.deliver.ledger import Account
 from bridge.deliver.loop import SinkLoop
 from bridge.deliver.route import Route
 from bridge.deliver.trial import try_out
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, InternalError
 from bridge.health import HealthBoard
 from bridge.logs import Repeating
 from bridge.metrics import Metrics
 from bridge.parcel import Attempt, Delivered, Job, Message, Progress, Switches
-from bridge.ports import Journal, Sink
+from bridge.ports import Journal, Sink, StreamExtent
 from bridge.resilience.failpoint import reach
 from bridge.resilience.retry import Backoff
 
@@ -81,12 +82,17 @@ class Delivery:
         self._trouble = Repeating(_log, failed="delivery.not_stored", recovered="delivery.stored_again")
         self._backoff = Backoff()
         self._seen_version = -1
+        self._books = asyncio.Lock()  # held while replays are looked up, and while what was settled is stored
         self.loops: dict[str, SinkLoop] = {}
         self.turned_at = time.monotonic()
 
     def run(self) -> None:
-        """Deliver until `end`."""
-        asyncio.run(self._main())
+        """Deliver until `end`; a bug of ours ends it sooner, and health says so."""
+        try:
+            asyncio.run(self._main())
+        except Exception as error:  # noqa: BLE001  the last stop of this thread
+            _log.error("delivery.stopped", error=error)
+            self._board.fail("delivery", f"stopped by {type(error).__name__}", InternalError.default_hint)
 
     def end(self) -> None:
         """Take nothing new, let calls under way end, store, close; callable from any thread, returns at once."""
@@ -107,7 +113,11 @@ class Delivery:
         if self._ended.is_set():
             return
         changed = asyncio.Event()
-        await self._build(changed)
+        while not await self._is_built(changed):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), self._backoff.next_s())
+            if self._stop.is_set():
+                return
         storing_ends = asyncio.Event()
         storing = asyncio.create_task(self._store_on(changed, storing_ends))
         async with asyncio.TaskGroup() as group:
@@ -115,6 +125,7 @@ class Delivery:
                 group.create_task(self._supervise(loop, self._stop))
             group.create_task(self._listen(self._stop))
             group.create_task(self._look_on(self._stop))
+            group.create_task(_hold(storing, self._stop))
         await asyncio.gather(
             *(loop.close(patience_s=PATIENCE_S) for loop in self.loops.values()), return_exceptions=True
         )
@@ -122,17 +133,26 @@ class Delivery:
         changed.set()
         await storing
 
+    async def _is_built(self, changed: asyncio.Event) -> bool:
+        """Whether every sink has its loop; False when the journal cannot tell or take where they stand now."""
+        self.turned_at = time.monotonic()
+        try:
+            await self._build(changed)
+        except BridgeError as error:
+            self._trouble.failure(error)
+            self._board.fail("delivery", error.detail, error.hint)
+            return False
+        self._backoff.reset()
+        self._board.ok("delivery")
+        return True
+
     async def _build(self, changed: asyncio.Event) -> None:
         held = await asyncio.to_thread(self._journal.subscribers)
         dumped = await asyncio.to_thread(self._journal.kept, "delivery")
         extents = await asyncio.to_thread(self._journal.extents)
         for route, sink in self._routes:
             known = held.get(route.sink, {})
-            new = {
-                stream: Progress(extents[stream].last if route.start == "now" and stream in extents else 0)
-                for stream in route.looks
-                if stream not in known
-            }
+            new = {stream: _start(extents.get(stream), route) for stream in route.looks if stream not in known}
             if new:  # from here on retention waits for it
                 await asyncio.to_thread(self._journal.record, [Delivered(route.sink, new)])
             self.loops[route.sink] = SinkLoop(
@@ -155,9 +175,13 @@ class Delivery:
 
     async def _supervise(self, loop: SinkLoop, stop: asyncio.Event) -> None:
         """A bug in one loop stops that one, loudly, and no other (I3)."""
-        try:
-            await loop.run(stop)
-        except Exception as error:  # noqa: BLE001  as the docstring says
+        turning, stopping = asyncio.create_task(loop.run(stop)), asyncio.create_task(stop.wait())
+        await asyncio.wait({turning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({turning}, timeout=PATIENCE_S)  # longer only when a receiver hangs as it is opened
+        turning.cancel()
+        stopping.cancel()
+        (error,) = await asyncio.gather(turning, return_exceptions=True)
+        if isinstance(error, Exception):
             _log.error("sink.stopped", sink=loop.name, error=error)
             loop.crash(type(error).__name__)
 
@@ -208,30 +232,39 @@ class Delivery:
         version = await asyncio.to_thread(self._journal.version)
         if version == self._seen_version:
             return
+        async with self._books:  # else a replay that ends meanwhile would be begun again
+            switches = await asyncio.to_thread(self._journal.kept, "sink")
+            replays = await asyncio.to_thread(self._journal.kept, "replay")
+            jobs = {number: Job.load(number, kept) for number, kept in replays.items()}
+            for name, loop in self.loops.items():
+                mine = {number: job for number, job in jobs.items() if job.sink == name}
+                for job in loop.switch(Switches.load(switches.get(name)), mine):
+                    await self._begin(loop, job)
         self._seen_version = version
-        switches = await asyncio.to_thread(self._journal.kept, "sink")
-        replays = await asyncio.to_thread(self._journal.kept, "replay")
-        jobs = {number: Job.load(number, kept) for number, kept in replays.items()}
-        for name, loop in self.loops.items():
-            mine = {number: job for number, job in jobs.items() if job.sink == name}
-            for job in loop.switch(Switches.load(switches.get(name)), mine):
-                await asyncio.to_thread(loop.begin, job)
-                loop.wake.set()
         await self._announce()
+
+    async def _begin(self, loop: SinkLoop, job: Job) -> None:
+        """A letter that cannot be read keeps no other from being replayed."""
+        try:
+            await loop.begin(job)
+        except BridgeError as error:
+            _log.error("replay.not_begun", sink=loop.name, letter=job.letter, error=error)
 
     # -- storing
 
     async def _store_on(self, changed: asyncio.Event, ends: asyncio.Event) -> None:
         """Store what was settled, again and again; once more at the end."""
-        while not ends.is_set():
+        is_last = False
+        while not is_last:
             await changed.wait()
             if not ends.is_set():
                 await asyncio.sleep(GATHER_S)
             changed.clear()
-            if not await self._store():
+            is_last = ends.is_set()  # what is settled while it stores has one more turn
+            async with self._books:
+                is_stored = await self._store()
+            if not is_stored and not is_last:  # at the end: the receivers have it, and will see it again
                 changed.set()
-                if ends.is_set():
-                    return  # the receivers have it, the journal does not: they will see it again
                 await asyncio.sleep(self._backoff.next_s())
 
     async def _store(self) -> bool:
@@ -262,3 +295,19 @@ class Delivery:
         self._trouble.success()
         self._board.ok("delivery")
         return True
+
+
+def _start(extent: StreamExtent | None, route: Route) -> Progress:
+    """Where a sink begins that has no cursor yet."""
+    if extent is None:
+        return Progress()
+    return Progress(extent.last if route.start == "now" else extent.first - 1)
+
+
+async def _hold(storing: "asyncio.Task[None]", stop: asyncio.Event) -> None:
+    """Until told to stop, see that the books are kept. Raises: the bug that ended it."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({storing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if storing.done():
+        storing.result()

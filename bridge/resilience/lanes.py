@@ -40,9 +40,10 @@ class Lanes(Generic[Load]):
 
     Args:
         one_a_key: at most one event of a key in a parcel: for receivers that take a parcel event by event.
+        reached: the cursor of a former life; entries up to it are pending, and the cursor does not move back (I2).
     """
 
-    def __init__(self, *, one_a_key: bool) -> None:
+    def __init__(self, *, one_a_key: bool, reached: int = 0) -> None:
         self._one_a_key = one_a_key
         self._ready: deque[Entry[Load]] = deque()
         self._released: list[Entry[Load]] = []  # a heap: their keys are free again; they go before what is ready
@@ -52,7 +53,7 @@ class Lanes(Generic[Load]):
         self._held: dict[str | None, deque[Entry[Load]]] = {}  # behind one that is under way, released or failing
         self._due: list[tuple[float, int, Entry[Load]]] = []  # a heap: when a failing one is tried again
         self._turns = itertools.count()
-        self._reached = 0  # the highest cursor that was told
+        self._reached = reached  # the highest cursor that was told
         self.bytes = 0  # of all loads
 
     @property

@@ -1,0 +1,287 @@
+"""Delivery where things meet: retention, replays, restarts, hangs and bugs beside what is under way."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bridge.deliver.aftermath import Aftermath
+from bridge.deliver.feed import Feed
+from bridge.deliver.loop import SinkLoop
+from bridge.errors import BridgeError, JournalCorrupt, SinkRefused, SinkUnavailable
+from bridge.metrics import Metrics
+from bridge.model import AuditEntry, Block, LetterState
+from bridge.parcel import Delivered, Message, Parcel, Progress, Rows, Switches
+from bridge.ports import Retention
+from bridge.testing import MemoryJournal, ScriptedSink
+from tests import journal_samples as sample
+from tests.deliveries import Running, delivering, filled, look, numbers, route, wait_for
+
+QUICK = {"after_s": [0.01, 0.01]}
+LETTER = {"sink": "crm", "stream": "orders", "first": 2, "last": 2, "actor": "ann", "letter": 1}
+RANGE = {"sink": "crm", "stream": "orders", "first": 3, "last": 6, "actor": "ann"}
+
+
+class Failing(ScriptedSink):
+    """Fails its first calls whole, whatever they bring."""
+
+    def __init__(self, *, times: int) -> None:
+        super().__init__(is_atomic=True)
+        self.left = times
+
+    async def send(self, parcel: Parcel) -> Mapping[int, BridgeError]:
+        """See the port."""
+        if self.left:
+            self.left -= 1
+            raise SinkUnavailable("disk full")
+        return await super().send(parcel)
+
+
+class Hanging(ScriptedSink):
+    """A receiver that accepts a connection and says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+
+    async def open(self) -> None:
+        """Never done."""
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+def progress(journal: MemoryJournal, sink: str = "crm") -> Progress:
+    return journal.subscribers().get(sink, {}).get("orders", Progress())
+
+
+def ailment(running: Running, component: str = "sink:crm") -> str:
+    return next((each.what for each in running.board.ailments() if each.component == component), "")
+
+
+def forget(journal: MemoryJournal) -> None:
+    """Retention takes everything."""
+    journal._retain = Retention(size_bytes=0)
+    while journal.tend(datetime.now(UTC)):
+        continue
+
+
+def test_what_came_back_does_not_wait_for_others_again() -> None:
+    journal, sink = filled(sample.events(count=3)), Failing(times=1)
+    keys: dict[str, Any] = {"batch": {"events": 10, "seconds": 0.05}}
+    with delivering(journal, (route(retry=QUICK, **keys), sink)):
+        wait_for(lambda: len(sink.received) == 3)
+    assert numbers(sink.received) == [1, 2, 3]
+
+
+def test_a_cursor_does_not_move_back_when_pending_events_are_read_again() -> None:
+    journal = filled(sample.events(count=20))
+    feed = Feed(look(), progress=Progress(20, ((5, 8),)), one_a_key=True)
+    after, last = feed.next_range(100)
+    assert (after, last) == (4, 8)
+    feed.take_in(feed.read(journal, after=after, last=last, limit=100, keep_bytes=0), now_s=0.0, last=last)
+    assert feed.progress() == Progress(20, ((5, 8),))
+
+
+def test_of_pending_events_that_retention_took_no_others_are_sent_in_their_place() -> None:
+    journal = filled(sample.events(count=10), sample.events(count=10, start=10))
+    journal.advance("crm", {"orders": 0})
+    journal._forget_first("orders", datetime.now(UTC))
+    feed = Feed(look(), progress=Progress(20, ((5, 8),)), one_a_key=True)
+    after, last = feed.next_range(100)
+    chunk = feed.read(journal, after=after, last=last, limit=100, keep_bytes=0)
+    assert feed.take_in(chunk, now_s=0.0, last=last) == (5, 8)
+    assert feed.progress() == Progress(20), "11 to 20 were delivered long ago"
+
+
+def test_people_are_told_what_retention_took_before_it_was_sent() -> None:
+    journal, sink = filled(sample.events(count=10), sample.events(count=10, start=10)), ScriptedSink()
+    journal.record([Delivered("crm", {"orders": Progress(4)})])
+    journal._forget_first("orders", datetime.now(UTC))
+    with delivering(journal, (route(), sink)) as running:
+        wait_for(lambda: len(sink.received) == 10)
+        wait_for(lambda: ailment(running) == "retention took events before they were sent: 5 to 10 of orders")
+        journal.keep("sink", {"crm": Switches(resumed_at=datetime.now(UTC)).dump()})
+        wait_for(lambda: not ailment(running))
+
+
+def test_a_new_sink_does_not_miss_what_was_gone_before_it_came() -> None:
+    journal, sink = filled(sample.events(count=10), sample.events(count=10, start=10)), ScriptedSink()
+    journal._forget_first("orders", datetime.now(UTC))
+    with delivering(journal, (route(), sink)) as running:
+        wait_for(lambda: len(sink.received) == 10)
+        wait_for(lambda: "sink:crm" in running.board.report()["checks"])
+        assert ailment(running) == ""
+
+
+def test_a_replay_of_what_is_forgotten_or_not_shown_ends() -> None:
+    class Nothing:
+        def apply(self, block: Block) -> Rows:
+            return Rows.of(block).take(np.array([], np.int64))
+
+    journal, sink = filled(sample.events(count=10)), ScriptedSink()
+    plain = route()
+    blind = replace(plain, looks={"orders": replace(plain.looks["orders"], selection=Nothing())})
+    with delivering(journal, (blind, sink)):
+        wait_for(lambda: progress(journal) == Progress(10), "the cursor passes what the sink is not shown")
+        journal.keep("replay", {"1": RANGE})
+        wait_for(lambda: journal.kept("replay") == {})
+        forget(journal)
+        journal.keep("replay", {"2": RANGE})
+        wait_for(lambda: journal.kept("replay") == {})
+
+
+def test_a_letter_is_delivered_though_retention_took_its_event() -> None:
+    journal, sink = filled(sample.events(count=3)), ScriptedSink(judge=_refusing(2))
+    with delivering(journal, (route(retry={"after_s": []}), sink)):
+        wait_for(lambda: journal.undelivered_counts() == {"crm": 1} and progress(journal) == Progress(3))
+    forget(journal)
+    left = [2]
+
+    def judge(_message: Message) -> BridgeError | None:
+        left[0] -= 1
+        return SinkUnavailable("HTTP 503") if left[0] >= 0 else None
+
+    again = ScriptedSink(judge=judge)
+    journal.keep("replay", {"d1": LETTER})
+    with delivering(journal, (route(retry={"after_s": [0.01] * 5}), again)):
+        wait_for(lambda: journal.undelivered_counts() == {})
+    assert numbers(again.received) == [2]
+
+
+def test_a_letter_discarded_while_it_is_replayed_holds_nothing_up() -> None:
+    journal, sink = filled(sample.events(count=3)), ScriptedSink(judge=_refusing(2))
+    with delivering(journal, (route(retry={"after_s": []}), sink)) as running:
+        wait_for(lambda: journal.undelivered_counts() == {"crm": 1})
+        running.call(sink.gate.clear)
+        sink.judge = lambda _message: None
+        journal.keep("replay", {"d1": LETTER})
+        wait_for(lambda: sink.under_way)
+        how = (LetterState.DISCARDED, "ann: not wanted")
+        journal.record([Delivered("crm", settled={1: how}, audit=(AuditEntry("ann", "dead.discard", "crm/d1"),))])
+        running.call(sink.gate.set)
+        journal.append(sample.commit(sample.events(count=2, start=3), at=9))
+        running.bell.ring()
+        wait_for(lambda: progress(journal) == Progress(5))
+    assert journal.undelivered(state=None)[0].state is LetterState.DISCARDED
+
+
+def test_only_so_many_letters_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, sink = filled(sample.events(count=40)), ScriptedSink(judge=lambda _message: SinkRefused("HTTP 400"))
+    with delivering(journal, (route(retry={"after_s": []}, breaker={"minimum_calls": 10_000}), sink)) as running:
+        wait_for(lambda: journal.undelivered_counts() == {"crm": 40})
+        running.call(sink.gate.clear)
+        sink.judge = lambda _message: None
+        monkeypatch.setattr("bridge.deliver.loop.REPLAYS", 3)
+        letters = {
+            f"d{each.id}": {"letter": each.id, "first": each.number, "last": each.number}
+            for each in journal.undelivered()
+        }
+        journal.keep("replay", {number: {**LETTER, **each} for number, each in letters.items()})
+        wait_for(lambda: len(running.delivery.loops["crm"].replays) == 3)
+        running.call(sink.gate.set)
+        wait_for(lambda: journal.undelivered_counts() == {})
+
+
+def test_a_receiver_that_hangs_as_it_is_opened_keeps_no_stop_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.deliver.thread.PATIENCE_S", 0.05)
+    journal, hanging, other = filled(sample.events(count=3)), Hanging(), ScriptedSink("other")
+    with delivering(journal, (route(), hanging), (route("other"), other)):
+        wait_for(hanging.asked.is_set)
+        wait_for(lambda: len(other.received) == 3)
+    assert progress(journal, "other") == Progress(3)
+
+
+def test_a_sink_that_cannot_be_opened_is_told_of_at_once() -> None:
+    class Closed(ScriptedSink):
+        async def open(self) -> None:
+            raise SinkUnavailable("the folder cannot be written")
+
+    with delivering(filled(sample.events(count=3)), (route(), Closed())) as running:
+        wait_for(lambda: ailment(running) == "the folder cannot be written")
+
+
+def test_a_journal_that_cannot_be_read_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, sink = filled(sample.events(count=3)), ScriptedSink()
+
+    def unreadable(*_arguments: object, **_keys: object) -> None:
+        raise JournalCorrupt("block 1 of orders is damaged")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "read", unreadable)
+        with delivering(journal, (route(), sink)) as running:
+            wait_for(lambda: ailment(running) == "block 1 of orders is damaged")
+            patch.undo()
+            wait_for(lambda: len(sink.received) == 3)
+            wait_for(lambda: not ailment(running))
+
+
+def test_a_bug_of_ours_after_a_call_stops_that_sink_aloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def buggy(*_arguments: object, **_keys: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Aftermath, "conclude", buggy)
+    with delivering(filled(sample.events(count=1)), (route(), ScriptedSink())) as running:
+        wait_for(lambda: ailment(running) == "stopped by ZeroDivisionError")
+
+
+def test_what_is_settled_while_the_last_is_stored_is_stored_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, sink = filled(sample.events(count=2)), ScriptedSink()
+    record, storing, go = journal.record, threading.Event(), threading.Event()
+
+    def slow_record(delivered: list[Delivered]) -> None:
+        if delivered[0].progress.get("orders", Progress()).cursor:
+            storing.set()
+            assert go.wait(20)
+        record(delivered)
+
+    monkeypatch.setattr(journal, "record", slow_record)
+    with delivering(journal, (route(concurrency=1), sink)) as running:
+        wait_for(storing.is_set)
+        running.call(sink.gate.clear)
+        journal.append(sample.commit(sample.events(count=1, start=2), at=9))
+        running.bell.ring()
+        wait_for(lambda: sink.under_way)
+        running.delivery.end()
+        running.call(sink.gate.set)
+        wait_for(lambda: sink.closed)
+        go.set()
+    assert progress(journal) == Progress(3)
+
+
+def test_a_journal_that_takes_nothing_at_the_start_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, sink = filled(sample.events(count=2)), ScriptedSink()
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "subscribers", _unavailable)
+        with delivering(journal, (route(), sink)) as running:
+            wait_for(lambda: ailment(running, "delivery") == "disk full")
+            patch.undo()
+            wait_for(lambda: len(sink.received) == 2)
+            assert ailment(running, "delivery") == ""
+
+
+def test_a_paused_sink_rests_though_events_are_due() -> None:
+    async def rest() -> float | None:
+        journal, sink = filled(sample.events(count=1)), ScriptedSink(judge=lambda _message: SinkUnavailable("HTTP 503"))
+        loop = SinkLoop(sink, route(retry={"after_s": [0.001]}), journal, progress={}, dumped=None, metrics=Metrics())
+        await loop.step()
+        await asyncio.gather(*loop._calls)
+        assert loop.feeds["orders"].lanes.failing_count == 1
+        loop.switches = Switches(paused=True)
+        await asyncio.sleep(0.01)  # longer than it waits for its next attempt
+        await loop.step()
+        return loop._due_in_s()
+
+    assert asyncio.run(rest()) is None
+
+
+def _refusing(number: int) -> Callable[[Message], BridgeError | None]:
+    return lambda message: SinkRefused("HTTP 400") if message.number == number else None
+
+
+def _unavailable() -> None:
+    raise SinkUnavailable("disk full")
