@@ -4,7 +4,7 @@ Conformance suites in tests/conformance hold every adapter, the in-memory twins 
 written here.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -172,8 +172,8 @@ class Journal(Protocol):
     def advance(self, subscriber: str, cursors: Mapping[str, int]) -> None:
         """Move cursors forward, all or none. Raises: InternalError when one would move back (I2)."""
 
-    def forget_subscriber(self, subscriber: str) -> None:
-        """Drop a subscriber's cursors, so that retention waits for it no more."""
+    def forget_subscriber(self, subscriber: str, streams: Collection[str] | None = None) -> None:
+        """Drop a subscriber's cursors on these streams, or all, so that retention waits for it no more."""
 
     def subscribers(self) -> dict[str, dict[str, Progress]]:
         """Every subscriber and how far it is with each stream."""

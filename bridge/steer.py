@@ -65,11 +65,19 @@ def _replay(journal: Journal, sinks: Sinks, request: Request, _now: datetime) ->
 
 
 def _forget(journal: Journal, sinks: Sinks, request: Request, _now: datetime) -> dict[str, Any]:
-    """Forget a sink that is not configured: its cursors hold retention back no more. Raises: Declined."""
+    """Forget a sink that is not configured, or what one is not sent any more: it holds retention back no longer.
+
+    Raises: Declined.
+    """
     sink = str(request.args.get("sink"))
+    held = journal.subscribers().get(sink, {})
+    if sink in sinks and (lost := sorted(held.keys() - set(sinks[sink]))):
+        journal.forget_subscriber(sink, lost)
+        _store(journal, sink, AuditEntry(request.actor, request.kind, sink, f"streams {', '.join(lost)}"), {})
+        return {"sink": sink, "streams": lost, "forgotten": True}
     if sink in sinks:
         raise Declined(f"sink {sink} is configured", hint="Take it out of the configuration and reload first.")
-    if sink not in journal.subscribers() or ":" in sink:
+    if not held or ":" in sink:
         raise Declined(f"there is no sink {sink}")
     journal.forget_subscriber(sink)
     gone = {(kind, sink): None for kind in ("sink", "delivery")}

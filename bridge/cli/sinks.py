@@ -156,9 +156,9 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Forget a sink that is not configured any more: retention waits for it no longer."""
+    """Forget a sink that is not configured any more, or streams it is not sent: retention waits no longer."""
     if not (yes or dry_run):
-        typer.confirm(f"Forget how far {name} is?", abort=True, err=True)
+        typer.confirm(f"Forget how far {name} was with what it is sent no more?", abort=True, err=True)
     _act(session(context), "sink.forget", {"sink": name}, dry_run=dry_run, as_json=as_json)
 
 

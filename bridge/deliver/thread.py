@@ -17,6 +17,7 @@ import structlog
 
 from bridge.bell import Bell
 from bridge.deliver.ledger import Account
+from bridge.deliver.left import left_behind
 from bridge.deliver.loop import SinkLoop
 from bridge.deliver.route import Route
 from bridge.deliver.trial import try_out
@@ -34,7 +35,6 @@ LOOK_S = 0.25  # at switches, and at a journal that somebody else appended to
 REPORT_S = 1.0
 PATIENCE_S = 10.0  # for calls under way at a stop
 
-_LEFT = "Configure it again, or run `legacy-bridge sink forget` for it."
 _log = structlog.get_logger()
 
 
@@ -82,6 +82,7 @@ class Delivery:
         self._trouble = Repeating(_log, failed="delivery.not_stored", recovered="delivery.stored_again")
         self._backoff = Backoff()
         self._seen_version = -1
+        self._left: set[str] = set()  # components of cursors that nobody moves
         self._books = asyncio.Lock()  # held while replays are looked up, and while what was settled is stored
         self.loops: dict[str, SinkLoop] = {}
         self.turned_at = time.monotonic()
@@ -165,13 +166,17 @@ class Delivery:
                 changed=changed,
                 now=self._now,
             )
-        for name in held.keys() - self.loops.keys():
-            if ":" not in name:  # a cursor of the HTTP door's
-                self._board.fail(
-                    f"sink:{name}", "it is configured no more, and retention waits for it", _LEFT, level="warn"
-                )
+        self._tell_left(held)
         await self._look()
         await self._announce()
+
+    def _tell_left(self, held: Mapping[str, Mapping[str, Progress]]) -> None:
+        found = left_behind(held, {name: loop.feeds.keys() for name, loop in self.loops.items()})
+        for component in self._left - found.keys():
+            self._board.forget(component)
+        for component, (what, action) in found.items():
+            self._board.fail(component, what, action, level="warn")
+        self._left = set(found)
 
     async def _supervise(self, loop: SinkLoop, stop: asyncio.Event) -> None:
         """A bug in one loop stops that one, loudly, and no other (I3)."""
@@ -240,6 +245,8 @@ class Delivery:
                 mine = {number: job for number, job in jobs.items() if job.sink == name}
                 for job in loop.switch(Switches.load(switches.get(name)), mine):
                     await self._begin(loop, job)
+        if self._left:  # until somebody forgot them
+            self._tell_left(await asyncio.to_thread(self._journal.subscribers))
         self._seen_version = version
         await self._announce()
 

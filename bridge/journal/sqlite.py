@@ -6,7 +6,7 @@ requests meanwhile. After JournalUnavailable a caller reads `position` again bef
 failed may have gone in or not.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -112,10 +112,10 @@ class SqliteJournal:
         with self._database.writing() as connection:
             states.advance(connection, subscriber, cursors)
 
-    def forget_subscriber(self, subscriber: str) -> None:
+    def forget_subscriber(self, subscriber: str, streams: Collection[str] | None = None) -> None:
         """See the port."""
         with self._database.writing() as connection:
-            states.forget_subscriber(connection, subscriber)
+            states.forget_subscriber(connection, subscriber, streams)
 
     def subscribers(self) -> dict[str, dict[str, Progress]]:
         """See the port."""

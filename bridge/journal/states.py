@@ -3,7 +3,7 @@
 Every statement here runs inside a transaction the caller opened; every row is checked when it is read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import apsw
@@ -92,9 +92,12 @@ def progress_to(connection: apsw.Connection, subscriber: str, reached: Mapping[s
         connection.execute(_PUT_CURSOR, (subscriber, stream, new.cursor, crc, pending))
 
 
-def forget_subscriber(connection: apsw.Connection, subscriber: str) -> None:
-    """Drop a subscriber's cursors."""
-    connection.execute(_FORGET_SUBSCRIBER, (subscriber,))
+def forget_subscriber(connection: apsw.Connection, subscriber: str, streams: Collection[str] | None) -> None:
+    """Drop a subscriber's cursors on these streams, or all."""
+    if streams is None:
+        connection.execute(_FORGET_SUBSCRIBER, (subscriber,))
+    for stream in streams or ():
+        connection.execute(_FORGET_SUBSCRIBER + " AND stream = ?", (subscriber, stream))
 
 
 def subscribers(connection: apsw.Connection) -> dict[str, dict[str, Progress]]:

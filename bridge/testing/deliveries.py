@@ -3,7 +3,7 @@
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from threading import RLock
@@ -38,10 +38,12 @@ class MemoryDeliveries:
         """See the port."""
         self.record([Delivered(subscriber, {stream: Progress(cursor) for stream, cursor in cursors.items()})])
 
-    def forget_subscriber(self, subscriber: str) -> None:
+    def forget_subscriber(self, subscriber: str, streams: Collection[str] | None = None) -> None:
         """See the port."""
         with self._lock:
-            self._progress = {key: value for key, value in self._progress.items() if key[0] != subscriber}
+            for name, stream in list(self._progress):
+                if name == subscriber and (streams is None or stream in streams):
+                    del self._progress[name, stream]
 
     def subscribers(self) -> dict[str, dict[str, Progress]]:
         """See the port."""

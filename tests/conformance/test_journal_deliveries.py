@@ -57,6 +57,15 @@ def test_a_delivery_letter_comes_back_whole(journal: AnyJournal) -> None:
     assert listed.block is None
 
 
+def test_a_subscriber_is_forgotten_stream_by_stream_or_whole(journal: AnyJournal) -> None:
+    journal.advance("crm", {"orders": 0, "returns": 0})
+    journal.advance("lake", {"orders": 0})
+    journal.forget_subscriber("crm", ["returns"])
+    assert journal.subscribers() == {"crm": {"orders": Progress()}, "lake": {"orders": Progress()}}
+    journal.forget_subscriber("crm")
+    assert journal.subscribers() == {"lake": {"orders": Progress()}}
+
+
 def test_a_delivery_letter_is_settled_once(journal: AnyJournal) -> None:
     journal.append(sample.commit(sample.events(count=3), at=1))
     journal.record([Delivered("crm", undelivered=(letter(journal, 1), letter(journal, 2)))])

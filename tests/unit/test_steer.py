@@ -102,9 +102,14 @@ def test_a_replay_of_nothing_is_declined(journal: MemoryJournal, args: Mapping[s
     assert journal.kept("replay") == {}
 
 
-def test_only_a_sink_that_is_not_configured_is_forgotten(journal: MemoryJournal) -> None:
+def test_only_what_is_not_configured_is_forgotten(journal: MemoryJournal) -> None:
     journal.record([Delivered("old", {"orders": Progress(3)}, kept={("delivery", "old"): {"gone": None}})])
     assert refusal(journal, "sink.forget", {"sink": "crm"}) == "sink crm is configured"
+    journal.record([Delivered("crm", {"orders": Progress(3), "returns": Progress(2)})])
+    assert (ask(journal, "sink.forget", {"sink": "crm"}).result or {})["streams"] == ["returns"]
+    assert journal.subscribers().pop("crm") == {"orders": Progress(3)}
+    assert refusal(journal, "sink.forget", {"sink": "crm"}) == "sink crm is configured"
+    journal.forget_subscriber("crm")
     assert refusal(journal, "sink.forget", {"sink": "api:ann:x"}) == "there is no sink api:ann:x"
     assert ask(journal, "sink.forget", {"sink": "old"}).ok
     assert journal.subscribers() == {}
