@@ -107,8 +107,9 @@ def frames(rows: Rows, envelope: Envelope) -> memoryview:
 
 def messages(rows: Rows, envelope: Envelope) -> tuple[Message, ...]:
     """Each event rendered by itself, with what a sink needs to know of it."""
-    ids, keys = _ids(rows, swapped=False).to_pylist(), rows.batch.column("_key").to_pylist()
-    return tuple(map(Message, rows.numbers.tolist(), ids, keys, _lines(_texts(rows, envelope))))
+    ids = _ids(rows, swapped=False)
+    texts = _lines(_texts(rows, envelope, ids=ids))
+    return tuple(map(Message, rows.numbers.tolist(), ids.to_pylist(), rows.batch.column("_key").to_pylist(), texts))
 
 
 def columns(events: Block | Rows, *, key: str | None = None) -> pa.Table:
@@ -153,14 +154,34 @@ def _lines(texts: pa.LargeStringArray) -> list[bytes]:
     return lines
 
 
-def _texts(rows: Rows, envelope: Envelope, *, numbered: bool = False, end: str = "") -> pa.LargeStringArray:
-    """The JSON text of each row, in order; numbered puts what a server-sent event begins with before it."""
+def _texts(
+    rows: Rows,
+    envelope: Envelope,
+    *,
+    ids: pa.LargeStringArray | None = None,
+    numbered: bool = False,
+    end: str = "",
+) -> pa.LargeStringArray:
+    """The JSON text of each row, in order.
+
+    Args:
+        rows: the events.
+        envelope: what they have in common.
+        ids: theirs, where they are known already.
+        numbered: whether what a server-sent event begins with stands before it.
+        end: what stands behind it.
+    """
     if not rows.row_count:
         return pa.array([], TEXT)
+    ids = _ids(rows, swapped=False) if ids is None else ids
     groups = list(_groups(rows, envelope))
-    texts = [_encode(part, layout, envelope, numbered=numbered, end=end) for layout, _, part in groups]
-    if len(texts) == 1:
-        return texts[0]
+    if len(groups) == 1:
+        layout, _, part = groups[0]
+        return _encode(part, ids, layout, envelope, numbered=numbered, end=end)
+    texts = [
+        _encode(part, ids.take(pa.array(index)), layout, envelope, numbered=numbered, end=end)
+        for layout, index, part in groups
+    ]
     order = np.argsort(np.concatenate([index for _, index, _ in groups]))
     return pa.concat_arrays(texts).take(pa.array(order))
 
@@ -255,11 +276,13 @@ def _logged_ids(rows: Rows, *, swapped: bool) -> pa.LargeStringArray:
     return _join(*pieces)
 
 
-def _encode(rows: Rows, layout: _Layout, envelope: Envelope, *, numbered: bool, end: str) -> pa.LargeStringArray:
+def _encode(
+    rows: Rows, ids: pa.LargeStringArray, layout: _Layout, envelope: Envelope, *, numbered: bool, end: str
+) -> pa.LargeStringArray:
     """The JSON text of rows of one layout."""
     op = Op(layout.op)
     pieces: list[Piece] = ["id: ", figures.decimal(rows.numbers), "\ndata: {"] if numbered else ["{"]
-    pieces += _event_attributes(rows, op, layout, envelope)
+    pieces += _event_attributes(rows, ids, layout, envelope)
     names = list(_field_names(op, layout, rows, envelope))
     if names or op is Op.GAP:
         pieces.append(f',"datacontenttype":{_constant(CONTENT_TYPE)},"data":')
@@ -272,11 +295,11 @@ def _encode(rows: Rows, layout: _Layout, envelope: Envelope, *, numbered: bool, 
     return _join(*pieces, ("}" if names else "") + "}" + end)
 
 
-def _event_attributes(rows: Rows, op: Op, layout: _Layout, envelope: Envelope) -> Iterator[Piece]:
+def _event_attributes(rows: Rows, ids: pa.LargeStringArray, layout: _Layout, envelope: Envelope) -> Iterator[Piece]:
     """The context attributes, in order; an attribute without a value is left out, as the spec asks."""
-    batch = rows.batch
+    batch, op = rows.batch, Op(layout.op)
     yield '"specversion":"1.0","id":'
-    yield from _value(_ids(rows, swapped=False))
+    yield from _value(ids)
     kind = _constant(envelope.type(op, version=rows.contract))
     yield f',"source":{_constant(envelope.source)},"type":{kind}'
     key = list(_value(batch.column("_key"))) if layout.keyed else []
