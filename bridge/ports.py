@@ -59,7 +59,7 @@ class Sink(Protocol):
     is_atomic: bool  # a parcel succeeds or fails as a whole; else event by event, so that no key may be in it twice
 
     async def open(self) -> None:
-        """Connect. Raises: SinkUnavailable, SinkRefused."""
+        """Connect; does nothing while connected. Raises: SinkUnavailable, SinkRefused."""
 
     async def send(self, parcel: Parcel) -> Mapping[int, BridgeError]:
         """Deliver a parcel; returns once the receiver has acknowledged it durably.

@@ -43,6 +43,8 @@ class StdoutSink:
 
     async def open(self) -> None:
         """Nothing to connect."""
+        if self._writer is not None:
+            return  # a test event opens what delivers already
         self._closing.clear()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sink-{self.name}")
 

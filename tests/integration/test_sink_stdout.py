@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import select
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -109,6 +110,20 @@ def test_a_call_that_is_cancelled_does_not_mix_with_the_next(pipe: Pipe) -> None
 
     found = ids(asyncio.run(run()))
     assert found[-30:] == [message.id for message in messages(range(60, 90)).messages]
+
+
+def test_a_sink_that_is_opened_again_has_one_writer_still(pipe: Pipe) -> None:
+    async def open_twice() -> set[str]:
+        sink = await opened(pipe[1])
+        await sink.send(messages([1]))
+        await sink.open()
+        assert len(ids(os.read(pipe[0], 8192))) == 1
+        await sink.send(messages([2]))
+        await sink.close()
+        return {thread.name for thread in threading.enumerate() if thread.name.startswith("sink-out")}
+
+    assert asyncio.run(open_twice()) == set()
+    assert len(ids(os.read(pipe[0], 8192))) == 1
 
 
 def test_a_full_disk_is_waited_for() -> None:
