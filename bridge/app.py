@@ -239,9 +239,11 @@ class Loops:
     pumps: list[Pump]
     ingest: Ingest
     delivery: Delivery
+    attempts: AttemptLog
     watch: Watch
     stop: threading.Event  # for the sources; what they handed over is still journalled
     threads: list[threading.Thread]
+    delivers: bool  # there is something for the delivery to do
 
     def start(self) -> None:
         """Start every thread."""
@@ -256,6 +258,7 @@ class Loops:
             thread.join()
         for inbox in self.inboxes().values():
             inbox.abandon()
+        self.attempts.close()
         self.watch.end()
 
     def inboxes(self) -> dict[str, WebhookSource]:
@@ -268,7 +271,7 @@ class Loops:
         return min(
             [
                 self.ingest.turned_at,
-                *([self.delivery.turned_at] if self.config.sinks else []),
+                *([self.delivery.turned_at] if self.delivers else []),
                 *(pump.turned_at for pump, thread in zip(self.pumps, self.threads, strict=False) if thread.is_alive()),
             ]
         )
@@ -320,13 +323,15 @@ def build_loops(
     watch = Watch(journal, flows, judges, board=board, metrics=metrics, sinks=sinks_of(config))
     threads = [threading.Thread(target=pump.run, name=f"pump-{pump.flow.name}") for pump in pumps]
     threads.append(threading.Thread(target=ingest.run, name="ingest"))
-    if config.sinks:
+    # without sinks there may be cursors of former ones, which health has to name
+    delivers = bool(config.sinks) or any(":" not in subscriber for subscriber in journal.subscribers())
+    if delivers:
         threads.append(threading.Thread(target=delivery.run, name="deliver"))
     lookout = Lookout(config, journal, flows=flows, judges=judges, board=board, points=metrics.points)
     telling = Telling(config.alarms, words_of(config), build_outlets(config), build_beats(config))
     alarms = Alarms(telling, journal, lookout.look, alive=alive, board=board, metrics=metrics, stop=stop)
     threads.append(threading.Thread(target=alarms.run, name="alarms"))
-    return Loops(config, flows, pumps, ingest, delivery, watch, stop, threads)
+    return Loops(config, flows, pumps, ingest, delivery, attempts, watch, stop, threads, delivers=delivers)
 
 
 def _try_out(config: Config, delivery: Delivery, sink: str) -> "Future[dict[str, Any]] | None":
@@ -353,7 +358,6 @@ def build_door(
 ) -> Door:
     """What the HTTP door works with beside these loops."""
     journal = loops.watch.journal
-    attempts = AttemptLog(beside(loops.config.bridge.journal.sqlite))
     return Door(
         loops.config,
         documents,
@@ -362,7 +366,7 @@ def build_door(
         gate,
         Feeds(journal, bell, came=metrics.sse_clients.inc),
         witness,
-        attempts,
+        loops.attempts,
     )
 
 

@@ -11,8 +11,9 @@ from bridge.ports import Journal, StreamExtent
 def standings(journal: Journal, config: Config) -> list[dict[str, Any]]:
     """One mapping a sink, JSON-able but for times.
 
-    Keys: sink, kind, streams (by name: cursor, pending, behind in events, oldest_waiting_at), behind (events in all),
-    paused, why, breaker (state, since, why, forced), gone (since, why; or None), dead_letters (open), replays.
+    Keys: sink, kind, streams (by name: cursor, pending, behind, last), behind (events in all, pending ones included),
+    pending (those that failed or wait behind one), paused, why, breaker (state, since, why, forced), gone (since, why;
+    or None), dead_letters (open), replays.
     """
     reached, extents = journal.subscribers(), journal.extents()
     switches, loops, replays = journal.kept("sink"), journal.kept("delivery"), journal.kept("replay")
@@ -43,7 +44,7 @@ def standings(journal: Journal, config: Config) -> list[dict[str, Any]]:
 
 
 def state_of(standing: Mapping[str, Any]) -> str:
-    """One word for people: gone, paused, open (its breaker), behind or ok."""
+    """One word for people: gone, paused, breaker open, waiting or ok."""
     if standing["gone"]:
         return "gone"
     if standing["paused"]:
