@@ -118,14 +118,10 @@ def signed(body: bytes, *, of: str, at: datetime | None = None, secret: str = SE
     }
 
 
-class Sender:
-    """Sends rows with ids counting up from `first` in a thread until told to stop; repeats each until acknowledged."""
+class InThread:
+    """Does `_run` in a thread until the block ends, which sets `_stop`."""
 
-    def __init__(self, daemon: InboxDaemon, *, first: int = 1, sends_twice: int = 0) -> None:
-        self.acknowledged: list[int] = []
-        self._daemon = daemon
-        self._next = first
-        self._sends_twice = sends_twice
+    def __init__(self) -> None:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -137,6 +133,20 @@ class Sender:
         self._stop.set()
         self._thread.join(DEADLINE_S)
         assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class Sender(InThread):
+    """Sends rows with ids counting up from `first`; repeats each until acknowledged."""
+
+    def __init__(self, daemon: InboxDaemon, *, first: int = 1, sends_twice: int = 0) -> None:
+        super().__init__()
+        self.acknowledged: list[int] = []
+        self._daemon = daemon
+        self._next = first
+        self._sends_twice = sends_twice
 
     def wait_acknowledged(self, more: int) -> None:
         """Until that many more are acknowledged."""

@@ -2,18 +2,17 @@
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import aio_pika
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPError
 
-from tests.daemon import DEADLINE_S, wait_for
-from tests.inbox import SentDaemon
+from tests.daemon import wait_for
+from tests.inbox import InThread, SentDaemon
 from tests.rabbit import RabbitServer
 
 QUEUE = "articles"
@@ -99,25 +98,15 @@ def publish(rabbit: RabbitServer, messages: Iterable[aio_pika.Message]) -> None:
     with_channel(rabbit, act)
 
 
-class Publisher:
-    """Publishes rows with ids counting up in a thread; repeats each until the broker confirms it."""
+class Publisher(InThread):
+    """Publishes rows with ids counting up; repeats each until the broker confirms it."""
 
     def __init__(self, rabbit: RabbitServer, *, first: int = 1, pause_s: float = 0.002) -> None:
+        super().__init__()
         self.confirmed: list[int] = []
         self._rabbit = rabbit
         self._next = first
         self._pause_s = pause_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(DEADLINE_S)
-        assert not self._thread.is_alive()
 
     def wait_confirmed(self, more: int) -> None:
         """Until that many more are confirmed."""

@@ -9,7 +9,7 @@ import typer
 
 from bridge.cli.ask import ask
 from bridge.cli.session import session
-from bridge.cli.show import note, say, say_json, table
+from bridge.cli.show import note, say_json, say_result, table
 
 if TYPE_CHECKING:
     from bridge.alarm.machine import Notice
@@ -226,11 +226,7 @@ def _act(opened: "Session", kind: str, args: dict[str, Any], *, dry_run: bool, a
     if dry_run:
         note(f"would ask for {kind}: {', '.join(f'{name} {value}' for name, value in args.items() if value)}")
         return
-    result = dict(ask(opened, kind, args).result)
-    if as_json:
-        say_json(result)
-    else:
-        say(", ".join(f"{name}: {value}" for name, value in result.items()))
+    say_result(ask(opened, kind, args).result, as_json=as_json)
 
 
 def _span(text: str) -> timedelta:

@@ -5,8 +5,9 @@ Promises: one way of writing times and numbers; control characters in data never
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 DASH = "-"  # a cell without a value
 
@@ -85,6 +86,14 @@ def span(seconds: float) -> str:
     minutes, rest = divmod(rest, 60)
     units = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
     return " ".join([f"{count} {unit}" for count, unit in units if count][:2])
+
+
+def say_result(result: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print what became of an act: a line, or a JSON object."""
+    if as_json:
+        say_json(dict(result))
+    else:
+        say(", ".join(f"{name}: {value}" for name, value in result.items()))
 
 
 def _ruled(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
