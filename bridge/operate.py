@@ -321,6 +321,15 @@ def _sink_test(desk: Desk, request: Request) -> Awaited:
         raise Declined(f"sink {sink} is not running", hint="Start the daemon, then test it.")
 
     def outcome() -> dict[str, Any] | None:
+        if future.cancelled():  # a stop or a reload came in between
+            return {
+                "sink": sink,
+                "stream": sink,
+                "ok": False,
+                "detail": "cut off",
+                "hint": "Ask again.",
+                "took_ms": 0.0,
+            }
         return {"sink": sink, "stream": sink, **future.result()} if future.done() else None
 
     return Awaited(request, outcome)

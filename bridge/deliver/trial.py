@@ -1,14 +1,20 @@
 """One test event to a sink, beside what is delivered: whether the receiver takes it."""
 
+import asyncio
 import json
 import time
 import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from bridge.errors import BridgeError
+import structlog
+
+from bridge.errors import BridgeError, InternalError, SinkUnavailable
 from bridge.parcel import Message, Parcel
 from bridge.ports import Sink
+
+PATIENCE_S = 45.0  # for the receiver's answer; whoever asked waits a minute
+_log = structlog.get_logger()
 
 
 def test_message(*, instance: str, type_prefix: str) -> Message:
@@ -31,12 +37,18 @@ async def try_out(sink: Sink, message: Message) -> dict[str, Any]:
     started = time.perf_counter()
     failure: BridgeError | None = None
     try:
-        await sink.open()
-        if sink.wants == "messages":
-            failures = await sink.send(Parcel("test", (message,)))
-            failure = next(iter(failures.values()), None)
+        async with asyncio.timeout(PATIENCE_S):
+            await sink.open()
+            if sink.wants == "messages":
+                failures = await sink.send(Parcel("test", (message,)))
+                failure = next(iter(failures.values()), None)
     except BridgeError as error:
         failure = error
+    except TimeoutError:
+        failure = SinkUnavailable(f"no answer within {PATIENCE_S:g} s")
+    except Exception as bug:  # noqa: BLE001  in an adapter; whoever asked is told, and nothing else is stopped by it
+        _log.error("sink.bug", sink=sink.name, error=bug)
+        failure = InternalError(f"stopped by {type(bug).__name__}")
     return {
         "ok": failure is None,
         "detail": "" if failure is None else failure.detail,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bridge.deliver import trial
 from bridge.deliver.aftermath import Aftermath
 from bridge.deliver.feed import Feed
 from bridge.deliver.loop import SinkLoop
@@ -289,6 +290,17 @@ def test_a_paused_sink_rests_though_events_are_due() -> None:
         return loop._due_in_s()
 
     assert asyncio.run(rest()) is None
+
+
+def test_a_bug_or_a_hang_in_a_trial_is_told_to_whoever_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Buggy(ScriptedSink):
+        async def open(self) -> None:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("bridge.deliver.trial.PATIENCE_S", 0.01)
+    message = trial.test_message(instance="acme", type_prefix="com.acme")
+    assert asyncio.run(trial.try_out(Buggy(), message))["detail"] == "stopped by ZeroDivisionError"
+    assert asyncio.run(trial.try_out(Hanging(), message))["detail"] == "no answer within 0.01 s"
 
 
 def _refusing(number: int) -> Callable[[Message], BridgeError | None]:

@@ -162,3 +162,14 @@ def test_a_test_event_is_awaited(journal: MemoryJournal) -> None:
     assert conclude(desk, awaited)
     assert journal.requests(open_only=False)[-1].ok
     assert trail(journal) == [("cli:ann", "sink.test", "crm")]
+
+
+def test_a_test_event_that_a_stop_cuts_off_is_settled_too(journal: MemoryJournal) -> None:
+    answer: Future[dict[str, Any]] = Future()
+    journal.request("sink.test", {"sink": "crm"}, "cli:ann")
+    desk = Desk(journal, {}, sinks=SINKS, test=lambda _sink: answer)
+    awaited = perform(desk, journal.requests()[0])
+    answer.cancel()
+    assert awaited is not None
+    assert conclude(desk, awaited)
+    assert (journal.requests(open_only=False)[-1].result or {})["ok"] is False
