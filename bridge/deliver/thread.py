@@ -30,7 +30,7 @@ from bridge.ports import Journal, Sink, StreamExtent
 from bridge.resilience.failpoint import reach
 from bridge.resilience.retry import Backoff
 
-GATHER_S = 0.005  # what is settled within this time is stored together
+GATHER_S = 0.02  # what is settled within this time is stored together: a commit and its sync cost every sink the same
 LOOK_S = 0.25  # at switches, and at a journal that somebody else appended to
 REPORT_S = 1.0
 PATIENCE_S = 10.0  # for calls under way at a stop
