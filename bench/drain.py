@@ -77,7 +77,7 @@ async def _fed(sink: Sink, route: Route, look: Look, journal: SqliteJournal) -> 
     last, busy_s, other_s = 0, 0.0, 0.0
     while True:
         began_at = time.perf_counter()
-        chunk = feed.read(journal, after=last, last=None, limit=route.batch_events, keep_bytes=route.memory_bytes)
+        chunk = feed.read(journal, after=last, last=None, limit=route.batch_events, budget_bytes=route.memory_bytes)
         if chunk is None:
             return last / (busy_s + other_s * look.renders)
         read_at = time.perf_counter()

@@ -151,7 +151,7 @@ class Feed:
             return first - 1, min(last, first - 1 + limit)
         return self._taken, None if self.until is None else min(self.until, self._taken + limit)
 
-    def read(self, journal: Journal, *, after: int, last: int | None, limit: int, keep_bytes: int) -> Chunk | None:
+    def read(self, journal: Journal, *, after: int, last: int | None, limit: int, budget_bytes: int) -> Chunk | None:
         """Read, select and render, from what the last read left over where it can. For a worker thread, one at a time.
 
         Args:
@@ -159,23 +159,26 @@ class Feed:
             after: as `next_range` said.
             last: as above.
             limit: how many numbers at most.
-            keep_bytes: of rows that were decoded and are not wanted yet, to save decoding their block again.
+            budget_bytes: of the rows read, but for one row at least; and of rows that were decoded and are not wanted
+                yet, kept to save decoding their block again.
         """
         kept, self._rest = self._rest, None
         if kept is None or kept.first != after + 1:
-            blocks = _enough(_alike(journal, self.stream, after=after, limit=limit + BLOCK_EVENTS), limit, last)
+            found = _alike(journal, self.stream, after=after, limit=limit + BLOCK_EVENTS)
+            blocks = _enough(found, limit, last, budget_bytes=budget_bytes)
         else:
             blocks = [kept]
         if not blocks:
             return None
         end = blocks[0].first + limit - 1
-        over = blocks[-1].last - (end if last is None else min(end, last))
-        if over > 0:
-            *before, final = blocks
-            wanted = final.batch.num_rows - over
+        *before, final = blocks
+        rows, size = final.batch.num_rows, max(1, final.batch.nbytes)
+        room = rows * (budget_bytes - sum(block.batch.nbytes for block in before)) // size
+        wanted = min(rows, (end if last is None else min(end, last)) - final.first + 1, max(1, room))
+        if wanted < rows:
             blocks = [*before, _part(final, 0, wanted)]
-            if final.batch.get_total_buffer_size() <= keep_bytes:
-                self._rest = _part(final, wanted, over)
+            if final.batch.get_total_buffer_size() <= budget_bytes:
+                self._rest = _part(final, wanted, rows - wanted)
         return chunk_of(_whole(blocks), self.look)
 
     def take_in(self, chunk: Chunk | None, *, now_s: float, last: int | None = None) -> tuple[int, int] | None:
@@ -287,15 +290,16 @@ def _alike(journal: Journal, stream: str, *, after: int, limit: int | None) -> I
         yield block
 
 
-def _enough(blocks: Iterator[Block], events: int, end: int | None) -> list[Block]:
-    """The first blocks that hold so many events together, or all; none that begins after `end`."""
+def _enough(blocks: Iterator[Block], events: int, end: int | None, *, budget_bytes: int) -> list[Block]:
+    """The first blocks that hold so many events together, or so many bytes, or all; none that begins after `end`."""
     found: list[Block] = []
     for block in blocks:
         if end is not None and block.first > end:
             break
         found.append(block)
         events -= block.batch.num_rows
-        if events <= 0:
+        budget_bytes -= block.batch.nbytes
+        if events <= 0 or budget_bytes <= 0:
             break
     return found
 

@@ -31,6 +31,7 @@ from bridge.resilience.retry import Backoff
 from bridge.tracing import sending
 
 CHUNK_EVENTS = 1_000  # read and rendered at once, at most, where a parcel is smaller
+CHUNKS = 4  # that the memory of a sink holds, where events are large
 REPLAYS = 16  # under way at once; each letter is one
 OPEN_S = 60.0  # a sink that takes longer to open is not there
 UNSTORED_EVENTS = 256  # acknowledged and not stored yet, at most, or two rounds of parcels if that is more
@@ -196,11 +197,11 @@ class SinkLoop:
         return was_read
 
     async def _read(self, feed: Feed) -> bool:
-        limit, keep_bytes = self._chunk_events(), self.route.memory_bytes // 4
+        limit, budget = self._chunk_events(), self.route.memory_bytes // (CHUNKS if self._renders() else 1)
         after, last = feed.next_range(limit)
         try:
             chunk = await asyncio.to_thread(
-                feed.read, self._journal, after=after, last=last, limit=limit, keep_bytes=keep_bytes
+                feed.read, self._journal, after=after, last=last, limit=limit, budget_bytes=budget
             )
         except BridgeError:
             feed.has_more = True

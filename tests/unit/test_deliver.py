@@ -9,12 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from bridge.deliver.feed import Feed
 from bridge.errors import BridgeError, JournalUnavailable, SinkGone, SinkRefused, SinkUnavailable
 from bridge.model import Block, EventBatch, LetterState
 from bridge.parcel import Delivered, Message, Progress
 from bridge.testing import MemoryJournal, ScriptedSink
 from tests import journal_samples as sample
-from tests.deliveries import Running, data, delivering, filled, numbers, route, wait_for
+from tests.deliveries import Running, data, delivering, filled, look, numbers, route, wait_for
 
 QUICK = {"after_s": [0.01, 0.01]}
 SLOW = {"after_s": [3600]}
@@ -398,3 +399,17 @@ def test_a_rate_is_kept() -> None:
     with delivering(journal, (route(rate=20.0), sink)):
         wait_for(lambda: len(sink.received) >= 20)
         assert len(sink.received) < 40
+
+
+def test_large_events_are_read_a_few_at_a_time() -> None:
+    """As many as the memory holds, one at least, and in the end all."""
+    journal = filled(sample.events("orders", 60), sample.events("orders", 40, start=60))
+    (first, _) = journal.read("orders")
+    for budget in (1, first.batch.nbytes // 4, first.batch.nbytes, 10 * first.batch.nbytes):
+        feed, counts = Feed(look(), progress=Progress(), one_a_key=True), []
+        while chunk := feed.read(journal, after=feed.taken, last=None, limit=1_000, budget_bytes=budget):
+            counts.append(chunk.last - chunk.first + 1)
+            assert counts[-1] == 1 or chunk.rows.batch.nbytes <= budget
+            feed.take_in(chunk, now_s=0.0)
+        assert sum(counts) == 100
+        assert len(counts) == 1 or budget <= first.batch.nbytes

@@ -84,7 +84,7 @@ def test_a_cursor_does_not_move_back_when_pending_events_are_read_again() -> Non
     feed = Feed(look(), progress=Progress(20, ((5, 8),)), one_a_key=True)
     after, last = feed.next_range(100)
     assert (after, last) == (4, 8)
-    feed.take_in(feed.read(journal, after=after, last=last, limit=100, keep_bytes=0), now_s=0.0, last=last)
+    feed.take_in(feed.read(journal, after=after, last=last, limit=100, budget_bytes=1 << 20), now_s=0.0, last=last)
     assert feed.progress() == Progress(20, ((5, 8),))
 
 
@@ -94,7 +94,7 @@ def test_of_pending_events_that_retention_took_no_others_are_sent_in_their_place
     journal._forget_first("orders", datetime.now(UTC))
     feed = Feed(look(), progress=Progress(20, ((5, 8),)), one_a_key=True)
     after, last = feed.next_range(100)
-    chunk = feed.read(journal, after=after, last=last, limit=100, keep_bytes=0)
+    chunk = feed.read(journal, after=after, last=last, limit=100, budget_bytes=1 << 20)
     assert feed.take_in(chunk, now_s=0.0, last=last) == (5, 8)
     assert feed.progress() == Progress(20), "11 to 20 were delivered long ago"
 
