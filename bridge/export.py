@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from bridge import figures
+from bridge import figures, jsontext
 from bridge.figures import TEXT
+from bridge.jsontext import Piece
 from bridge.model import MESSAGE_TYPE, META, Block, Mark, Op, RawBatch
 from bridge.parcel import Message, Rows
 
@@ -34,11 +35,8 @@ MARK_WORDS = {
 }
 
 _WITH_FIELDS = (Op.CREATE, Op.UPDATE, Op.READ)
-_RFC3339 = "%Y-%m-%dT%H:%M:%S%.6fZ"
 _WORDS = pa.array([Op(number).word if number in set(Op) else "" for number in range(128)], TEXT)
-_PLAIN = pl.CompatLevel.oldest()  # strings as Arrow has had them from the beginning
 _TRACED = r'^{"traceparent": ?"(?P<traceparent>[0-9a-f-]{55})"}$'
-Piece = Any  # of a text: a str, the same for every row, or a LargeStringArray with one a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +256,7 @@ def _ids(rows: Rows, *, swapped: bool) -> pa.LargeStringArray:
         return _logged_ids(rows, swapped=swapped)
     keys = batch.column("_key").cast(TEXT).fill_null("")
     numbers = figures.decimal(snapshots.fill_null(0).to_numpy())
-    reread = _join(f"{rows.stream}:s", numbers, ":", keys)
+    reread = jsontext.join(f"{rows.stream}:s", numbers, ":", keys)
     if not snapshots.null_count:
         return reread
     return pc.if_else(snapshots.is_null(), _logged_ids(rows, swapped=swapped), reread)
@@ -273,7 +271,7 @@ def _logged_ids(rows: Rows, *, swapped: bool) -> pa.LargeStringArray:
         delete, create = ("c", "d") if swapped else ("d", "c")
         half = pc.if_else(pc.equal(batch.column("_op"), int(Op.DELETE)), delete, create)
         pieces.append(pc.if_else(moved, half, "").cast(TEXT))
-    return _join(*pieces)
+    return jsontext.join(*pieces)
 
 
 def _encode(
@@ -285,30 +283,30 @@ def _encode(
     pieces += _event_attributes(rows, ids, layout, envelope)
     names = list(_field_names(op, layout, rows, envelope))
     if names or op is Op.GAP:
-        pieces.append(f',"datacontenttype":{_constant(CONTENT_TYPE)},"data":')
+        pieces.append(f',"datacontenttype":{jsontext.constant(CONTENT_TYPE)},"data":')
     if op is Op.GAP:  # its note is a JSON object already; gaps are rare, so one by one
         pieces.append(pa.array([_compact(note) for note in rows.batch.column("_note").to_pylist()], TEXT))
     start = "{"
     for name in names:
-        pieces += [f"{start}{_constant(name)}:", *_value(rows.batch.column(name))]
+        pieces += [f"{start}{jsontext.constant(name)}:", *jsontext.value(rows.batch.column(name))]
         start = ","
-    return _join(*pieces, ("}" if names else "") + "}" + end)
+    return jsontext.join(*pieces, ("}" if names else "") + "}" + end)
 
 
 def _event_attributes(rows: Rows, ids: pa.LargeStringArray, layout: _Layout, envelope: Envelope) -> Iterator[Piece]:
     """The context attributes, in order; an attribute without a value is left out, as the spec asks."""
     batch, op = rows.batch, Op(layout.op)
     yield '"specversion":"1.0","id":'
-    yield from _value(ids)
-    kind = _constant(envelope.type(op, version=rows.contract))
-    yield f',"source":{_constant(envelope.source)},"type":{kind}'
-    key = list(_value(batch.column("_key"))) if layout.keyed else []
+    yield from jsontext.value(ids)
+    kind = jsontext.constant(envelope.type(op, version=rows.contract))
+    yield f',"source":{jsontext.constant(envelope.source)},"type":{kind}'
+    key = list(jsontext.value(batch.column("_key"))) if layout.keyed else []
     if layout.keyed:
         yield from (',"subject":', *key)
     if layout.timed:
-        yield from (',"time":', *_value(batch.column("_commit_at")))
+        yield from (',"time":', *jsontext.value(batch.column("_commit_at")))
     if op in _WITH_FIELDS:
-        yield f',"dataschema":{_constant(envelope.schema(version=rows.contract))}'
+        yield f',"dataschema":{jsontext.constant(envelope.schema(version=rows.contract))}'
     yield from (',"sequence":"', figures.decimal(rows.numbers, width=20), '"')
     if layout.keyed:
         yield from (',"partitionkey":', *key)
@@ -316,18 +314,18 @@ def _event_attributes(rows: Rows, ids: pa.LargeStringArray, layout: _Layout, env
         yield from (',"transactionid":"', figures.decimal(batch.column("_tx").to_numpy()), '"')
     yield from _rare_attributes(rows, layout)
     if rows.withheld and op in _WITH_FIELDS:
-        yield f',"withheld":{_constant(",".join(rows.withheld))}'
+        yield f',"withheld":{jsontext.constant(",".join(rows.withheld))}'
 
 
 def _rare_attributes(rows: Rows, layout: _Layout) -> Iterator[Piece]:
     if layout.moved:
-        yield from (',"counterpart":', *_value(_ids(rows, swapped=True)))
+        yield from (',"counterpart":', *jsontext.value(_ids(rows, swapped=True)))
     if layout.traced:
         yield from (',"traceparent":"', _traceparents(rows.batch), '"')
     if layout.unchanged:
-        yield f',"unchanged":{_constant(layout.unchanged)}'
+        yield f',"unchanged":{jsontext.constant(layout.unchanged)}'
     if layout.marked:
-        yield f',"marks":{_constant(layout.marked)}'
+        yield f',"marks":{jsontext.constant(layout.marked)}'
 
 
 def _field_names(op: Op, layout: _Layout, rows: Rows, envelope: Envelope) -> Iterator[str]:
@@ -341,73 +339,6 @@ def _field_names(op: Op, layout: _Layout, rows: Rows, envelope: Envelope) -> Ite
     yield from (name for name in wanted if name not in absent)
 
 
-def _value(column: pa.Array) -> Iterator[Piece]:
-    """The JSON texts of a column, quotes included."""
-    texts = _plain_texts(column)
-    if texts is None:
-        yield _any_json(column)
-    elif not texts.null_count:
-        yield from ('"', texts, '"')
-    else:
-        yield _join('"', texts, '"').fill_null("null")
-
-
-def _plain_texts(column: pa.Array) -> pa.LargeStringArray | None:
-    """The texts of a column that JSON shows as strings without escapes; None where another way is needed."""
-    of = column.type
-    if pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of):
-        texts = column.cast(TEXT)
-        return texts if figures.is_plain(texts) else None
-    if of == pa.timestamp("us", "UTC") and not column.null_count:
-        return figures.rfc3339(column.view(pa.int64()).to_numpy())
-    if pa.types.is_decimal(of) or pa.types.is_date32(of):
-        shown = pl.Series(column)  # Arrow writes small decimals with an exponent
-        return shown.cast(pl.String).to_arrow(compat_level=_PLAIN)
-    return None
-
-
-def _any_json(column: pa.Array) -> pa.LargeStringArray:
-    """The JSON texts of a column of any type."""
-    if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
-        return column.cast(TEXT).fill_null("null")
-    values = pl.Series("v", column)
-    text = pl.struct(_as_json(pl.col("v"), values.dtype).alias("v")).struct.json_encode()
-    encoded = values.to_frame().select(text).to_series().str
-    return encoded.slice(5, encoded.len_chars() - 6).to_arrow(compat_level=_PLAIN)  # what is between {"v": and }
-
-
-def _as_json(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """A value in a type that JSON holds exactly."""
-    if isinstance(dtype, pl.List):
-        inner = _as_json(pl.element(), dtype.inner)  # type: ignore[arg-type] # the inner type of data is an instance
-        return value.list.eval(inner)
-    if isinstance(dtype, pl.Datetime):
-        return value.dt.strftime(_RFC3339 if dtype.time_zone else _RFC3339.removesuffix("Z"))
-    if isinstance(dtype, pl.Time):
-        return value.dt.to_string("%H:%M:%S%.6f")
-    if isinstance(dtype, pl.Binary):
-        return value.bin.encode("base64")
-    if isinstance(dtype, pl.Decimal | pl.Date | pl.Duration):
-        return value.cast(pl.String)
-    return value
-
-
 def _compact(note: str | None) -> str:
     """A JSON object on one line."""
     return json.dumps(json.loads(note or "{}"), ensure_ascii=False, separators=(",", ":"))
-
-
-def _constant(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _join(*pieces: Piece) -> pa.LargeStringArray:
-    """Put the text of each row together; what is the same for every row is joined first."""
-    merged: list[Any] = []
-    for piece in pieces:
-        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += piece
-        else:
-            merged.append(piece)
-    arguments = [pa.scalar(piece, TEXT) if isinstance(piece, str) else piece for piece in merged]
-    return pc.binary_join_element_wise(*arguments, pa.scalar("", TEXT))

@@ -278,7 +278,7 @@ def _by_stream(letters: Iterable[Letter]) -> dict[str, list[Letter]]:
 def _chosen(journal: Journal, request: Request) -> Iterator[Letter]:
     """The open letters a request names, in order of id."""
     if "ids" in request.args:
-        for number in _rejected_ids(request.args["ids"]):
+        for number in steer.rejected_ids(request.args["ids"]):
             letter = journal.letter(number)
             if letter is not None and letter.settled_at is not None and letter.settled_at >= request.made_at:
                 continue  # by this request, before the process died
@@ -291,14 +291,6 @@ def _chosen(journal: Journal, request: Request) -> Iterator[Letter]:
         yield from open_letters(journal, request.args.get("stream"))
     else:
         raise Declined("no letters were named")
-
-
-def _rejected_ids(ids: Iterable[object]) -> list[int]:
-    """The numbers of rejected rows among the ids, in order. Raises: Declined for what is no number."""
-    numbers = [one for one in map(str, ids) if not one.startswith("d")]
-    if not all(one.isascii() and one.isdigit() for one in numbers):
-        raise Declined("an id is a number, or d and a number", hint="See `legacy-bridge dead list`.")
-    return sorted(map(int, numbers))
 
 
 # -- sinks

@@ -124,6 +124,14 @@ def delivery_ids(ids: Iterable[object]) -> list[int]:
     return found
 
 
+def rejected_ids(ids: Iterable[object]) -> list[int]:
+    """The numbers of rejected rows among the ids, in order. Raises: Declined for what is no number."""
+    numbers = [one for one in map(str, ids) if not one.startswith("d")]
+    if not all(one.isascii() and one.isdigit() for one in numbers):
+        raise Declined("an id is a number, or d and a number", hint="See `legacy-bridge dead list`.")
+    return sorted(map(int, numbers))
+
+
 def _chosen(journal: Journal, request: Request) -> Iterator[Undelivered]:
     """The open delivery letters a request names, in order of id."""
     if "ids" in request.args:
