@@ -304,6 +304,9 @@ def _steer(desk: Desk, request: Request) -> dict[str, Any]:
     return steer.perform(desk.journal, desk.sinks, request, now=desk.now())
 
 
+_CUT_OFF = {"ok": False, "detail": "cut off by a stop or a reload", "hint": "Ask again.", "took_ms": 0.0}
+
+
 def _sink_test(desk: Desk, request: Request) -> Awaited:
     sink = str(request.args.get("sink"))
     if sink not in desk.sinks:
@@ -313,16 +316,9 @@ def _sink_test(desk: Desk, request: Request) -> Awaited:
         raise Declined(f"sink {sink} is not running", hint="Start the daemon, then test it.")
 
     def outcome() -> dict[str, Any] | None:
-        if future.cancelled():  # a stop or a reload came in between
-            return {
-                "sink": sink,
-                "stream": sink,
-                "ok": False,
-                "detail": "cut off",
-                "hint": "Ask again.",
-                "took_ms": 0.0,
-            }
-        return {"sink": sink, "stream": sink, **future.result()} if future.done() else None
+        if not future.done():
+            return None
+        return {"sink": sink, "stream": sink, **(_CUT_OFF if future.cancelled() else future.result())}
 
     return Awaited(request, outcome)
 

@@ -334,6 +334,7 @@ class SinkLoop:
         letter = None if job.letter is None else await asyncio.to_thread(self._journal.undelivered_one, job.letter)
         replay = replays.begin(job, self.route, letter, one_a_key=not self._sink.is_atomic)
         if replay is None:
+            _log.warning("replay.dropped", sink=self.name, stream=job.stream, letter=job.letter)
             self._ledger.forget_replay(job.id)
             self._after.changed.set()
         else:
