@@ -1,4 +1,4 @@
-"""What every answer has: security headers. What no request may have: huge headers, a body out of place."""
+"""What every answer has: security headers. What no request may have: huge headers, two ends, a body out of place."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -51,6 +51,8 @@ def _refusal(headers: Headers, *, takes_bodies: bool) -> Problem | None:
     close = {"connection": "close"}
     if sum(len(name) + len(value) for name, value in headers.raw) > _REQUEST_HEADERS_LIMIT_BYTES:
         return Problem(431, "headers-too-large", "The headers are larger than 16 KB.", headers=close)
+    if "content-length" in headers and "transfer-encoding" in headers:  # two readers may see two requests in it
+        return Problem(400, "invalid-request", "A body has a length or comes in chunks, not both.", headers=close)
     if not takes_bodies and has_body(headers):
         return Problem(413, "body-too-large", "This page takes no body.", headers=close)
     return None
