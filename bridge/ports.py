@@ -64,7 +64,8 @@ class Sink(Protocol):
     async def send(self, parcel: Parcel) -> Mapping[int, BridgeError]:
         """Deliver a parcel; returns once the receiver has acknowledged it durably.
 
-        Returns: failures by index in the parcel, each SinkUnavailable or SinkRefused; empty when all went well.
+        Returns: failures by index in the parcel, each SinkUnavailable or SinkRefused; empty when all went well. An
+            atomic sink raises instead: a parcel of its may hold a key more than once.
         Raises: SinkUnavailable (nothing is known to have arrived; try again), SinkRefused (the receiver never takes
             this), SinkGone (it takes nothing any more).
         """

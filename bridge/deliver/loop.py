@@ -77,6 +77,7 @@ class SinkLoop:
         self._paced_s = 0.0  # when the rate allows the next event
         self._passed_s = 0.0  # when the last pass began
         self._is_open = False
+        self._is_replays_turn = False
         self._opening = Backoff(first_s=0.2, limit_s=30.0)
         self._open_at_s = 0.0  # when it may be opened again
         self._reading = Backoff()  # from a journal that cannot be read
@@ -268,7 +269,14 @@ class SinkLoop:
             self._paced_s = max(self._paced_s, time.time() - 1.0) + events / self.route.rate
 
     def _next_parcel(self, limit: int) -> tuple[Feed, list[Entry[Load]]] | None:
+        """Of a stream or of a replay, in turn, so that neither waits for the other to have nothing."""
+        self._is_replays_turn = not self._is_replays_turn
         now_s = time.time()
+        if self._is_replays_turn:
+            return self._of_replay(limit, now_s) or self._of_stream(limit, now_s)
+        return self._of_stream(limit, now_s) or self._of_replay(limit, now_s)
+
+    def _of_stream(self, limit: int, now_s: float) -> tuple[Feed, list[Entry[Load]]] | None:
         for stream in list(self.feeds):  # in turn: the one that is asked goes to the end
             feed = self.feeds[stream] = self.feeds.pop(stream)
             if feed.is_ripe(self.route.batch_events, self.route.batch_s, now_s) and (
@@ -276,6 +284,9 @@ class SinkLoop:
             ):
                 feed.taken_at(now_s)
                 return feed, entries
+        return None
+
+    def _of_replay(self, limit: int, now_s: float) -> tuple[Feed, list[Entry[Load]]] | None:
         for replay in self.replays.values():
             if entries := replay.feed.lanes.take(limit, now_s=now_s):
                 return replay.feed, entries

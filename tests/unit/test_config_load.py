@@ -332,13 +332,13 @@ def test_a_value_of_a_variable_stays_out_of_errors(tmp_path: Path) -> None:
     ids=["empty", "list", "broken", "python-tag", "billion-laughs", "10-MB-key", "twice"],
 )
 def test_a_hostile_or_broken_file_is_refused_quickly_and_cheaply(tmp_path: Path, text: str) -> None:
-    """S7, H4: 1 s and 50 MB; the error names the file."""
+    """S7, H4: 1 s of the processor and 50 MB; the error names the file."""
     path = tmp_path / "bridge.yaml"
     path.write_text(text)
-    before_kb, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before_kb, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(ConfigError, match=str(path)):
         load(path, environ={})
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 50 * 1024
 
 

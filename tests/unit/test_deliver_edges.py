@@ -309,3 +309,13 @@ def _refusing(number: int) -> Callable[[Message], BridgeError | None]:
 
 def _unavailable() -> None:
     raise SinkUnavailable("disk full")
+
+
+def test_a_replay_is_served_beside_a_stream_that_always_has_more() -> None:
+    journal, sink = filled(sample.events(count=3_000)), ScriptedSink()
+    journal.record([Delivered("crm", {"orders": Progress(100)})])
+    journal.keep("replay", {"1": {**RANGE, "first": 1, "last": 20}})
+    with delivering(journal, (route(concurrency=1), sink)):
+        wait_for(lambda: len(sink.received) == 2_920)
+    arrived = numbers(sink.received)
+    assert arrived.index(20) < 1_000, "long before the stream had nothing more"
