@@ -192,3 +192,28 @@ def test_stripes_form_takes_any_of_its_signatures_within_the_tolerance() -> None
 def test_a_clock_in_another_zone_is_the_same_clock() -> None:
     local = NOW.astimezone(datetime.now().astimezone().tzinfo) + timedelta(seconds=10)
     assert signing.standard_flaw(signing.keys([ONE]), signed(ONE), BODY, now=local) is None
+
+
+def test_every_secret_is_compared_whole_and_in_constant_time_with_every_signature(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """S3: also after one that matched."""
+    seen: list[tuple[object, object]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        seen.append((one, other))
+        return one == other
+
+    monkeypatch.setattr("bridge.signing.hmac.compare_digest", compare)
+    given = [signing.key(SECRETS_OF_S3[0]), signing.key(SECRETS_OF_S3[1])]
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    signature = signing.sign(given, message_id="a", timestamp=int(at.timestamp()), body=b"{}")
+    headers = {"webhook-id": "a", "webhook-timestamp": str(int(at.timestamp())), "webhook-signature": signature}
+    assert signing.standard_flaw(given, headers, b"{}", now=at) is None
+    assert len(seen) == 4
+    hexed = hmac.digest(b"two", b"{}", "sha256").hex()
+    assert signing.github_flaw(["two", "one"], {"x-hub-signature-256": f"sha256={hexed}"}, b"{}") is None
+    assert len(seen) == 6
+
+
+SECRETS_OF_S3 = ["whsec_" + base64.b64encode(letter * 32).decode() for letter in (b"a", b"b")]
