@@ -190,7 +190,8 @@ class Alarms:
 
     def _log_notice(self, notice: Notice) -> None:
         for alarm in notice.alarms:
-            say = _log.info if notice.transition == "resolved" else _LOUD[alarm.severity]
+            is_over = notice.transition == "resolved"
+            say = _log.info if is_over else _log.error if alarm.severity == "critical" else _log.warning
             say(
                 f"alarm.{notice.transition}",
                 alarm=alarm.id,
@@ -280,5 +281,4 @@ def _count(alarms: Iterable[Alarm]) -> Mapping[tuple[str, str], int]:
     return Counter((str(one.rule), str(one.severity)) for one in alarms if one.state == "firing")
 
 
-_LOUD = {"warning": _log.warning, "critical": _log.error}
 _MEND = "See `legacy-bridge alarm test`; what it was not told waits."

@@ -15,7 +15,12 @@ from tests.daemon import Daemon, prepare, wait_for
 from tests.receivers import Receiver
 
 SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
-PROMPT = {"group_s": 0, "clear_s": 0, "rules": {"component": {"for_s": 0}, "breaker_open": {"for_s": 0}}}
+PROMPT = {
+    "group_s": 0,
+    "clear_s": 0,
+    "rules": {"component": {"for_s": 0}, "breaker_open": {"for_s": 0}},
+    "off": ["failure_rate"],  # it would tell of the same sink, for the rest of the hour
+}
 
 
 @pytest.fixture
@@ -115,6 +120,7 @@ def test_a_dead_receiver_opens_its_breaker_and_is_told_until_it_lives(daemon: Da
         assert [(one["rule"], one["state"]) for one in listed if one["subject"] == "sink:crm"] == [
             ("breaker_open", "firing")
         ]
+        assert {line["level"] for line in daemon.logged("alarm.firing")} == {"error"}, "as JSON, like every line"
         crm.script = [receivers.OK]
         wait_for(lambda: of(ops, "sink:crm")[-1] == "resolved", why=daemon.log_tail)
 
