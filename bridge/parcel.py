@@ -1,6 +1,6 @@
 """What moves from the journal to a sink, and what becomes of it. Values only; frozen; nothing here does I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -38,6 +38,30 @@ class Rows:
     def take(self, rows: NDArray[np.int64]) -> "Rows":
         """These rows, in increasing order."""
         return replace(self, numbers=self.numbers[rows], batch=self.batch.take(pa.array(rows)))
+
+
+def alike(one: Block, other: Block) -> bool:
+    """Whether two blocks are of one epoch, contract version and schema, so that they can be put together."""
+    return (one.epoch, one.contract) == (other.epoch, other.contract) and one.batch.schema == other.batch.schema
+
+
+def whole(blocks: Sequence[Block]) -> Block:
+    """Blocks that follow each other and are alike, as one; it counts as journalled with the newest."""
+    first = blocks[0]
+    batch = first.batch if len(blocks) == 1 else pa.concat_batches([block.batch for block in blocks])
+    return replace(first, journalled_at=blocks[-1].journalled_at, batch=batch)
+
+
+def merged(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Blocks in order, put together where they follow each other and are alike: small ones cost much to render."""
+    run: list[Block] = []
+    for block in blocks:
+        if run and not (alike(run[-1], block) and run[-1].last + 1 == block.first):
+            yield whole(run)
+            run = []
+        run.append(block)
+    if run:
+        yield whole(run)
 
 
 @dataclass(frozen=True, slots=True)

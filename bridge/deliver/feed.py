@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bridge.export import Envelope, messages
 from bridge.model import Block
-from bridge.parcel import Message, Parcel, Progress, Ranges, Rows
+from bridge.parcel import Message, Parcel, Progress, Ranges, Rows, alike, whole
 from bridge.ports import Journal
 from bridge.resilience.lanes import Entry, Lanes
 
@@ -179,7 +179,7 @@ class Feed:
             blocks = [*before, _part(final, 0, wanted)]
             if final.batch.get_total_buffer_size() <= budget_bytes:
                 self._rest = _part(final, wanted, rows - wanted)
-        return chunk_of(_whole(blocks), self.look)
+        return chunk_of(whole(blocks), self.look)
 
     def take_in(self, chunk: Chunk | None, *, now_s: float, last: int | None = None) -> tuple[int, int] | None:
         """Queue what was read for `next_range`, which said `last`; None: there was nothing.
@@ -251,7 +251,7 @@ class Feed:
 def fetch(journal: Journal, look: Look, *, after: int, limit: int | None) -> Chunk | None:
     """Read, select and render events above a number; None when there are none yet. For a worker thread."""
     blocks = list(_alike(journal, look.stream, after=after, limit=limit))
-    return chunk_of(_whole(blocks), look) if blocks else None
+    return chunk_of(whole(blocks), look) if blocks else None
 
 
 def chunk_of(block: Block, look: Look) -> Chunk:
@@ -261,13 +261,6 @@ def chunk_of(block: Block, look: Look) -> Chunk:
     journalled_us = int(block.journalled_at.timestamp() * 1e6)
     rendered = messages(rows, look.envelope) if look.renders else ()
     return Chunk(block.first, block.last, rows, rendered, committed, journalled_us)
-
-
-def _whole(blocks: Sequence[Block]) -> Block:
-    """Blocks that follow each other and are alike, as one; it counts as journalled with the newest."""
-    first = blocks[0]
-    batch = first.batch if len(blocks) == 1 else pa.concat_batches([block.batch for block in blocks])
-    return replace(first, journalled_at=blocks[-1].journalled_at, batch=batch)
 
 
 def _part(block: Block, start: int, count: int) -> Block:
@@ -283,7 +276,7 @@ def _alike(journal: Journal, stream: str, *, after: int, limit: int | None) -> I
         return
     yield first
     last = first.last
-    for block in itertools.takewhile(lambda block: _same(first, block), reading):
+    for block in itertools.takewhile(lambda block: alike(first, block), reading):
         if block.first != last + 1:
             return
         last = block.last
@@ -302,10 +295,6 @@ def _enough(blocks: Iterator[Block], events: int, end: int | None, *, budget_byt
         if events <= 0 or budget_bytes <= 0:
             break
     return found
-
-
-def _same(one: Block, other: Block) -> bool:
-    return (one.epoch, one.contract) == (other.epoch, other.contract) and one.batch.schema == other.batch.schema
 
 
 def _chunk_id(load: Load) -> int:

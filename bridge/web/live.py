@@ -22,6 +22,7 @@ from bridge import export
 from bridge.access import Principal
 from bridge.bell import Bell
 from bridge.errors import BridgeError
+from bridge.parcel import merged
 from bridge.ports import Journal
 from bridge.web.problems import Problem
 
@@ -182,7 +183,7 @@ class Feeds:
 
         def read(after: int, count: int) -> tuple[bytes, int]:
             chunks = []
-            for block in journal.read(stream, after=after, limit=count):
+            for block in merged(journal.read(stream, after=after, limit=count)):
                 chunks.append(bytes(export.frames(view.selection.apply(block), view.envelope)))
                 after = block.last
             return b"".join(chunks), after
