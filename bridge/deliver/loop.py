@@ -23,7 +23,7 @@ from bridge.deliver.route import Route
 from bridge.errors import BridgeError, InternalError, SinkUnavailable
 from bridge.health import HealthBoard
 from bridge.metrics import Metrics
-from bridge.parcel import Attempt, Delivered, Job, Parcel, Progress, Switches
+from bridge.parcel import Delivered, Job, Parcel, Progress, Switches
 from bridge.ports import Journal, Sink
 from bridge.resilience.failpoint import reach
 from bridge.resilience.lanes import Entry
@@ -86,7 +86,7 @@ class SinkLoop:
         self._after = Aftermath(
             route, journal, dumped=self._stored, metrics=metrics, changed=changed or asyncio.Event(), now=now
         )
-        self._ledger = self._after.ledger
+        self.ledger = self._after.ledger
         self.feeds = {stream: self._feed(stream, progress.get(stream, Progress())) for stream in route.looks}
 
     def _feed(self, stream: str, recorded: Progress) -> Feed:
@@ -96,7 +96,7 @@ class SinkLoop:
             self.route.looks[stream],
             progress=Progress(max(held or 0, recorded.cursor)) if is_ahead else recorded,
             one_a_key=not self._sink.is_atomic,
-            tries=self._ledger.tries(stream),
+            tries=self.ledger.tries(stream),
         )
         feed.recorded = recorded
         return feed
@@ -261,7 +261,7 @@ class SinkLoop:
             self._after.breaker.wait_s(self._now()) == 0
             and now_s >= self._after.not_before_s
             and now_s >= self._paced_s
-            and self._ledger.unstored < unstored
+            and self.ledger.unstored < unstored
         )
 
     def _pace(self, events: int) -> None:
@@ -317,7 +317,7 @@ class SinkLoop:
             error = SinkUnavailable(f"stopped by {type(bug).__name__}", hint=InternalError.default_hint)
         if parcel is not None:
             took_ms = (time.perf_counter() - started) * 1e3
-            self._ledger.attempted(parcel, entries, error, failures, at=at, took_ms=took_ms)
+            self.ledger.attempted(parcel, entries, error, failures, at=at, took_ms=took_ms)
         await self._after.conclude(feed, entries, error, failures, is_trial=is_trial)
 
     # -- what operators want
@@ -336,7 +336,7 @@ class SinkLoop:
         for number in self.replays.keys() - jobs.keys():
             if not self.replays[number].feed.lanes.flight_count:
                 del self.replays[number]
-        waiting = [job for job in jobs.values() if job.id not in self.replays and not self._ledger.is_over(job.id)]
+        waiting = [job for job in jobs.values() if job.id not in self.replays and not self.ledger.is_over(job.id)]
         waiting.sort(key=lambda job: (job.stream, job.first))
         return waiting[: max(0, REPLAYS - len(self.replays))]
 
@@ -346,7 +346,7 @@ class SinkLoop:
         replay = replays.begin(job, self.route, letter, one_a_key=not self._sink.is_atomic)
         if replay is None:
             _log.warning("replay.dropped", sink=self.name, stream=job.stream, letter=job.letter)
-            self._ledger.forget_replay(job.id)
+            self.ledger.forget_replay(job.id)
             self._after.changed.set()
         else:
             self.replays[job.id] = replay
@@ -375,23 +375,19 @@ class SinkLoop:
     # -- what the journal has to remember
 
     def collect(self) -> tuple[Delivered, Account] | None:
-        """What has to be stored now, in one transaction; None: nothing. `stored` or `restore` must follow."""
+        """What has to be stored now, in one transaction; None: nothing. `stored` or `ledger.restore` must follow."""
         for number, replay in list(self.replays.items()):
             if replay.feed.is_done():
                 del self.replays[number]
-                self._ledger.replayed(replay)
+                self.ledger.replayed(replay)
             elif replay.job.letter is None and (reached := replay.feed.progress()) != replay.feed.recorded:
                 replay.feed.recorded = reached
-                self._ledger.keep_replay(replay, reached)
+                self.ledger.keep_replay(replay, reached)
         progress = {
             stream: reached for stream, feed in self.feeds.items() if (reached := feed.progress()) != feed.recorded
         }
         self._storing = self._after.dump()
-        return self._ledger.close_account(progress, None if self._storing == self._stored else self._storing)
-
-    def take_attempts(self) -> list[Attempt]:
-        """The attempts since the last call, for the delivery log."""
-        return self._ledger.take_attempts()
+        return self.ledger.close_account(progress, None if self._storing == self._stored else self._storing)
 
     def stored(self, delivered: Delivered) -> None:
         """The journal holds what was collected."""
@@ -399,7 +395,3 @@ class SinkLoop:
             self.feeds[stream].recorded = reached
         self._stored = self._storing
         self.wake.set()
-
-    def restore(self, account: Account) -> None:
-        """The journal could not take what was collected."""
-        self._ledger.restore(account)

@@ -281,7 +281,7 @@ class Delivery:
             found = loop.collect()
             if found is not None:
                 collected.append((loop, *found))
-        attempts = [attempt for loop in self.loops.values() for attempt in loop.take_attempts()]
+        attempts = [attempt for loop in self.loops.values() for attempt in loop.ledger.take_attempts()]
         if attempts and self._attempts is not None:
             await asyncio.to_thread(self._attempts.record, attempts)
         if not collected:
@@ -292,7 +292,7 @@ class Delivery:
             reach("deliver.after_record")
         except BridgeError as error:
             for loop, _, account in collected:
-                loop.restore(account)
+                loop.ledger.restore(account)
             self._trouble.failure(error)
             self._board.fail("delivery", f"progress cannot be stored: {error.detail}", error.hint)
             return False
