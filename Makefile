@@ -55,7 +55,7 @@ bench: $(VENV)/.installed-bench  ## Measure the claims (ONLY=claim ROUNDS=n JSON
 
 lock:  # after a change of dependencies; needs uv
 	uv lock
-	uv export --quiet --frozen --no-emit-project --no-header --no-dev --extra alerts --extra amqp --extra otel -o requirements/run.txt
+	uv export --quiet --frozen --no-emit-project --no-header --no-dev --extra alerts --extra amqp --extra otel --extra sftp -o requirements/run.txt
 	uv export --quiet --frozen --no-emit-project --no-header --group dev -o requirements/dev.txt
 	uv export --quiet --frozen --no-emit-project --no-header --group dev --extra bench -o requirements/bench.txt
 
