@@ -1,0 +1,79 @@
+"""What extraction asks of an adapter: pages of rows of one legacy system.
+
+Each page is read in a short session of its own or in a transaction that ends with it, read-only by proof, and rolled
+back. An adapter knows how to ask its system; what to ask, when, and what a difference means is `extraction`'s.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+import pyarrow as pa
+
+from bridge.model import Marks, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an adapter reads one stream from, as far as extraction has to know."""
+
+    stream: str
+    key: tuple[str, ...]  # columns that name a row; never empty but for `append`
+    cursor: str | None  # column that grows with every change of a row
+    mode: Literal["incremental", "full", "append"]
+    page_rows: int  # asked for at first; the budget may ask for fewer
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one page is to hold. A reading is a chain of questions: each goes on where the page before it ended."""
+
+    stream: str
+    limit: int  # rows at most
+    want: Literal["rows", "keys"] = "rows"  # whole rows in order of cursor (else of key), or the key columns alone
+    since: pa.Scalar | None = None  # rows whose cursor is at or above it; None: all
+    is_without_cursor: bool = False  # instead: the rows whose cursor is null
+    after_key: tuple[pa.Scalar, ...] | None = None  # rows whose key is above it: a range of keys, begins behind it
+    to_key: tuple[pa.Scalar, ...] | None = None  # and ends with it
+    resume: Mapping[str, Any] | None = None  # `Page.resume` of the page before; None: the first of the reading
+    memory: Mapping[str, Any] = field(default_factory=dict)  # `Page.memory` that the last whole reading ended with
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The answer: rows as the system holds them at one moment."""
+
+    shape: Shape  # as it was when the page was read; for keys the key columns alone
+    columns: pa.RecordBatch  # one column per column of `shape`
+    read_at: datetime  # the system's own clock where it tells, else ours
+    resume: Mapping[str, Any] | None  # JSON-able; None: this was the last page
+    marks: Mapping[str, Marks] = field(default_factory=dict)
+    seconds: float = 0.0  # that the system was at work for us
+    size_bytes: int = 0  # as they came
+    queries: int = 1  # statements or requests that it took
+    is_unchanged: bool = False  # the system says that nothing changed since the last whole reading; there are no rows
+    memory: Mapping[str, Any] = field(default_factory=dict)  # JSON-able; what helps the next reading (an ETag)
+
+
+class Extractor(Protocol):
+    """Reads one system. Called by one thread, but for `cancel`."""
+
+    name: str
+    subjects: Mapping[str, Subject]  # by stream
+
+    def open(self) -> None:
+        """Connect and prove that the login can do no harm (I9). Raises: SourceUnavailable, SourceRefused."""
+
+    def page(self, question: Question) -> Page:
+        """One page. A value that cannot be read is marked, never guessed.
+
+        Raises: SourceUnavailable (ask again, after `retry_after_s` where it is given), SourceRefused (a person is
+            needed); after `cancel`, SourceUnavailable.
+        """
+
+    def cancel(self) -> None:
+        """End what runs on the system within a second and leave nothing there; callable from any thread."""
+
+    def close(self) -> None:
+        """Release every session; callable twice."""
