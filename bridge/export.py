@@ -191,7 +191,7 @@ def _groups(rows: Rows, envelope: Envelope) -> Iterator[tuple[_Layout, NDArray[n
         "op": batch.column("_op").to_numpy(),
         "moved": batch.column("_moved").to_numpy(zero_copy_only=False),
         "timed": _is_there(batch, "_commit_at"),
-        "keyed": _is_there(batch, "_key"),
+        "keyed": _has_key(batch),
         "in_tx": _is_there(batch, "_tx"),
     }
     if batch.column("_note").null_count < rows.row_count:
@@ -213,6 +213,13 @@ def _is_there(batch: pa.RecordBatch, name: str) -> NDArray[np.bool_]:
     if not column.null_count:
         return np.ones(batch.num_rows, np.bool_)
     found: NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
+    return found
+
+
+def _has_key(batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    """Where there is a key text to show: an attribute that is empty is none to CloudEvents."""
+    sizes = pc.binary_length(batch.column("_key")).fill_null(0).to_numpy(zero_copy_only=False)
+    found: NDArray[np.bool_] = sizes > 0
     return found
 
 
