@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bridge.inbox import jsontext
+from bridge.inbox.attributes import flaw, moment
 from bridge.inbox.incoming import Incoming
 from bridge.inbox.jsontext import NotJson, Value
 from bridge.model import Op
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
-REQUIRED = ("id", "source", "specversion", "type")
 ID_LIMIT = 120  # characters; of a longer id its digest is remembered
 
+_DATA = ("data", "data_base64")
 _OPS = {"created": Op.CREATE, "updated": Op.UPDATE, "deleted": Op.DELETE}
 _WORD = re.compile(r"\.(created|updated|deleted)(?:\.v\d+)?\Z")
 _JSON = re.compile(r"(?:application|text)/(?:[\w.+-]+\+)?json\Z")
@@ -80,12 +81,11 @@ def _batch(message: Incoming) -> tuple[Change, ...]:
 
 def _structured(message: Incoming, event: Value, body: bytes) -> Change:
     event = _row(event)
-    attributes = {
-        name: str(jsontext.text(value))
-        for name, value in event.items()
-        if name not in {"data", "data_base64"} and value is not None
-    }
-    _require(attributes)
+    given = {name: value for name, value in event.items() if name not in _DATA and value is not None}
+    _check(given)
+    attributes = {name: str(jsontext.text(value)) for name, value in given.items()}
+    if all(event.get(name) is not None for name in _DATA):
+        raise NotJson("has its data twice")
     if event.get("data_base64") is not None:
         data = _row(_decoded(event["data_base64"]))
     else:
@@ -94,7 +94,7 @@ def _structured(message: Incoming, event: Value, body: bytes) -> Change:
 
 
 def _binary(message: Incoming) -> Change:
-    _require(message.attributes)
+    _check(message.attributes)
     if message.body and not _JSON.match(media_type(message.content_type) or "application/json"):
         raise NotJson("is of another content type")
     row = _row(jsontext.read(message.body)) if message.body else {}
@@ -106,7 +106,7 @@ def _change(
     message: Incoming, row: Mapping[str, Value], *, body: bytes, attributes: Mapping[str, str], identity: str | None
 ) -> Change:
     word = _WORD.search(attributes.get("type", ""))
-    at = _moment(attributes.get("time")) or message.received_at
+    at = moment(attributes.get("time", "")) or message.received_at
     op = _OPS[word[1]] if word else Op.CREATE
     trace = attributes.get("traceparent", message.traceparent)
     return Change(body, row, attributes, op, at, _short(identity), is_event=_is_event(message), traceparent=trace)
@@ -128,9 +128,10 @@ def _row(value: Value) -> Mapping[str, Value]:
     return value
 
 
-def _require(attributes: Mapping[str, str]) -> None:
-    if not all(attributes.get(name) for name in REQUIRED):
-        raise NotJson("is no CloudEvent: it lacks a required attribute")
+def _check(attributes: Mapping[str, Value]) -> None:
+    found = flaw(attributes)
+    if found is not None:
+        raise NotJson(f"is no CloudEvent: it {found}")
 
 
 def _decoded(data: Value) -> Value:
@@ -142,14 +143,6 @@ def _decoded(data: Value) -> Value:
 
 def _event_id(attributes: Mapping[str, str]) -> str:
     return f"{attributes['source']} {attributes['id']}"
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return found if found is not None and found.tzinfo is not None else None
 
 
 def _short(identity: str | None) -> str | None:
