@@ -7,9 +7,10 @@ the same id and was under way when the process died.
 
 import json
 import random
+import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -115,16 +116,31 @@ def test_a_hundred_kills_at_random_instants_lose_nothing_on_the_way_out(daemon: 
     kill_while_delivering(daemon, receiver, times(100))
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_death_at_each_step_of_delivery_loses_nothing(daemon: Daemon, receiver: Receiver, point: str) -> None:
+def die_while_delivering(daemon: Daemon, receiver: Receiver, point: str, counts: Iterable[int]) -> None:
+    """The daemon dies the n-th time it comes to a step, for each n in turn."""
     receiver.script = mood = Moody(share=0.1)
-    daemon.start(failpoint=f"{point}:3")
+    daemon.start()
+    deaths = 0
     with Load(daemon.database, "articles"):
-        wait_for(lambda: not daemon.is_running, why=daemon.log_tail)
+        for deaths, count in enumerate(counts, 1):  # noqa: B007  used below
+            daemon.kill()
+            daemon.launch(failpoint=f"{point}:{count}")
+            assert daemon.wait() == -signal.SIGKILL, daemon.log_tail()
         daemon.launch()
         daemon.wait_reading()
-    reckon_delivery(daemon, receiver, mood, deaths=1)
+    reckon_delivery(daemon, receiver, mood, deaths=2 * deaths)
     daemon.stop()
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_death_at_each_step_of_delivery_loses_nothing(daemon: Daemon, receiver: Receiver, point: str) -> None:
+    die_while_delivering(daemon, receiver, point, [3])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("point", POINTS)
+def test_ten_deaths_at_each_step_of_delivery_lose_nothing(daemon: Daemon, receiver: Receiver, point: str) -> None:
+    die_while_delivering(daemon, receiver, point, range(1, 11))
 
 
 def stop_while_delivering(daemon: Daemon, receiver: Receiver, count: int) -> None:
