@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bridge.cells import FEW_ROWS
 from bridge.model import Mark
-from bridge.sources.postgres.tuples import FEW_ROWS
 from bridge.sources.postgres.types import LOOKUP_SQL, PINNED_SETTINGS, Kind, PgType, builtin, described
 from demo.server import PostgresServer
 from tests.postgres_text import MARKED_KINDS, TOKENS, Raw, decode_one, physical, printed, same_float, twin

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from bridge.cells import gather
 from bridge.errors import MalformedRecord
 from bridge.model import CHANGE_COLUMNS, Marks, Op, RawBatch
 from bridge.sources.postgres.columns import Cells, decode, walk_tuples
 from bridge.sources.postgres.framing import DELETE, INSERT, TRUNCATE, UPDATE, XLOG_HEADER, Frames
 from bridge.sources.postgres.relation import Captured
-from bridge.sources.postgres.vectors import gather
 
 _TUPLE_AT = 5  # type byte, relation oid; then 'N', 'K' or 'O' and the tuple
 _NEW, _KEY, _OLD = (ord(c) for c in "NKO")

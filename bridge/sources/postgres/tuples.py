@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.cells import FEW_ROWS
 from bridge.errors import MalformedRecord
 
 TEXT, NULL, UNCHANGED = ord("t"), ord("n"), ord("u")
 _KINDS = (TEXT, NULL, UNCHANGED)
 _WORD = 4  # bytes of a length
-FEW_ROWS = 12  # below this, one row at a time costs less than starting a vector instruction per step
 
 
 @dataclass(frozen=True, slots=True)

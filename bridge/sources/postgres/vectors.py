@@ -5,17 +5,13 @@ on whatever a server prints: a property test says so.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from bridge.sources.postgres.tuples import FEW_ROWS
+from bridge.cells import Decoded, Text, cast, cast_ordinary, left_over, utf8, validity, windows
 from bridge.sources.postgres.types import Kind, PgType
-
-_NARROW = 64  # bytes up to which values of many lengths are copied as if all were as wide as the widest
 
 _ZERO, _COLON, _POINT, _EXPONENT = b"0:.e"
 _CLOCK_WIDTH = len("HH:MM:SS.ffffff")
@@ -29,145 +25,32 @@ for _digit in range(16):
     _NIBBLES[ord(f"{_digit:x}")] = _digit
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A column's text, end to end."""
-
-    data: NDArray[np.uint8]
-    offsets: NDArray[np.int64]  # n + 1
-    is_text: NDArray[np.bool_]  # n; False for a row without a value, which is empty here
-
-    def strings(self, is_kept: NDArray[np.bool_]) -> pa.LargeStringArray:
-        """The rows kept as an Arrow array, null elsewhere; shares memory, checks nothing."""
-        return pa.LargeStringArray.from_buffers(
-            len(is_kept), pa.py_buffer(self.offsets), pa.py_buffer(self.data), _validity(is_kept)
-        )
-
-    def rows_at(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which rows hold the bytes at these positions in `data`."""
-        is_hit = np.zeros(len(self.is_text), np.bool_)
-        is_hit[np.searchsorted(self.offsets, positions, "right") - 1] = True
-        return is_hit
-
-
-Decoded = tuple[pa.Array, NDArray[np.bool_] | None]
-"""An array, null where there is no value, and which rows were left over (None: not one)."""
-
-
-def gather(
-    buffer: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Copy n slices of a buffer end to end.
-
-    Args:
-        buffer: contiguous.
-        starts: n offsets.
-        lengths: n, 0 for nothing.
-    Returns: the bytes, and n + 1 offsets.
-    """
-    row_count = len(starts)
-    offsets = np.zeros(row_count + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    total, widest = int(offsets[-1]), int(lengths.max(initial=0))
-    if total == 0:
-        return np.empty(0, np.uint8), offsets
-    if row_count == 1:  # not copied: it may be huge
-        return buffer[starts[0] : starts[0] + total], offsets
-    if total == widest * row_count:
-        return _windows(buffer, widest)[starts].view(np.uint8), offsets
-    if widest <= _NARROW and row_count * widest <= 4 * total:
-        return _wide(buffer, starts, widest)[np.arange(widest) < lengths[:, None]], offsets
-    # Long or very uneven values: one slice a row is cheaper than an index a byte.
-    view = buffer.data
-    ends = (starts + lengths).tolist()
-    pieces = [view[start:end] for start, end in zip(starts.tolist(), ends, strict=True)]
-    return np.frombuffer(b"".join(pieces), np.uint8), offsets
-
-
 def decode_text(text: Text, type_: PgType) -> Decoded:
     """Decode a column of any kind but LIST."""
     return _DECODERS[type_.kind](text, type_)
 
 
-def _wide(buffer: NDArray[np.uint8], starts: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
-    """The `width` bytes at each start, a row each; zeros behind the end of the buffer."""
-    is_late = starts > len(buffer) - width
-    if not is_late.any():
-        return _windows(buffer, width)[starts].view(np.uint8).reshape(len(starts), width)
-    wide = np.empty((len(starts), width), np.uint8)
-    wide[~is_late] = _wide(buffer, starts[~is_late], width)
-    late = starts[is_late]
-    wide[is_late] = _wide(np.concatenate((buffer[late.min() :], np.zeros(width, np.uint8))), late - late.min(), width)
-    return wide
-
-
-def _windows(buffer: NDArray[np.uint8], width: int) -> NDArray[np.void]:
-    """Every offset seen as the start of a value of one width: a gather copies it whole."""
-    return np.ndarray(len(buffer) - width + 1, f"V{width}", buffer, strides=(1,))
-
-
-def _validity(is_valid: NDArray[np.bool_]) -> pa.Buffer | None:
-    return None if is_valid.all() else pa.py_buffer(np.packbits(is_valid, bitorder="little"))
-
-
-def _utf8(text: Text, _: PgType) -> Decoded:
-    array = text.strings(text.is_text)
-    if text.data.max(initial=0) < 0x80:  # noqa: PLR2004
-        return array, None
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid:
-        return _left_over(text, text.rows_at(np.flatnonzero(text.data >= 0x80)))  # noqa: PLR2004
-    return array, None
-
-
 def _numeral(text: Text, _: PgType) -> Decoded:
     if text.data.max(initial=0) <= _COLON:
         return text.strings(text.is_text), None
-    return _left_over(text, text.rows_at(np.flatnonzero(text.data > _COLON)))
-
-
-def _left_over(text: Text, is_odd: NDArray[np.bool_]) -> Decoded:
-    return text.strings(text.is_text & ~is_odd), is_odd
+    return left_over(text, text.rows_at(np.flatnonzero(text.data > _COLON)))
 
 
 def _digits(text: Text, type_: PgType) -> Decoded:
     """Numbers, dates and timestamps; a letter means a special token or an era and is left over."""
     if text.data.max(initial=0) <= _COLON:
-        return _cast(text.strings(text.is_text), type_.arrow)
-    return _cast_ordinary(text, type_, text.data > _COLON)
+        return cast(text.strings(text.is_text), type_.arrow)
+    return cast_ordinary(text, type_.arrow, text.data > _COLON)
 
 
 def _float(text: Text, type_: PgType) -> Decoded:
-    array, is_odd = _cast_ordinary(text, type_, (text.data > _COLON) & (text.data != _EXPONENT))
+    array, is_odd = cast_ordinary(text, type_.arrow, (text.data > _COLON) & (text.data != _EXPONENT))
     values = np.frombuffer(array.buffers()[1], f"f{type_.arrow.bit_width // 8}", len(array))
     is_beyond = np.isinf(values) & text.is_text
     if not is_beyond.any():
         return array, is_odd
     array = pc.if_else(pa.array(is_beyond), pa.scalar(None, type_.arrow), array)
     return array, is_beyond if is_odd is None else is_odd | is_beyond
-
-
-def _cast_ordinary(text: Text, type_: PgType, is_strange: NDArray[np.bool_]) -> Decoded:
-    """Cast the rows without a strange byte."""
-    if not is_strange.any():
-        return _cast(text.strings(text.is_text), type_.arrow)
-    is_odd = text.rows_at(np.flatnonzero(is_strange))
-    array, is_refused = _cast(text.strings(text.is_text & ~is_odd), type_.arrow)
-    return array, is_odd if is_refused is None else is_odd | is_refused
-
-
-def _cast(strings: pa.LargeStringArray, arrow: pa.DataType) -> Decoded:
-    """Cast, and find the rows that do not parse by halving: k of n cost k log n casts."""
-    try:
-        return pc.cast(strings, arrow), None
-    except pa.ArrowInvalid:
-        if len(strings) < FEW_ROWS:
-            return pa.nulls(len(strings), arrow), np.asarray(strings.is_valid())
-    middle = len(strings) // 2
-    halves = [_cast(half, arrow) for half in (strings[:middle], strings[middle:])]
-    is_odd = [np.zeros(len(array), np.bool_) if odd is None else odd for array, odd in halves]
-    return pa.concat_arrays([array for array, _ in halves]), np.concatenate(is_odd)
 
 
 def _money(text: Text, type_: PgType) -> Decoded:
@@ -203,7 +86,7 @@ def _bytes(text: Text, _: PgType) -> Decoded:
     data = nibbles[::2] << 4 | nibbles[1::2]
     offsets = np.zeros(len(text.offsets), np.int64)
     np.cumsum(np.where(text.is_text, lengths // 2 - 1, 0), out=offsets[1:])
-    buffers = [_validity(text.is_text), pa.py_buffer(offsets), pa.py_buffer(data)]
+    buffers = [validity(text.is_text), pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.large_binary(), len(text.is_text), buffers), None
 
 
@@ -216,7 +99,7 @@ def _time(text: Text, type_: PgType) -> Decoded:
     row_count = len(text.is_text)
     lengths = np.diff(text.offsets)
     padded = np.concatenate((text.data, np.zeros(_CLOCK_WIDTH, np.uint8)))
-    wide = _windows(padded, _CLOCK_WIDTH)[text.offsets[:-1]].view(np.uint8).reshape(row_count, _CLOCK_WIDTH)
+    wide = windows(padded, _CLOCK_WIDTH)[text.offsets[:-1]].view(np.uint8).reshape(row_count, _CLOCK_WIDTH)
     is_inside = np.arange(_CLOCK_WIDTH) < lengths[:, None]
     is_held = (wide[:, 2] == _COLON) & (wide[:, 5] == _COLON) & (lengths >= 8) & (lengths <= _CLOCK_WIDTH)  # noqa: PLR2004
     is_held &= (lengths == 8) | ((wide[:, 8] == _POINT) & (lengths > 9))  # noqa: PLR2004
@@ -225,12 +108,12 @@ def _time(text: Text, type_: PgType) -> Decoded:
     is_held &= (digits <= _CLOCK_MOST).all(axis=1) & (digits[:, 0] * 10 + digits[:, 1] <= 23) & text.is_text  # noqa: PLR2004
     values = digits @ _CLOCK_WEIGHTS
     is_odd = text.is_text & ~is_held
-    array = pa.Array.from_buffers(type_.arrow, row_count, [_validity(is_held), pa.py_buffer(values)])
+    array = pa.Array.from_buffers(type_.arrow, row_count, [validity(is_held), pa.py_buffer(values)])
     return array, is_odd if is_odd.any() else None
 
 
 _DECODERS: dict[Kind, Callable[[Text, PgType], Decoded]] = {
-    Kind.TEXT: _utf8,
+    Kind.TEXT: lambda text, _: utf8(text),
     Kind.NUMERAL: _numeral,
     Kind.BOOLEAN: _boolean,
     Kind.INTEGER: _digits,
