@@ -1,6 +1,7 @@
 """Text from columns of numbers and times, a whole column at once. Pure; knows nothing of events."""
 
 from datetime import datetime, timedelta
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,10 @@ TEXT = pa.large_string()
 FEW = 16  # values that are quicker written one by one: a live event often comes alone
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  its text has no zone
-_HEX_DIGITS = np.frombuffer(b"0123456789ABCDEF", np.uint8)
+_PAIRS = {  # every two digits of a base, as one number of two bytes
+    base: np.frombuffer(b"".join(b"%c%c" % (high, low) for high in digits for low in digits), np.uint16)
+    for base, digits in ((10, b"0123456789"), (16, b"0123456789ABCDEF"))
+}
 _DAY_US = 86_400_000_000
 _YEAR_1, _YEAR_10000 = -62_135_596_800_000_000, 253_402_300_800_000_000  # microseconds since 1970
 _TIME = np.frombuffer(b"0000-00-00T00:00:00.000000Z", np.uint8)
@@ -22,7 +26,7 @@ _CLOCK = ((11, 36_000_000_000, 10), (12, 3_600_000_000, 10), (14, 600_000_000, 6
 
 def decimal(values: NDArray[np.int64] | NDArray[np.uint64], *, width: int = 0) -> pa.LargeStringArray:
     """Numbers from 0 on in decimal, with zeros in front up to `width` characters."""
-    return _digits(values.astype(np.uint64), base=10, width=width)
+    return _digits(values.astype(np.uint64, copy=False), base=10, width=width)
 
 
 def hexadecimal(values: NDArray[np.uint64]) -> pa.LargeStringArray:
@@ -30,24 +34,35 @@ def hexadecimal(values: NDArray[np.uint64]) -> pa.LargeStringArray:
     return _digits(values, base=16, width=0)
 
 
-def _digits(values: NDArray[np.uint64], *, base: int, width: int) -> pa.LargeStringArray:
+def _digits(values: NDArray[Any], *, base: Literal[10, 16], width: int) -> pa.LargeStringArray:
+    form = f"0{width}{'d' if base == 10 else 'X'}"  # noqa: PLR2004  decimal
     if values.size <= FEW:
-        form = f"0{width}{'X' if base == 16 else 'd'}"  # noqa: PLR2004  hexadecimal
         return pa.array([format(value, form) for value in values.tolist()], TEXT)
-    most = int(values.max(initial=0))
-    places = max(width, len(f"{most:x}" if base == 16 else f"{most:d}"))  # noqa: PLR2004  hexadecimal
-    matrix = np.empty((values.size, places), np.uint8)
-    lengths = np.full(values.size, max(width, 1), np.int64)
+    least, most = int(values.min()), int(values.max())
+    if least == most:
+        return pa.repeat(pa.scalar(format(most, form), TEXT), values.size)
+    shortest, places = len(format(least, form)), len(format(most, form))
     left = values if most >= 2**32 else values.astype(np.uint32)  # division of short numbers is twice as fast
-    for place in range(places - 1, -1, -1):
-        left, digit = np.divmod(left, left.dtype.type(base))
-        matrix[:, place] = digit
-        np.maximum(lengths, (digit > 0) * np.int64(places - place), out=lengths)
-    text = _HEX_DIGITS[matrix]
-    if lengths.size and lengths.min() == places:
+    text = _written(left, base, places)
+    if shortest == places:
         return fixed(text)
-    data = text[np.arange(places) >= (places - lengths)[:, None]]
+    lengths = np.full(values.size, shortest, np.int64)
+    for place in range(shortest, places):
+        lengths += left >= base**place
+    shown = np.tri(places + 1, places, -1, dtype=np.bool_)[:, ::-1]  # by length: its last so many places
+    data = text[shown.take(lengths, axis=0)]
     return _strings(data, np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
+
+
+def _written(left: NDArray[Any], base: Literal[10, 16], places: int) -> NDArray[np.uint8]:
+    """The digits of numbers, zeros in front included: two at a time."""
+    pairs, unit, steps = _PAIRS[base], left.dtype.type(base**2), -(-places // 2)
+    text = np.empty((left.size, steps), np.uint16)
+    for step in range(steps - 1, -1, -1):
+        rest = left // unit
+        text[:, step] = pairs[left - rest * unit]
+        left = rest
+    return text.view(np.uint8)[:, 2 * steps - places :]
 
 
 def rfc3339(micros: NDArray[np.int64]) -> pa.LargeStringArray | None:

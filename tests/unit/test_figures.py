@@ -23,6 +23,16 @@ def test_numbers_are_written_as_python_writes_them(numbers: list[int]) -> None:
     assert hexadecimal(values).to_pylist() == [f"{number:X}" for number in numbers]
 
 
+@given(st.sampled_from([(0, 300), (7, 7), (0, 2**32), (10**19, 2**64 - 1)]), st.integers(17, 40))
+def test_long_columns_of_numbers_are_written_the_same(ends: tuple[int, int], count: int) -> None:
+    least, most = ends
+    numbers = [least + (most - least) * row // (count - 1) for row in range(count)]
+    values = np.array(numbers, np.uint64)
+    assert decimal(values).to_pylist() == [f"{number:d}" for number in numbers]
+    assert decimal(values, width=20).to_pylist() == [f"{number:020}" for number in numbers]
+    assert hexadecimal(values).to_pylist() == [f"{number:X}" for number in numbers]
+
+
 @given(MOMENTS)
 def test_times_are_written_as_python_writes_them(moments: list[datetime]) -> None:
     micros = np.array([(moment - EPOCH) // timedelta(microseconds=1) for moment in moments], np.int64)
