@@ -45,6 +45,10 @@ def alike(one: Block, other: Block) -> bool:
     return (one.epoch, one.contract) == (other.epoch, other.contract) and one.batch.schema == other.batch.schema
 
 
+def _follows(one: Block, other: Block) -> bool:
+    return alike(one, other) and one.last + 1 == other.first
+
+
 def whole(blocks: Sequence[Block]) -> Block:
     """Blocks that follow each other and are alike, as one; it counts as journalled with the newest."""
     first = blocks[0]
@@ -52,11 +56,14 @@ def whole(blocks: Sequence[Block]) -> Block:
     return replace(first, journalled_at=blocks[-1].journalled_at, batch=batch)
 
 
-def merged(blocks: Iterable[Block]) -> Iterator[Block]:
-    """Blocks in order, put together where they follow each other and are alike: small ones cost much to render."""
+def merged(blocks: Iterable[Block], *, most: int) -> Iterator[Block]:
+    """Blocks in order, put together where they follow each other and are alike: small ones cost much to render.
+
+    Those put together hold at most so many events, so that they are at hand soon and take little memory.
+    """
     run: list[Block] = []
     for block in blocks:
-        if run and not (alike(run[-1], block) and run[-1].last + 1 == block.first):
+        if run and not (_follows(run[-1], block) and block.last - run[0].first < most):
             yield whole(run)
             run = []
         run.append(block)

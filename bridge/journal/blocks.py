@@ -42,6 +42,10 @@ WHERE stream = ?1 AND first >= coalesce((SELECT max(first) FROM block WHERE stre
   AND last >= ?2
 ORDER BY first LIMIT 1
 """
+_OTHER_SCHEMA = """
+SELECT min(first) FROM block WHERE stream = ?1 AND first > ?2 AND first <= ?3 AND schema <>
+  (SELECT schema FROM block WHERE stream = ?1 AND last >= ?2 AND first <= ?2 ORDER BY first DESC LIMIT 1)
+"""
 _DROP = "DELETE FROM block WHERE stream = ? AND first >= ? AND last <= ?"
 
 
@@ -195,6 +199,12 @@ def journalled_at(connection: apsw.Connection, stream: str, number: int) -> int 
     """When the block that holds a number, or else the next one, was journalled."""
     row = connection.execute(_JOURNALLED_AT, (stream, number)).fetchone()
     return None if row is None else int(row[0])
+
+
+def alike_to(connection: apsw.Connection, stream: str, first: int, last: int) -> int:
+    """The last number, at most `last`, before a block of another schema than that of number `first`."""
+    other = connection.execute(_OTHER_SCHEMA, (stream, first, last)).get
+    return last if other is None else int(other) - 1
 
 
 def drop(connection: apsw.Connection, stream: str, first: int, last: int) -> None:

@@ -52,6 +52,12 @@ def journalled_at(database: Database, stream: str, number: int) -> datetime | No
         return maybe_moment(blocks.journalled_at(connection, stream, number))
 
 
+def alike_to(database: Database, stream: str, first: int, last: int) -> int:
+    """Up to which number events have the columns of the first."""
+    with database.reading() as connection:
+        return blocks.alike_to(connection, stream, first, last)
+
+
 def extents(database: Database) -> dict[str, StreamExtent]:
     """What is held, per stream. Raises: JournalCorrupt."""
     with database.reading() as connection:

@@ -96,6 +96,10 @@ class SqliteJournal:
         """See the port."""
         return reading.journalled_at(self._database, stream, number)
 
+    def alike_to(self, stream: str, first: int, last: int) -> int:
+        """See the port."""
+        return reading.alike_to(self._database, stream, first, last)
+
     def version(self) -> int:
         """See the port; notices this object's own commits too."""
         return self._database.version()

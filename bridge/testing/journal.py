@@ -141,6 +141,12 @@ class MemoryJournal(MemoryDeliveries):
             at = bisect_left(blocks, number, key=lambda block: block.last)
             return blocks[at].journalled_at if at < len(blocks) else None
 
+    def alike_to(self, stream: str, first: int, last: int) -> int:
+        """See the port."""
+        blocks = list(self.read(stream, after=first - 1, limit=last - first + 1))
+        others = (block.first for block in blocks if block.batch.schema != blocks[0].batch.schema)
+        return next(others, last + 1) - 1
+
     def version(self) -> int:
         """See the port."""
         return self._version

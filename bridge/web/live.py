@@ -183,7 +183,7 @@ class Feeds:
 
         def read(after: int, count: int) -> tuple[bytes, int]:
             chunks = []
-            for block in merged(journal.read(stream, after=after, limit=count)):
+            for block in merged(journal.read(stream, after=after, limit=count), most=count):
                 chunks.append(bytes(export.frames(view.selection.apply(block), view.envelope)))
                 after = block.last
             return b"".join(chunks), after

@@ -1,11 +1,10 @@
 """One page of a stream: which events it holds, decided before the first byte is sent, and its text, block by block.
 
 An event never changes, so a page is settled by its numbers and its question: that is what its ETag is made of. Without
-a condition a page is read while it is sent, a block at a time; with one its rows are found first, within bounds.
+a condition a page is read while it is sent, some blocks at a time; with one its rows are found first, within bounds.
 """
 
 import hashlib
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,7 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bridge import __version__, export
-from bridge.parcel import Rows
+from bridge.errors import InternalError
+from bridge.parcel import Rows, merged
 from bridge.ports import Journal, StreamExtent
 from bridge.web.door import View
 from bridge.web.problems import Problem
@@ -25,6 +25,7 @@ from bridge.web.problems import Problem
 SCAN_EVENTS = 1_000_000  # looked at for one page that has a condition
 HELD_BYTES = 32 << 20  # of found rows; then the page ends
 _PART_ROWS = 8_192
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # Arrow's manual, "IPC Streaming Format"
 
 JSON = "application/json"
 LINES = "application/x-ndjson"
@@ -83,42 +84,38 @@ def within(question: Question, extent: StreamExtent | None) -> range:
 
 
 def read(journal: Journal, view: View, question: Question, numbers: range, *, last: int, media: str) -> Page:
-    """The page of a question; where every row is wanted as text, they are read as they are asked for.
+    """The page of a question; where every row is wanted, they are read as they are asked for.
 
-    Raises: JournalCorrupt.
+    A page of columns ends where they change, since a stream of columns has one schema. Raises: JournalCorrupt.
     """
     if not numbers:
         return Page((), max(question.after, numbers.start - 1), last)
-    rows = _selected(journal, view, question.stream, numbers)
     if media == ARROW:
-        found, following = _held(rows, question, numbers, alike=True)
-    elif question.is_plain:
+        end = journal.alike_to(question.stream, numbers.start, numbers.stop - 1)
+        numbers = range(numbers.start, end + 1)
+    rows = _selected(journal, view, question.stream, numbers)
+    if question.is_plain:
         return Page(rows, numbers.stop - 1, last)
-    else:
-        found, following = _held(rows, question, numbers, alike=False)
-    return Page(found, following, last)
+    return Page(*_held(rows, question, numbers), last)
 
 
 def _selected(journal: Journal, view: View, stream: str, numbers: range) -> Iterator[Rows]:
-    for block in journal.read(stream, after=numbers.start - 1, limit=len(numbers)):
+    for block in merged(journal.read(stream, after=numbers.start - 1, limit=len(numbers)), most=_PART_ROWS):
         yield view.selection.apply(block)
 
 
-def _held(blocks: Iterator[Rows], question: Question, numbers: range, *, alike: bool) -> tuple[list[Rows], int]:
+def _held(blocks: Iterator[Rows], question: Question, numbers: range) -> tuple[list[Rows], int]:
     """The rows that fulfil the conditions, and the number up to which they were looked for.
 
     Args:
         blocks: what is looked through.
         question: its conditions.
         numbers: what the blocks hold.
-        alike: end where the columns change, since a stream of columns has one schema.
     """
     kept: list[Rows] = []
     left, size, before = question.limit, 0, numbers.start - 1
     for rows in blocks:
-        if alike and kept and rows.batch.schema != kept[0].batch.schema:
-            return kept, before
-        found = rows if question.is_plain else rows.take(np.flatnonzero(_mask(rows.batch, question))[:left])
+        found = rows.take(np.flatnonzero(_mask(rows.batch, question))[:left])
         before = int(rows.numbers[-1])
         if found.row_count:
             kept.append(found)
@@ -190,15 +187,13 @@ def _listed(texts: Iterator[bytes], *, head: bytes, tail: bytes) -> Iterator[byt
 
 def _columns(page: Page, view: View) -> Iterator[bytes]:
     """An Arrow IPC stream of the columns that files have."""
-    tables = map(export.columns, page.rows)
-    first = next(tables, None)
+    batches = map(export.columns, page.rows)
+    first = next(batches, None)
     if first is None:
         first = export.columns(view.nothing)
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, first.schema) as writer:
-        for table in chain([first], tables):
-            writer.write_table(table)
-            yield sink.getvalue()
-            sink.seek(0)
-            sink.truncate()
-    yield sink.getvalue()
+    yield first.schema.serialize().to_pybytes()
+    for batch in chain([first], batches):
+        if batch.schema != first.schema:
+            raise InternalError(f"{view.envelope.stream}: a page of columns has two schemas")
+        yield batch.serialize().to_pybytes()
+    yield _END_OF_STREAM

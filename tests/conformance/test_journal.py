@@ -4,6 +4,7 @@ The first class is what any adapter must pass; the second what an adapter with g
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 
@@ -296,6 +297,16 @@ class TestNumberedJournal:
         told = [journal.journalled_at("orders", number) for number in range(7)]
         assert told == [times[0]] * 4 + [times[1]] * 2 + [None]
         assert journal.journalled_at("nothing", 1) is None
+
+    def test_it_tells_how_far_events_have_the_same_columns(self, journal: AnyJournal) -> None:
+        journal.append(sample.commit(sample.events(count=3), at=1))
+        journal.append(sample.commit(sample.events(count=2, contract="1.1.0"), at=2))
+        wide = sample.events(count=2)
+        narrow = replace(wide, batch=wide.batch.select(wide.batch.schema.names[:-1]))
+        journal.append(sample.commit(narrow, wide, at=3))
+        told = [journal.alike_to("orders", first, 9) for first in range(1, 10)]
+        assert told == [5, 5, 5, 5, 5, 7, 7, 9, 9]
+        assert (journal.alike_to("orders", 2, 4), journal.alike_to("nothing", 1, 5)) == (4, 5)
 
     def test_age_forgets_only_what_every_subscriber_has_read(
         self, open_journal: Callable[[Retention], AnyJournal], clock: FakeClock

@@ -4,13 +4,16 @@ import http.client
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow as pa
 import pytest
 
+from bridge.model import Commit
 from tests.door import Served, served
+from tests.journal_samples import events
 
 
 @pytest.fixture
@@ -45,6 +48,28 @@ def test_every_format_holds_the_same_events(door: Served) -> None:
     table = pa.ipc.open_stream(get("application/vnd.apache.arrow.stream")).read_all()
     assert table.column("_id").to_pylist() == [event["id"] for event in expected]
     assert table.column("_seq").to_pylist() == list(range(1, 11))
+
+
+def test_a_page_of_columns_ends_where_they_change_and_the_next_goes_on_there(door: Served) -> None:
+    wide = events(count=3, start=10)
+    narrow = replace(wide, batch=wide.batch.select(wide.batch.schema.names[:-1]))
+    door.journal.append(Commit(events=(narrow,)))
+    door.append(2, start=13)
+    pages, path = [], "/v1/streams/orders/events?format=arrow&limit=100"
+    while path:
+        page = door.ask(path)
+        table = pa.ipc.open_stream(page.body).read_all()
+        pages.append(("due" in table.column_names, table.column("_seq").to_pylist()))
+        link = page.headers["link"]
+        path = link[1 : link.index(">")] if link else ""
+    assert pages == [(True, list(range(1, 11))), (False, [11, 12, 13]), (True, [14, 15])]
+
+
+def test_small_blocks_go_out_together(door: Served) -> None:
+    for row in range(10, 15):
+        door.append(1, start=row)
+    stream = pa.ipc.open_stream(door.ask("/v1/streams/orders/events?format=arrow").body)
+    assert [batch.num_rows for batch in stream] == [15]
 
 
 def test_an_empty_page_is_whole_in_every_format(door: Served) -> None:
