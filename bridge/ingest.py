@@ -133,6 +133,7 @@ class Ingest:
             judged=judged(rulings),
             received=window.received,
             received_until=window.received_until,
+            extracted=window.extracted,
         )
 
     def _heal(self, window: Window, judge: StreamJudge, ruling: Ruling) -> Healing:

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from bridge.extracted import Extracted
+
 
 class Op(IntEnum):
     """What happened to a row; stored as the letter's ASCII code (Debezium's letters, and g for gap)."""
@@ -187,6 +189,7 @@ class Window:
     reread: tuple[str, ...] = ()  # streams whose re-read after a gap is complete with this window
     received: tuple[str, ...] = ()  # ids of the messages in it, remembered so that none is taken twice
     received_until: datetime | None = None  # how long they are remembered
+    extracted: Extracted | None = None  # what extraction stores with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +334,7 @@ class Commit:
     received: tuple[str, ...] = ()  # ids of messages of `source`, remembered until `received_until`
     received_until: datetime | None = None
     judged: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # stream -> rows valid, rows rejected
+    extracted: Extracted | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from bridge.errors import BridgeError
+from bridge.extracted import Charge, ImageBlock, Part, Run
 from bridge.model import AuditEntry, Block, Commit, Letter, LetterState, Parked, Position, StreamState, Window
 from bridge.parcel import Delivered, Parcel, Progress, Undelivered
 from bridge.trail import Audited, Head
@@ -217,6 +218,24 @@ class Journal(Protocol):
     # -- messages taken in
     def received(self, source: str, ids: Sequence[str]) -> set[str]:
         """Those of the ids that a commit of this source brought and that are still remembered."""
+
+    # -- extraction
+    def image(self, stream: str, generation: int, parts: Collection[Part]) -> Iterator[ImageBlock]:
+        """The blocks of these parts of a stream's image, in the order they were stored.
+
+        Holds no transaction between blocks. Raises: JournalCorrupt.
+        """
+
+    def runs(
+        self, *, stream: str | None = None, source: str | None = None, number: int | None = None, limit: int = 100
+    ) -> Sequence[Run]:
+        """Runs of extraction, the newest first."""
+
+    def bill(self, *, system: str | None = None, since: datetime) -> Sequence[Charge]:
+        """What systems were asked to do for us since the hour of `since`.
+
+        One entry per hour, system and stream, in that order; `at` is the beginning of the hour.
+        """
 
     # -- dead letters, parked rows, streams
     def letters(

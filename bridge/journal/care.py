@@ -41,6 +41,10 @@ DELETE FROM undelivered WHERE id IN (SELECT id FROM undelivered WHERE state <> '
 _FORGET_RECEIVED = """
 DELETE FROM received WHERE (source, id) IN (SELECT source, id FROM received WHERE until < ? LIMIT ?)
 """
+_FORGET_RUNS = """
+DELETE FROM run WHERE (source, number) IN (SELECT source, number FROM run WHERE ended_at < ? LIMIT ?)
+"""
+_FORGET_BILL = "DELETE FROM bill WHERE hour < ? / 3600000000"
 _FORGET_JUDGED = "DELETE FROM judged WHERE minute < ? / 60000000"
 
 
@@ -182,7 +186,7 @@ def _forget(database: Database, stream: str, heads: list[blocks.Head], now: date
 
 
 def _forget_settled(database: Database, retention: Retention, now: datetime) -> bool:
-    """Drop settled letters and requests, and counts of judged rows, past the age; ids of messages past their time."""
+    """Drop settled letters, requests, runs and counts past the age; ids of messages past their time."""
     counts = []
     with database.writing() as connection:
         connection.execute(_FORGET_RECEIVED, (micros(now), _DROPPED_ROWS))
@@ -193,10 +197,11 @@ def _forget_settled(database: Database, retention: Retention, now: datetime) -> 
             counts.append(len(gone))
             for block in set(gone):
                 connection.execute(_FORGET_LETTER_BLOCK, block)
-            for statement in (_FORGET_UNDELIVERED, _FORGET_REQUESTS):
+            for statement in (_FORGET_UNDELIVERED, _FORGET_REQUESTS, _FORGET_RUNS):
                 connection.execute(statement, (oldest, _DROPPED_ROWS))
                 counts.append(connection.changes())
             connection.execute(_FORGET_JUDGED, (oldest,))
+            connection.execute(_FORGET_BILL, (oldest,))
     return max(counts) == _DROPPED_ROWS
 
 

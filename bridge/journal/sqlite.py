@@ -13,7 +13,22 @@ from threading import Lock
 from typing import Any
 
 from bridge.errors import InternalError
-from bridge.journal import auditing, backup, care, deliveries, desk, keeping, letters, reading, states, store, verifying
+from bridge.extracted import Charge, ImageBlock, Part, Run
+from bridge.journal import (
+    auditing,
+    backup,
+    care,
+    deliveries,
+    desk,
+    images,
+    keeping,
+    letters,
+    reading,
+    runs,
+    states,
+    store,
+    verifying,
+)
 from bridge.journal.database import Database
 from bridge.journal.rows import micros
 from bridge.model import AuditEntry, Block, Commit, Letter, LetterState, Parked, Position, StreamState
@@ -181,6 +196,23 @@ class SqliteJournal:
         """What retention took before the subscriber had read it, oldest first."""
         with self._database.reading() as connection:
             return care.gaps(connection, subscriber)
+
+    # -- extraction
+    def image(self, stream: str, generation: int, parts: Collection[Part]) -> Iterator[ImageBlock]:
+        """See the port."""
+        return images.read(self._database, stream, generation, parts)
+
+    def runs(
+        self, *, stream: str | None = None, source: str | None = None, number: int | None = None, limit: int = 100
+    ) -> list[Run]:
+        """See the port."""
+        with self._database.reading() as connection:
+            return runs.find(connection, stream=stream, source=source, number=number, limit=limit)
+
+    def bill(self, *, system: str | None = None, since: datetime) -> list[Charge]:
+        """See the port."""
+        with self._database.reading() as connection:
+            return runs.bill(connection, system=system, since=since)
 
     # -- dead letters, parked rows, streams
     def letters(

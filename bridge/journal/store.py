@@ -8,7 +8,8 @@ from datetime import datetime
 
 import apsw
 
-from bridge.journal import auditing, blocks, desk, keeping, letters, states
+from bridge.extracted import Extracted
+from bridge.journal import auditing, blocks, desk, images, keeping, letters, runs, states
 from bridge.journal.block import Packed, pack, pack_raw, pack_schema
 from bridge.journal.rows import micros
 from bridge.model import Commit, EventBatch
@@ -32,6 +33,7 @@ class Prepared:
     events: tuple[_Events, ...]
     letters: tuple[Packed, ...]
     parked: tuple[Packed, ...]
+    images: tuple[images.Encoded, ...]
 
 
 def prepare(commit: Commit) -> Prepared:
@@ -41,6 +43,7 @@ def prepare(commit: Commit) -> Prepared:
         tuple(_encode(events) for events in commit.events if events.row_count),
         tuple(pack_raw(new.rejected.raw) for new in commit.letters),
         tuple(pack_raw(new.raw) for new in commit.parked),
+        tuple(images.encode(block) for block in commit.extracted.blocks) if commit.extracted else (),
     )
 
 
@@ -67,7 +70,22 @@ def store(connection: apsw.Connection, prepared: Prepared, now: datetime) -> dic
     for entry in commit.audit:
         auditing.add(connection, entry, now)
     desk.judge(connection, commit.judged, now)
+    if commit.extracted is not None:
+        _extract(connection, commit.extracted, prepared.images)
     return given
+
+
+def _extract(connection: apsw.Connection, extracted: Extracted, encoded: tuple[images.Encoded, ...]) -> None:
+    for forgotten in extracted.forgotten:
+        images.forget(connection, forgotten)
+    for image in encoded:
+        images.put(connection, image)
+    for run in extracted.runs:
+        runs.put(connection, run)
+    for charge in extracted.charges:
+        runs.charge(connection, charge)
+    for (kind, name), value in extracted.kept.items():
+        keeping.keep(connection, kind, name, value)
 
 
 def _encode(events: EventBatch) -> _Events:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bridge.errors import JournalCorrupt
-from bridge.journal import auditing, blocks, deliveries, keeping, letters, states
+from bridge.journal import auditing, blocks, deliveries, images, keeping, letters, states
 from bridge.journal.database import Database
 
 _SUMS = """
@@ -38,6 +38,7 @@ _CHECKS: tuple[tuple[str, Callable[..., object]], ...] = (
     ("SELECT name, stream FROM subscriber", states.progress),
     ("SELECT id FROM undelivered", deliveries.get),
     ("SELECT DISTINCT kind FROM kept", keeping.kept),
+    ("SELECT id FROM image", images.get),
 )
 
 

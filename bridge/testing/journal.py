@@ -32,6 +32,7 @@ from bridge.model import (
 )
 from bridge.ports import Request, Retention, StreamExtent, SubscriberGap
 from bridge.testing.deliveries import MemoryDeliveries
+from bridge.testing.images import MemoryExtraction
 from bridge.trail import Audited, Head
 
 
@@ -53,12 +54,13 @@ class _Stream:
         return sum(block.batch.nbytes for block in self.blocks)
 
 
-class MemoryJournal(MemoryDeliveries):
+class MemoryJournal(MemoryDeliveries, MemoryExtraction):
     """The Journal port without a disk. Callable from any thread."""
 
     def __init__(self, *, retain: Retention | None = None, now: Callable[[], datetime] | None = None) -> None:
         """Start empty."""
         super().__init__()
+        MemoryExtraction.__init__(self)
         self._retain = retain or Retention()
         self._clock = now or (lambda: datetime.now(UTC))
         self._letter_ids = itertools.count(1)
@@ -90,6 +92,8 @@ class MemoryJournal(MemoryDeliveries):
                 self._states[stream_state.stream] = stream_state
             for entry in commit.audit:
                 self.audit(entry)
+            if commit.extracted is not None:
+                self._extract(commit.extracted)
             minute = self._now().replace(second=0, microsecond=0)
             for stream, (valid, rejected) in commit.judged.items():
                 held = self._judged[stream, minute]
