@@ -81,7 +81,10 @@ def build_judges(
     judges = {}
     for stream, declared in config.streams.items():
         state, rest = states.get(stream), {}
-        if declared.log is None:  # its columns are those the contract reads: no drift, whatever they were
+        if declared.way in (
+            "webhook",
+            "queue",
+        ):  # its columns are those the contract reads: no drift, whatever they were
             state = replace(state, shape=None) if state is not None else None
             rest = {"remake": build_mapper(config, stream, documents[stream]).remake}
         waiting = waiting_keys(journal, stream) if declared.on_reject == "hold" else frozenset()
@@ -184,7 +187,7 @@ def build_postgres(
     """The change log of one PostgreSQL server."""
     declared, server = configured.declared(config, system), configured.server(config, system)
     captures = []
-    for stream, each in config.streams_of(system).items():
+    for stream, each in config.streams_of(system, "log").items():
         document = documents[stream]
         keys = [field for field in document.fields if field.key_position is not None]
         captures.append(

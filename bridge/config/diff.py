@@ -62,7 +62,7 @@ def _values(config: Config) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def _flat(node: dict[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in node.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and keys.at((*path, key)) is None:
             yield from _flat(value, (*path, key))
         else:
             yield (*path, key), value

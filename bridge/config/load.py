@@ -166,12 +166,17 @@ class _Reading:
         """A stream comes in the way its system is read, and shares its origin with no other."""
         declared = dict(_sections(self.data.get("systems"))).get(system, {})
         kinds = [kind for kind in _WAYS if declared.get(kind) is not None]
-        for way, (word, kind) in _ORIGINS.items():
+        for way, word in _ORIGINS.items():
             origin = stream.get(way)
             if not isinstance(origin, str):
                 continue
-            if len(kinds) == 1 and kind != kinds[0]:
-                self._add((*path, way), shown((*path, way), origin), f"`{_WAYS[kinds[0]]}`: {system} is {kinds[0]}")
+            if len(kinds) == 1 and way not in _WAYS[kinds[0]]:
+                expected = " or ".join(f"`{one}`" for one in _WAYS[kinds[0]])
+                self._add((*path, way), shown((*path, way), origin), f"{expected}: {system} is {kinds[0]}")
+            if way == "view":  # any number of streams may read one, each with its own parameters
+                if not self._exists(origin):
+                    self._add((*path, way), shown((*path, way), origin), "a file that exists")
+                continue
             other = readers.setdefault((system, way, origin), path[-1])
             if other != path[-1]:
                 self._add(
@@ -256,8 +261,8 @@ class _Reading:
 
 
 _ABSENT = object()
-_ORIGINS = {"log": ("table", "postgres"), "webhook": ("path", "webhook"), "queue": ("queue", "amqp")}
-_WAYS = {kind: way for way, (_, kind) in _ORIGINS.items()}  # the stream's key by the system's kind
+_ORIGINS = {"log": "table", "view": "view", "webhook": "path", "queue": "queue"}  # in words, by the stream's key
+_WAYS = {"postgres": ("log", "view"), "webhook": ("webhook",), "amqp": ("queue",)}  # those keys, by the system's kind
 
 
 def _listed(node: object) -> list[str]:

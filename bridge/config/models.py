@@ -35,6 +35,7 @@ from bridge.config.secrets import Secret
 from bridge.config.sinks import SinkConfig
 
 SYSTEM_KINDS = ("postgres", "webhook", "amqp")
+WAYS = ("log", "view", "webhook", "queue")  # how a stream is read
 Waiver = Literal["public_temp", "public_create", "security_definer", "can_write", "unlimited_slot"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -163,6 +164,8 @@ class StreamConfig(Section):
 
     system: Name = key("Legacy system it comes from, a name below `systems`.")
     log: Table | None = key("Table read through the change log, as schema.table.", default=None)
+    view: LocalPath | None = key("View file (SQL) it is read by, beside the config file unless absolute.", default=None)
+    parameters: Mapping[str, str | int | float | bool] = key("Values of the view's parameters, by name.", default={})
     webhook: InboxPath | None = key("Path below /v1/inbox/SYSTEM/ that takes its messages in.", default=None)
     queue: Queue | None = key("Queue that its messages are read from.", default=None)
     contract: LocalPath = key("Contract file (ODCS), beside the config file unless absolute.", live=True)
@@ -177,13 +180,20 @@ class StreamConfig(Section):
 
     @model_validator(mode="after")
     def _one_way(self) -> "StreamConfig":
-        one_of(self, "log", "webhook", "queue")
+        one_of(self, *WAYS)
+        if self.parameters and self.view is None:
+            raise ValueError("`view` beside `parameters`")
         return self
 
     @property
+    def way(self) -> str:
+        """The key that says how it is read."""
+        return one_of(self, *WAYS)
+
+    @property
     def origin(self) -> str:
-        """Where its changes come from: a table, a path or a queue."""
-        return self.log or self.webhook or self.queue or ""
+        """Where its changes come from: a table, a view, a path or a queue."""
+        return self.log or (self.view.stem if self.view else None) or self.webhook or self.queue or ""
 
 
 class File(Section):
@@ -211,9 +221,13 @@ class Config:
     digest: str  # SHA-256 of every value; of a secret only its reference counts
     warnings: tuple[str, ...] = ()  # what is allowed but careless, one sentence each
 
-    def streams_of(self, system: str) -> dict[str, StreamConfig]:
-        """The streams that come from one system."""
-        return {name: stream for name, stream in self.streams.items() if stream.system == system}
+    def streams_of(self, system: str, *ways: str) -> dict[str, StreamConfig]:
+        """The streams that come from one system, those alone that are read in one of these ways where any is named."""
+        return {
+            name: stream
+            for name, stream in self.streams.items()
+            if stream.system == system and (not ways or stream.way in ways)
+        }
 
     def systems_of(self, kind: str) -> list[str]:
         """The systems of one kind."""

@@ -23,6 +23,7 @@ class Subject:
     cursor: str | None  # column that grows with every change of a row
     mode: Literal["incremental", "full", "append"]
     page_rows: int  # asked for at first; the budget may ask for fewer
+    freshness_s: float = 0.0  # how far what is read may lag behind the system's own tables (a replica)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,9 @@ class Question:
 
     stream: str
     limit: int  # rows at most
-    want: Literal["rows", "keys"] = "rows"  # whole rows in order of cursor (else of key), or the key columns alone
+    # Whole rows in order of cursor, less those whose cursor is null (else, or within a range of keys, in order of key),
+    # or the key columns alone. Rows whose key is null in part come at the end, one page of them.
+    want: Literal["rows", "keys"] = "rows"
     since: pa.Scalar | None = None  # rows whose cursor is at or above it; None: all
     is_without_cursor: bool = False  # instead: the rows whose cursor is null
     after_key: tuple[pa.Scalar, ...] | None = None  # rows whose key is above it: a range of keys, begins behind it

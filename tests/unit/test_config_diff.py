@@ -88,3 +88,11 @@ def test_alarms_may_change_while_the_daemon_runs(tmp_path: Path) -> None:
     added = diff(read(tmp_path), read(tmp_path, GOOD + hook))
     assert {change.key for change in added} >= {"alarms.outlets.ops.webhook.url", "alarms.outlets.ops.least"}
     assert all(change.live for change in [*added, *diff(read(tmp_path, GOOD + hook), read(tmp_path, GOOD + rate))])
+
+
+def test_another_value_of_a_views_parameter_is_a_change(tmp_path: Path) -> None:
+    (tmp_path / "open.sql").touch()
+    text = GOOD + "  eu: {system: erp, view: open.sql, parameters: {region: EU}, contract: orders.odcs.yaml}\n"
+    before = read(tmp_path, text)
+    changes = diff(before, read(tmp_path, text.replace("EU", "US")))
+    assert changes == [Change("streams.eu.parameters", "changed", live=False)]

@@ -421,3 +421,23 @@ def test_standard_output_and_a_folder_belong_to_one_sink(tmp_path: Path) -> None
 def test_a_routing_key_knows_three_words(tmp_path: Path) -> None:
     sinks = "sinks: {mq: {amqp: {url: 'amqps://mq.example', routing_key: 'erp.{stream}.{tpye}'}}}"
     assert "{stream}, {type} and {key}" in mistakes(tmp_path, GOOD + sinks)["sinks.mq.amqp.routing_key"]
+
+
+def test_a_system_is_read_by_log_and_by_view_and_several_streams_may_read_one_view(tmp_path: Path) -> None:
+    (tmp_path / "open.sql").touch()
+    more = "".join(
+        f"  {name}: {{system: erp, view: open.sql, parameters: {{region: {name}}}, contract: orders.odcs.yaml}}\n"
+        for name in ("eu", "us")
+    )
+    config = read(tmp_path, GOOD + more)
+    assert list(config.streams_of("erp", "view")) == ["eu", "us"]
+    assert list(config.streams_of("erp", "log")) == ["orders"]
+    assert config.streams["us"].view == tmp_path / "open.sql"
+    assert config.streams["us"].parameters == {"region": "us"}
+
+
+def test_a_view_file_must_exist_and_parameters_need_a_view(tmp_path: Path) -> None:
+    gone = "  gone: {system: erp, view: gone.sql, contract: orders.odcs.yaml}\n"
+    assert "expected a file that exists" in mistakes(tmp_path, GOOD + gone)["streams.gone.view"]
+    loose = GOOD.replace("log: sales.oeordh", "log: sales.oeordh, parameters: {a: 1}")
+    assert "expected `view` beside `parameters`" in mistakes(tmp_path, loose)["streams.orders"]

@@ -50,7 +50,9 @@ def setup(config: Config, system: str) -> Setup:
     """The tables of a configured system, and the names of what its server keeps for us."""
     postgres = server(config, system)
     return Setup(
-        captures=tuple(Capture(each.origin, each.capture_secrets) for each in config.streams_of(system).values()),
+        captures=tuple(
+            Capture(each.origin, each.capture_secrets) for each in config.streams_of(system, "log").values()
+        ),
         slot=postgres.slot,
         publication=postgres.publication,
         insert_publication=postgres.insert_publication,

@@ -1,0 +1,1 @@
+"""How each database is asked: one extractor a dialect."""
