@@ -1,15 +1,24 @@
 """S3: how much of a guess is right does not show in the time its refusal takes."""
 
+import asyncio
 import base64
 import hmac
 import random
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from starlette.datastructures import Headers
 
-from bridge import signing
+from bridge import keys, signing
+from bridge.config.inbox import BasicLogin, WebhookSystemConfig
+from bridge.config.secrets import Secret
+from bridge.testing import MemoryJournal
+from bridge.web.inbox import _basic_flaw
+from bridge.web.keyring import KeyRing, Unrecognised
 from tests.recovery.test_daemon_kills import times
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the shop's webhooks.").decode()
@@ -51,6 +60,41 @@ def test_a_signature_in_hexadecimal_is_refused_alike_wherever_it_is_wrong() -> N
 
     def check(guess: bytes) -> object:
         return signing.github_flaw([SECRET], {"x-hub-signature-256": f"sha256={guess.decode()}"}, b"{}")
+
+    assert welch_t(check, right) < 4.5
+
+
+@pytest.mark.soak
+def test_an_api_key_is_refused_alike_wherever_it_is_wrong() -> None:
+    """From the text of a request to the refusal, once the key itself was seen."""
+    journal = MemoryJournal()
+    right = b"C" * 43
+    _, made = keys.create("crm", now=datetime.now(UTC))
+    text = f"{made.prefix}_{right.decode()}"
+    stored = replace(made, hash=keys._HASHER.hash(text), fragment=keys.fragment(text))
+    journal.keep(keys.KIND, {stored.prefix: stored.to_kept()})
+    ring = KeyRing(journal)
+    assert asyncio.run(ring.recognise(text, sender="a")) == stored
+
+    def check(secret: bytes) -> None:
+        try:
+            ring.recognise(f"{stored.prefix}_{secret.decode()}", sender="a").send(None)
+        except Unrecognised as refused:
+            assert refused.why == "wrong secret"  # noqa: PT017  a context manager would be most of what is measured
+
+    assert welch_t(check, right) < 4.5
+    ring.close()
+
+
+@pytest.mark.soak
+def test_a_login_is_refused_alike_wherever_it_is_wrong() -> None:
+    right = b"shop:" + bytes(range(64, 96))
+    password = Secret("${env:PASSWORD}", environ={"PASSWORD": right.removeprefix(b"shop:").decode()})
+    config = WebhookSystemConfig.model_construct(basic=BasicLogin.model_construct(user="shop", password=password))
+
+    def check(guess: bytes) -> None:
+        login = base64.b64encode(guess).decode()
+        assert _basic_flaw(config, Headers({"authorization": f"Basic {login}"})) is not None
 
     assert welch_t(check, right) < 4.5
 

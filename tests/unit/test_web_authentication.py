@@ -104,6 +104,24 @@ def test_wrong_keys_cost_no_check(gate: Gate) -> None:
     assert gate.checked == [text]
 
 
+def test_keys_are_compared_whole_and_in_constant_time(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3: before a key was seen by what is stored of it, afterwards by its digest; never by `==`."""
+    text, seen = gate.key("crm"), list[tuple[str | bytes, str | bytes]]()
+
+    def compare(one: str | bytes, other: str | bytes) -> bool:
+        seen.append((one, other))
+        return one == other
+
+    monkeypatch.setattr("bridge.web.keyring.hmac.compare_digest", compare)
+    assert gate.one(f"Bearer {other_secret(text)}") == "401 unauthenticated"
+    assert seen == [(keys.fragment(text), keys.fragment(other_secret(text)))]
+    assert gate.one(f"Bearer {text}") == "crm"
+    seen.clear()
+    assert [gate.one(f"Bearer {each}") for each in (text, other_secret(text))] == ["crm", "401 unauthenticated"]
+    assert [(len(one), len(other)) for one, other in seen] == [(32, 32), (32, 32)]
+    assert [one == other for one, other in seen] == [True, False]
+
+
 def test_a_flood_of_wrong_keys_does_not_keep_a_good_one_out(gate: Gate) -> None:
     """S10: from the same address and of the same prefix, before the good key was ever seen; checks stay few."""
     text = gate.key("crm")
