@@ -9,8 +9,11 @@ BIN    := $(VENV)/bin
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
 JOBS   ?= auto
 SOURCES := bridge demo tests bench
+# What a release is run with.
+EXTRAS  := --extra alerts --extra amqp --extra otel --extra sftp
+EXPORT  := --quiet --frozen --no-emit-project --no-header
 
-.PHONY: help setup system demo test soak lint format bench lock clean
+.PHONY: help setup system demo test soak lint format bench audit sbom lock clean
 
 help:  ## List the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 16
@@ -53,11 +56,17 @@ format: setup  ## Apply the formatter and the safe fixes
 bench: $(VENV)/.installed-bench  ## Measure the claims (ONLY=claim ROUNDS=n JSON=file)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON))
 
-lock:  # after a change of dependencies; needs uv
-	uv lock
-	uv export --quiet --frozen --no-emit-project --no-header --no-dev --extra alerts --extra amqp --extra otel --extra sftp -o requirements/run.txt
-	uv export --quiet --frozen --no-emit-project --no-header --group dev -o requirements/dev.txt
-	uv export --quiet --frozen --no-emit-project --no-header --group dev --extra bench -o requirements/bench.txt
+audit: setup  ## Ask the advisory service of every locked package: needs the internet (ADVISORIES=URL of another OSV)
+	.ci/audit $(BIN)
+
+sbom: setup  ## What a release is made of, from the lock, as CycloneDX: dist/legacy-bridge-VERSION.cdx.json
+	$(BIN)/python .ci/sbom.py dist $(EXTRAS)
+
+lock: setup  # after a change of dependencies
+	$(BIN)/uv lock
+	$(BIN)/uv export $(EXPORT) --no-dev $(EXTRAS) -o requirements/run.txt
+	$(BIN)/uv export $(EXPORT) --group dev -o requirements/dev.txt
+	$(BIN)/uv export $(EXPORT) --group dev --extra bench -o requirements/bench.txt
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) build dist var .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
