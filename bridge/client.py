@@ -4,26 +4,28 @@ Promises: a host is resolved once a connection, every address it has is checked 
 goes to exactly a checked one, while Host and TLS keep the name; plain http goes to allow-listed networks only; a
 redirect is an answer like any other and never followed; an answer is bounded in bytes and never decompressed; one
 deadline holds for the whole request; proxies, cookies and passwords from URL or environment do not exist here.
-It rests on httpcore2, the lower half of httpx2, which has none of that to switch off. Does not retry.
+A connection is used again only while the server keeps it open: a request is sent once, and whether to send it again is
+for the caller to say. Does not retry.
 """
 
 import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import httpcore2
+import h11
 import httpx2
 
 import bridge
 from bridge.addresses import Reach
+from bridge.connection import Connection, connect
 from bridge.errors import BridgeError, ConfigError, InternalError
 
 USER_AGENT = f"legacy-bridge/{bridge.__version__}"
@@ -32,19 +34,29 @@ Headers = Sequence[tuple[bytes, bytes]]
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]  # (host, port) -> addresses, best first
 
 _PORTS = range(1, 65536)
+_STANDARD_PORTS = {"http": 80, "https": 443}
 _KEEP_ALIVE_S = 4.0  # below the 5 s after which common servers close an idle connection
-_CONNECT_S = 5.0  # for one of several addresses
 _ADDRESS_LIMIT = 4  # tried of one name
 _REST_S = 1.0  # how long the rest of an unwanted answer may take before its connection is given up
 _REST_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """A server, as a URL names it."""
+
+    is_tls: bool
+    name: str  # in ASCII
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A checked URL."""
 
-    url: httpcore2.URL
+    origin: Origin
     host: bytes  # what Host says
+    path: bytes  # and query
 
     @classmethod
     def parse(cls, text: str) -> "Target":
@@ -53,14 +65,14 @@ class Target:
             url = httpx2.URL(text)
         except httpx2.InvalidURL as error:
             raise ConfigError("the URL cannot be read", hint=_URL_HINT) from error
-        if url.scheme not in ("http", "https") or not url.host:
+        if url.scheme not in _STANDARD_PORTS or not url.host:
             raise ConfigError("the URL is not http:// or https:// with a host", hint=_URL_HINT)
         if url.port is not None and url.port not in _PORTS:
             raise ConfigError("the URL's port is not between 1 and 65535", hint=_URL_HINT)
         if url.userinfo:
             raise ConfigError("the URL holds a user or password", hint=_URL_HINT)
-        raw = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        return cls(raw, url.netloc)
+        port = url.port or _STANDARD_PORTS[url.scheme]
+        return cls(Origin(url.scheme == "https", url.raw_host.decode("ascii"), port), url.netloc, url.raw_path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,10 @@ class Client:
         except ValueError as error:
             raise ConfigError(f"allow_networks: {error}", hint="Write networks like 10.1.0.0/16.") from error
         self._lookup = lookup or self._ask_system
-        self._pools: dict[bytes, httpcore2.AsyncConnectionPool] = {}
+        self._turns = asyncio.Semaphore(connections)
+        self._idle: deque[tuple[Origin, Connection]] = deque()  # the longest idle first
+        self._connected: set[Connection] = set()  # idle ones too
+        self._under_way = 0  # requests that have their turn
 
     async def ask(
         self,
@@ -128,38 +143,81 @@ class Client:
         """
         own = [
             (b"host", target.host),
-            (b"content-length", str(len(body)).encode()),
+            (b"content-length", b"%d" % len(body)),
             (b"user-agent", USER_AGENT.encode()),
             (b"accept-encoding", b"identity"),
         ]
-        request = httpcore2.Request(method, target.url, headers=[*own, *headers], content=body)
         with self._translated(deadline_s):
-            async with asyncio.timeout(deadline_s) as deadline:
-                response = await self._pool(target.url.scheme).handle_async_request(request)
+            request = h11.Request(method=method, target=target.path, headers=[*own, *headers])
+            async with asyncio.timeout(deadline_s) as deadline, self._connection(target.origin) as connection:
+                head = await connection.exchange(request, body)
                 if not answer_limit:
                     deadline.reschedule(None)  # the server has answered: what follows changes nothing
-                try:
-                    content = await _body(response, answer_limit) if answer_limit else await _rest(response)
-                finally:
-                    await response.aclose()
-        return Answer(response.status, _by_name(response.headers), content)
+                content = await _body(connection, answer_limit) if answer_limit else await _rest(connection)
+        return Answer(head.status_code, _by_name(head.headers), content)
 
     async def close(self) -> None:
         """Close every connection; callable twice."""
-        for pool in self._pools.values():
-            await pool.aclose()
-        self._pools.clear()
+        self._idle.clear()
+        for connection in self._connected:
+            connection.abort()
+        await asyncio.gather(*(connection.wait_closed() for connection in self._connected))
+        self._connected.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _pool(self, scheme: bytes) -> httpcore2.AsyncConnectionPool:
-        if scheme not in self._pools:
-            self._pools[scheme] = httpcore2.AsyncConnectionPool(
-                ssl_context=_trust(self._ca_file) if scheme == b"https" else None,
-                max_connections=self._connections,
-                keepalive_expiry=_KEEP_ALIVE_S,
-                network_backend=_Guarded(self._reach, self._lookup, listed_only=scheme != b"https"),
-            )
-        return self._pools[scheme]
+    # -- connections
+    @asynccontextmanager
+    async def _connection(self, origin: Origin) -> AsyncIterator[Connection]:
+        """A connection for one request. Raises: _Blocked, OSError."""
+        async with self._turns:
+            self._under_way += 1
+            try:
+                connection = self._kept(origin) or await self._connect(origin)
+                try:
+                    yield connection
+                finally:
+                    self._release(origin, connection)
+            finally:
+                self._under_way -= 1
+
+    def _kept(self, origin: Origin) -> Connection | None:
+        """A connection that is idle and can be used; the one that was used last, so that others may expire."""
+        for place in range(len(self._idle) - 1, -1, -1):
+            if self._idle[place][0] == origin:
+                _, connection = self._idle[place]
+                del self._idle[place]
+                if connection.is_usable() and connection.idle_s() <= _KEEP_ALIVE_S:
+                    return connection
+                self._drop(connection)
+        return None
+
+    async def _connect(self, origin: Origin) -> Connection:
+        while self._idle and len(self._idle) + self._under_way > self._connections:
+            self._drop(self._idle.popleft()[1])
+        addresses = list(dict.fromkeys(await self._lookup(origin.name, origin.port)))
+        for address in addresses:
+            self._check(address, listed_only=not origin.is_tls)
+        tls = _trust(self._ca_file) if origin.is_tls else None
+        connection = await connect(addresses[:_ADDRESS_LIMIT], origin.port, tls=tls, name=origin.name)
+        self._connected.add(connection)
+        return connection
+
+    def _release(self, origin: Origin, connection: Connection) -> None:
+        if connection.reuse():
+            self._idle.append((origin, connection))
+        else:
+            self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        connection.abort()
+        self._connected.discard(connection)
+
+    def _check(self, address: str, *, listed_only: bool) -> None:
+        reason = self._reach.why_not(address)
+        if reason is not None:
+            raise _Blocked(f"{address} is blocked: {reason}")
+        if listed_only and not self._reach.is_listed(address):
+            raise _Blocked(f"{address} is blocked: plain http goes to allow-listed networks only")
 
     async def _ask_system(self, host: str, port: int) -> Sequence[str]:
         def look_up() -> list[str]:
@@ -175,20 +233,15 @@ class Client:
             yield
         except _Blocked as error:
             raise self._failure(str(error), hint=_BLOCKED_HINT) from error
-        except (TimeoutError, httpcore2.TimeoutException) as error:
+        except TimeoutError as error:
             raise self._failure(f"no answer within {deadline_s:g} s") from error
         except _TooLong as error:
             raise self._failure("the answer is longer than allowed") from error
         except (socket.gaierror, UnicodeError) as error:
             raise self._failure("the host's name cannot be resolved") from error
-        except (
-            httpcore2.NetworkError,
-            httpcore2.RemoteProtocolError,
-            httpcore2.ConnectionNotAvailable,
-            OSError,
-        ) as error:
+        except (h11.RemoteProtocolError, OSError) as error:
             raise self._failure(_reason(error)) from error
-        except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, httpcore2.ProxyError) as error:
+        except h11.LocalProtocolError as error:
             raise InternalError(f"a request that is not HTTP: {type(error).__name__}") from error
 
 
@@ -200,60 +253,21 @@ class _TooLong(Exception):
     """More bytes than were allowed."""
 
 
-class _Guarded(httpcore2.AsyncNetworkBackend):
-    """Connects to checked addresses only."""
-
-    def __init__(self, reach: Reach, lookup: Lookup, *, listed_only: bool) -> None:
-        self._reach = reach
-        self._lookup = lookup
-        self._listed_only = listed_only
-        self._inner = httpcore2.AnyIOBackend()
-
-    async def connect_tcp(  # noqa: PLR0917  the interface's
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ARG002, ASYNC109  the same; one deadline holds for the whole
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        """Resolve, check every address, connect to the first that answers."""
-        addresses = list(dict.fromkeys(await self._lookup(host, port)))
-        for address in addresses:
-            self._check(address)
-        *first, last = addresses[:_ADDRESS_LIMIT]
-        for address in first:
-            with suppress(httpcore2.ConnectError, httpcore2.ConnectTimeout):
-                return await self._inner.connect_tcp(address, port, _CONNECT_S, local_address, socket_options)
-        return await self._inner.connect_tcp(last, port, None, local_address, socket_options)
-
-    async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore2.AsyncNetworkStream:  # noqa: ANN401  not ours
-        """Never: no URL names a file."""
-        raise _Blocked("a local socket is not reached over HTTP")
-
-    def _check(self, address: str) -> None:
-        reason = self._reach.why_not(address)
-        if reason is not None:
-            raise _Blocked(f"{address} is blocked: {reason}")
-        if self._listed_only and not self._reach.is_listed(address):
-            raise _Blocked(f"{address} is blocked: plain http goes to allow-listed networks only")
-
-
-async def _body(response: httpcore2.Response, limit: int) -> bytes:
+async def _body(connection: Connection, limit: int) -> bytes:
     """The whole body. Raises: _TooLong."""
     content = bytearray()
-    async for chunk in response.aiter_stream():
+    while chunk := await connection.chunk():
         content += chunk
         if len(content) > limit:
             raise _TooLong
     return bytes(content)
 
 
-async def _rest(response: httpcore2.Response) -> bytes:
+async def _rest(connection: Connection) -> bytes:
     """Read what nobody wants, so that the connection can be used again; a long or slow rest costs the connection."""
-    with suppress(TimeoutError, _TooLong, httpcore2.NetworkError, httpcore2.ProtocolError):
+    with suppress(_TooLong, h11.RemoteProtocolError, OSError):  # TimeoutError too
         async with asyncio.timeout(_REST_S):
-            await _body(response, _REST_BYTES)
+            await _body(connection, _REST_BYTES)
     return b""
 
 
@@ -264,18 +278,20 @@ def _by_name(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
 @cache
 def _trust(ca_file: Path | None) -> ssl.SSLContext:
     """Whom to believe; reading the system's authorities takes a while, so once."""
-    return ssl.create_default_context(cafile=ca_file)
+    context = ssl.create_default_context(cafile=ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _reason(error: BaseException) -> str:
     """What went wrong, in words that are ours, the system's or OpenSSL's, never the server's."""
-    words = "the answer is not HTTP" if isinstance(error, httpcore2.RemoteProtocolError) else "the connection broke"
+    words = "the answer is not HTTP" if isinstance(error, h11.RemoteProtocolError) else "the connection broke"
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):
             return f"TLS: {seen.verify_message}"
         if isinstance(seen, ssl.SSLError):
-            return f"TLS: {seen.reason or 'handshake failed'}"
+            return f"TLS: {getattr(seen, 'reason', None) or 'handshake failed'}"
         if isinstance(seen, OSError) and seen.errno:
             words = os.strerror(seen.errno)
         seen = seen.__cause__ or seen.__context__

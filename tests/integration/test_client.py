@@ -7,10 +7,11 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-import httpcore2
+import h11
 import pytest
 
 from bridge.client import Answer, Client, Target
+from bridge.connection import connect
 from bridge.errors import BridgeError, ConfigError, InternalError, SinkUnavailable
 from tests import receivers
 from tests.certificates import issue, make_authority
@@ -111,6 +112,123 @@ def test_connections_are_reused_and_bounded() -> None:
         asyncio.run(run(server))
         assert len(server.received) == 60
         assert server.connections <= 3
+
+
+def ask_in_turn(
+    *servers: Receiver, connections: int = 8, between: Callable[[], object] = lambda: None
+) -> list[int | str]:
+    """One request to each of these, over one client, with something done before the second: statuses, or why not."""
+
+    async def run() -> list[int | str]:
+        client, found = Client(SinkUnavailable, allow_networks=LOCAL, connections=connections), list[int | str]()
+        for turn, server in enumerate(servers):
+            if turn == 1:
+                between()
+            try:
+                found.append((await client.ask("POST", Target.parse(server.url), deadline_s=5, body=b"{}")).status)
+            except SinkUnavailable as error:
+                found.append(error.detail)
+        await client.close()
+        return found
+
+    return asyncio.run(run())
+
+
+def test_a_connection_that_the_server_closed_while_it_was_idle_is_not_used_again() -> None:
+    server = Receiver()
+
+    def restart() -> None:  # holds the event loop up meanwhile: it has not seen that the connection is gone
+        server.stop()
+        server.__enter__()
+
+    with server:
+        assert ask_in_turn(server, server, between=restart) == [200, 200]
+        assert server.connections == 2
+
+
+def test_what_a_server_says_unasked_is_not_taken_for_the_next_answer() -> None:
+    two = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n" + b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"
+    with Receiver([receivers.raw(two), receivers.reply(202)]) as server:
+        assert ask_in_turn(server, server) == [200, 202]
+        assert server.connections == 2
+
+
+def test_a_request_whose_connection_breaks_is_not_sent_again() -> None:
+    with Receiver([receivers.OK, receivers.drop, receivers.OK]) as server:
+        assert ask_in_turn(server, server, server) == [200, "the answer is not HTTP", 200]
+        assert (len(server.received), server.connections) == (3, 2)
+
+
+def test_an_idle_connection_makes_room_for_another_server() -> None:
+    with Receiver() as one, Receiver() as other:
+        assert ask_in_turn(one, other, one, connections=1) == [200, 200, 200]
+        assert (one.connections, other.connections) == (2, 1)
+
+
+def test_a_connection_that_was_idle_for_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait() -> None:
+        monkeypatch.setattr("bridge.client._KEEP_ALIVE_S", -1.0)
+
+    with Receiver() as server:
+        assert ask_in_turn(server, server, between=wait) == [200, 200]
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"HTTP/1.0 200 OK\r\n\r\n", b"until the end"),
+        (b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", b"hello"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n", b"abc" * 1_000_000),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            b"2dc6c0\r\n" + b"abc" * 1_000_000 + b"\r\n0\r\n\r\n",
+        ),
+    ],
+)
+def test_an_answer_is_read_to_its_end_however_it_says_where_that_is(head: bytes, body: bytes) -> None:
+    async def act(writer: asyncio.StreamWriter) -> None:
+        await receivers.raw(head + body)(writer)
+        await receivers.drop(writer)
+
+    with Receiver([act]) as server:
+        found = ask(server.url, answer_limit=3_000_000)
+        assert found.status == 200
+        assert found.body == (body if len(body) <= 3_000_000 else b"abc" * 1_000_000)
+
+
+def test_what_nobody_has_asked_for_yet_is_left_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(port: int) -> None:
+        connection = await connect(["127.0.0.1"], port, tls=None, name="")
+        transport, is_held = connection._transport, asyncio.Event()
+        assert transport is not None
+        hold = transport.pause_reading
+
+        def hold_back() -> None:
+            hold()
+            is_held.set()
+
+        monkeypatch.setattr(transport, "pause_reading", hold_back)
+        await connection.exchange(h11.Request(method="GET", target="/", headers=[("host", "x")]), b"")
+        async with asyncio.timeout(5):
+            await is_held.wait()
+            while not transport.is_reading():
+                assert await connection.chunk()
+        connection.abort()
+        await connection.wait_closed()
+
+    with Receiver([receivers.endless]) as server:
+        asyncio.run(run(server.port))
+
+
+def test_an_answer_that_is_cut_short_is_a_failure_where_it_is_wanted() -> None:
+    async def act(writer: asyncio.StreamWriter) -> None:
+        await receivers.raw(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello")(writer)
+        await receivers.drop(writer)
+
+    with Receiver([act]) as server:
+        assert "not HTTP" in refusal(server.url, answer_limit=100).detail
+        assert ask(server.url).status == 200
 
 
 def test_a_cancelled_request_leaves_the_client_usable() -> None:
@@ -240,13 +358,8 @@ def test_a_name_server_that_hangs_costs_its_own_client_only(monkeypatch: pytest.
             over.set()
 
 
-def every_error() -> list[type[Exception]]:
-    found = [getattr(httpcore2, name) for name in httpcore2.__all__]
-    return [one for one in found if isinstance(one, type) and issubclass(one, Exception)]
-
-
-@pytest.mark.parametrize("kind", every_error())
-def test_every_error_of_the_library_is_translated(kind: type[Exception]) -> None:
+@pytest.mark.parametrize("kind", [h11.LocalProtocolError, h11.RemoteProtocolError, OSError, ssl.SSLError])
+def test_every_error_of_connection_and_protocol_is_translated(kind: type[Exception]) -> None:
     client = Client(SinkUnavailable)
     with pytest.raises((SinkUnavailable, InternalError)), client._translated(1.0):
         raise kind("text")

@@ -1,13 +1,14 @@
 """FAULTS S1: no form of a private address makes the bridge connect to it, counted by a listener on every address."""
 
 import asyncio
+import errno
 import socket
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 
-import httpcore2
 import pytest
 
 from bridge.client import Client, Target
@@ -77,15 +78,15 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 def attempts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Addresses that a connection was tried to, the network being cut off behind the guard but for this machine."""
     tried: Counter[str] = Counter()
-    connect = httpcore2.AnyIOBackend.connect_tcp
+    connect = BaseSelectorEventLoop.sock_connect
 
-    async def counted(self: httpcore2.AnyIOBackend, host: str, port: int, *rest: object) -> object:
-        tried[host] += 1
-        if not host.startswith(("127.", "::1")):
-            raise httpcore2.ConnectError("cut off")
-        return await connect(self, host, port, *rest)  # type: ignore[arg-type] # handed on
+    async def counted(self: BaseSelectorEventLoop, sock: socket.socket, address: tuple[str, int]) -> None:
+        tried[address[0]] += 1
+        if not address[0].startswith(("127.", "::1")):
+            raise OSError(errno.ENETUNREACH, "cut off")
+        await connect(self, sock, address)
 
-    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", counted)
+    monkeypatch.setattr(BaseSelectorEventLoop, "sock_connect", counted)
     return tried
 
 
