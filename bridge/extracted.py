@@ -57,6 +57,8 @@ class Run:
     seconds: float = 0.0  # that the system was at work for it
     size_bytes: int = 0
     queries: int = 0
+    moments: int = 1  # of the schedule that it stands for
+    rejected: int = 0  # of its rows; the journal counts them
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +83,8 @@ class Extracted:
     runs: tuple[Run, ...] = ()  # replace what is stored of them
     charges: tuple[Charge, ...] = ()
     kept: Mapping[tuple[str, str], Mapping[str, Any] | None] = field(default_factory=dict)  # (kind, name) as `keep`
+
+    @staticmethod
+    def rejected_of(run: Run, judged: Mapping[str, tuple[int, int]]) -> int:
+        """Rows of a run that were rejected in the same commit: a stream has one run at a time."""
+        return 0 if run.state == "skipped" else judged.get(run.stream, (0, 0))[1]

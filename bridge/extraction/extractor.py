@@ -59,6 +59,14 @@ class Page:
     memory: Mapping[str, Any] = field(default_factory=dict)  # JSON-able; what helps the next reading (an ETag)
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy a system says it is; None where it does not say."""
+
+    busy_sessions: int | None = None  # others' sessions that are at work now
+    replica_lag_s: float | None = None  # how far a replica is behind: the one that is read, else the slowest it feeds
+
+
 class Extractor(Protocol):
     """Reads one system. Called by one thread, but for `cancel`."""
 
@@ -74,6 +82,9 @@ class Extractor(Protocol):
         Raises: SourceUnavailable (ask again, after `retry_after_s` where it is given), SourceRefused (a person is
             needed); after `cancel`, SourceUnavailable.
         """
+
+    def probe(self) -> Load:
+        """Ask how busy the system is, by something that costs next to nothing. Raises: as `page`."""
 
     def cancel(self) -> None:
         """End what runs on the system within a second and leave nothing there; callable from any thread."""

@@ -15,12 +15,16 @@ from bridge.journal.rows import maybe_moment, micros, moment, to_json
 _HOUR = 3_600_000_000
 
 _PUT = """
-INSERT OR REPLACE INTO run (source, number, stream, kind, cause, state, started_at, ended_at, detail, pages, rows,
-  counts, seconds, size, queries) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO run (source, number, stream, kind, cause, state, started_at, ended_at, detail, pages, rows,
+  counts, seconds, size, queries, moments, rejected) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+  state = excluded.state, ended_at = excluded.ended_at, detail = excluded.detail, pages = excluded.pages,
+  rows = excluded.rows, counts = excluded.counts, seconds = excluded.seconds, size = excluded.size,
+  queries = excluded.queries, moments = excluded.moments, rejected = rejected + excluded.rejected
 """
 _COLUMNS = """
 SELECT source, number, stream, kind, cause, state, started_at, ended_at, detail, pages, rows, counts, seconds, size,
-  queries FROM run
+  queries, moments, rejected FROM run
 """
 _FIND = _COLUMNS + """
 WHERE (?1 IS NULL OR stream = ?1) AND (?2 IS NULL OR source = ?2) AND (?3 IS NULL OR number = ?3)
@@ -36,12 +40,12 @@ WHERE (?1 IS NULL OR system = ?1) AND hour >= ?2 ORDER BY hour, system, stream
 """
 
 
-def put(connection: apsw.Connection, run: Run) -> None:
-    """Store a run, replacing what was known of it."""
+def put(connection: apsw.Connection, run: Run, rejected: int) -> None:
+    """Store a run, replacing what was known of it but for the rows that were rejected: those are added."""
     ended_at = None if run.ended_at is None else micros(run.ended_at)
     what = (run.source, run.number, run.stream, run.kind, run.cause, run.state, micros(run.started_at), ended_at)
     spent = (run.detail, run.pages, run.rows, to_json(dict(run.counts)), run.seconds, run.size_bytes, run.queries)
-    connection.execute(_PUT, (*what, *spent))
+    connection.execute(_PUT, (*what, *spent, run.moments, rejected))
 
 
 def find(
@@ -70,7 +74,7 @@ def bill(connection: apsw.Connection, *, system: str | None, since: datetime) ->
 
 def _run(row: tuple[Any, ...]) -> Run:
     source, number, stream, kind, cause, state, started_at, ended_at, *spent = row
-    detail, pages, rows, counts, seconds, size, queries = spent
+    detail, pages, rows, counts, seconds, size, queries, moments, rejected = spent
     return Run(
         source=source,
         number=number,
@@ -87,4 +91,6 @@ def _run(row: tuple[Any, ...]) -> Run:
         seconds=seconds,
         size_bytes=size,
         queries=queries,
+        moments=moments,
+        rejected=rejected,
     )

@@ -3,6 +3,7 @@
 `prepare` does the costly part, encoding, before the transaction begins; `store` writes what was prepared.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -71,17 +72,23 @@ def store(connection: apsw.Connection, prepared: Prepared, now: datetime) -> dic
         auditing.add(connection, entry, now)
     desk.judge(connection, commit.judged, now)
     if commit.extracted is not None:
-        _extract(connection, commit.extracted, prepared.images)
+        _extract(connection, commit.extracted, prepared.images, judged=commit.judged)
     return given
 
 
-def _extract(connection: apsw.Connection, extracted: Extracted, encoded: tuple[images.Encoded, ...]) -> None:
+def _extract(
+    connection: apsw.Connection,
+    extracted: Extracted,
+    encoded: tuple[images.Encoded, ...],
+    *,
+    judged: Mapping[str, tuple[int, int]],
+) -> None:
     for forgotten in extracted.forgotten:
         images.forget(connection, forgotten)
     for image in encoded:
         images.put(connection, image)
     for run in extracted.runs:
-        runs.put(connection, run)
+        runs.put(connection, run, extracted.rejected_of(run, judged))
     for charge in extracted.charges:
         runs.charge(connection, charge)
     for (kind, name), value in extracted.kept.items():

@@ -49,7 +49,7 @@ class MemoryExtraction:
             charge for (hour, name, _), charge in sorted(self._bill.items()) if hour >= first and system in {None, name}
         ]
 
-    def _extract(self, extracted: Extracted) -> None:
+    def _extract(self, extracted: Extracted, judged: Mapping[str, tuple[int, int]]) -> None:
         for old in extracted.forgotten:
             self._images = [
                 block
@@ -59,16 +59,19 @@ class MemoryExtraction:
                 or (old.part is not None and block.part != old.part)
             ]
         self._images += extracted.blocks
-        self._runs |= {(run.source, run.number): run for run in extracted.runs}
+        for run in extracted.runs:
+            held = self._runs.get((run.source, run.number), replace(run, rejected=0))
+            rejected = held.rejected + extracted.rejected_of(run, judged)
+            self._runs[run.source, run.number] = replace(run, started_at=held.started_at, rejected=rejected)
         for charge in extracted.charges:
             hour = charge.at.replace(minute=0, second=0, microsecond=0)
-            held = self._bill.get((hour, charge.system, charge.stream)) or Charge(charge.system, charge.stream, hour)
+            before = self._bill.get((hour, charge.system, charge.stream)) or Charge(charge.system, charge.stream, hour)
             self._bill[hour, charge.system, charge.stream] = replace(
-                held,
-                queries=held.queries + charge.queries,
-                seconds=held.seconds + charge.seconds,
-                rows=held.rows + charge.rows,
-                size_bytes=held.size_bytes + charge.size_bytes,
+                before,
+                queries=before.queries + charge.queries,
+                seconds=before.seconds + charge.seconds,
+                rows=before.rows + charge.rows,
+                size_bytes=before.size_bytes + charge.size_bytes,
             )
         for (kind, name), value in extracted.kept.items():
             self.keep(kind, {name: value})

@@ -93,7 +93,7 @@ class MemoryJournal(MemoryDeliveries, MemoryExtraction):
             for entry in commit.audit:
                 self.audit(entry)
             if commit.extracted is not None:
-                self._extract(commit.extracted)
+                self._extract(commit.extracted, commit.judged)
             minute = self._now().replace(second=0, microsecond=0)
             for stream, (valid, rejected) in commit.judged.items():
                 held = self._judged[stream, minute]

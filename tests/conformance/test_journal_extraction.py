@@ -64,6 +64,15 @@ def test_a_run_replaces_what_was_known_of_it(journal: AnyJournal) -> None:
     assert list(journal.runs(number=9)) == []
 
 
+def test_rows_that_were_rejected_count_for_the_run_of_their_stream(journal: AnyJournal) -> None:
+    skipped = replace(RUN, number=8, state="skipped", moments=3)
+    for at, rejected in ((1, 2), (2, 3)):
+        position = Position(1, (at, 0))
+        judged = {"orders": (10, rejected), "other": (0, 9)}
+        journal.append(Commit(source="erp", position=position, extracted=Extracted(runs=(RUN, skipped)), judged=judged))
+    assert {run.number: (run.rejected, run.moments) for run in journal.runs()} == {7: (5, 1), 8: (0, 3)}
+
+
 def test_charges_add_up_by_hour_system_and_stream(journal: AnyJournal) -> None:
     one = Charge("erp", "orders", sample.START, queries=1, seconds=0.5, rows=10, size_bytes=100)
     append(journal, Extracted(charges=(one, one, replace(one, system="crm"))))

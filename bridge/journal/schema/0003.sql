@@ -30,6 +30,8 @@ CREATE TABLE run (
   seconds REAL NOT NULL,
   size INTEGER NOT NULL,          -- bytes that were read
   queries INTEGER NOT NULL,
+  moments INTEGER NOT NULL,       -- of the schedule that it stands for
+  rejected INTEGER NOT NULL,      -- of its rows
   PRIMARY KEY (source, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX run_of_stream ON run (stream, started_at);
