@@ -77,11 +77,11 @@ async def _fed(sink: Sink, route: Route, look: Look, journal: SqliteJournal) -> 
     last, busy_s, other_s = 0, 0.0, 0.0
     while True:
         began_at = time.perf_counter()
-        chunk = feed.read(journal, after=last, last=None, limit=route.batch_events, budget_bytes=route.memory_bytes)
+        chunk = feed.read(journal, after=last, last=None, limit=route.batch_events, budget_bytes=route.read_bytes)
         if chunk is None:
-            return last / (busy_s + other_s * look.renders)
+            return last / (busy_s + other_s * (look.form != "columns"))
         read_at = time.perf_counter()
-        await sink.send(Parcel(look.stream, chunk.messages, None if look.renders else chunk.rows))
+        await sink.send(Parcel(look.stream, chunk.messages, chunk.rows, chunk.lines))
         other_s += read_at - began_at
         busy_s += time.perf_counter() - read_at
         last = chunk.last

@@ -81,13 +81,17 @@ class Message:
     text: bytes  # UTF-8 JSON, one line
 
 
+Form = Literal["messages", "lines", "columns"]  # events one by one, as lines of JSON in one piece, or as columns
+
+
 @dataclass(frozen=True, slots=True)
 class Parcel:
     """Events of one stream that go to a sink in one call; at least one, in the journal's order."""
 
     stream: str
     messages: tuple[Message, ...] = ()  # for a sink that wants messages
-    rows: Rows | None = None  # for a sink that wants columns
+    rows: Rows | None = None  # for a sink that wants columns, or lines
+    lines: bytes | memoryview = b""  # for a sink that wants lines: each event's text, and an end of line
 
     @property
     def count(self) -> int:

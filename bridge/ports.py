@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from bridge.errors import BridgeError
 from bridge.extracted import Charge, ImageBlock, Part, Run
 from bridge.model import AuditEntry, Block, Commit, Letter, LetterState, Parked, Position, StreamState, Window
-from bridge.parcel import Delivered, Parcel, Progress, Undelivered
+from bridge.parcel import Delivered, Form, Parcel, Progress, Undelivered
 from bridge.trail import Audited, Head
 
 
@@ -56,7 +56,7 @@ class Sink(Protocol):
     """
 
     name: str
-    wants: Literal["messages", "columns"]  # whether parcels carry rendered CloudEvents
+    wants: Form  # what parcels carry; an event fails by itself only where they carry messages
     is_atomic: bool  # a parcel succeeds or fails as a whole; else event by event, so that no key may be in it twice
 
     async def open(self) -> None:

@@ -9,6 +9,7 @@ from bridge.deliver.feed import Look
 from bridge.deliver.route import Route, route_of
 from bridge.errors import ConfigError
 from bridge.naming import envelope_of
+from bridge.parcel import Form
 from bridge.ports import Sink
 from bridge.select import Selection
 from bridge.sinks.parquet import ParquetSink
@@ -58,13 +59,13 @@ def build_routes(config: Config, documents: Mapping[str, ContractDocument]) -> l
         except ConfigError as error:
             mistakes.append(error.detail)
             continue
-        routes.append((route_of(name, declared, looks, keeps_cursor=declared.parquet is not None), sink))
+        routes.append((route_of(name, declared, looks), sink))
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return routes
 
 
-def _look(config: Config, name: str, document: ContractDocument, *, stream: str, wants: str) -> Look:
+def _look(config: Config, name: str, document: ContractDocument, *, stream: str, wants: Form) -> Look:
     declared = config.sinks[name]
     selection = Selection.compile(
         document,
@@ -74,4 +75,4 @@ def _look(config: Config, name: str, document: ContractDocument, *, stream: str,
         place=f"sinks.{name}, stream {stream}",
     )
     envelope = envelope_of(config, stream, contract_id=document.id, key_fields=document.key_fields)
-    return Look(stream, selection, envelope, renders=wants == "messages")
+    return Look(stream, selection, envelope, form=wants)

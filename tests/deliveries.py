@@ -17,7 +17,7 @@ from bridge.export import Envelope
 from bridge.health import HealthBoard
 from bridge.metrics import Metrics
 from bridge.model import Block
-from bridge.parcel import Attempt, Rows
+from bridge.parcel import Attempt, Form, Rows
 from bridge.ports import Journal, Sink
 from bridge.testing import MemoryJournal
 from tests import journal_samples as sample
@@ -33,17 +33,23 @@ class Everything:
         return Rows.of(block)
 
 
-def look(stream: str = "orders", *, renders: bool = True) -> Look:
+def look(stream: str = "orders", *, form: Form = "messages") -> Look:
     """How a sink sees a stream of `tests.journal_samples`."""
     envelope = Envelope("test", "com.example", "erp", stream, f"{stream}-contract", ("order_no",))
-    return Look(stream, Everything(), envelope, renders)
+    return Look(stream, Everything(), envelope, form)
 
 
-def route(name: str = "crm", *, streams: Sequence[str] = ("orders",), renders: bool = True, **keys: Any) -> Route:  # noqa: ANN401  keys of the section
+_KINDS: Mapping[Form, Mapping[str, Any]] = {
+    "messages": {"webhook": {"url": "https://crm.example/", "secrets": ["whsec_x"]}},
+    "lines": {"stdout": {}},
+    "columns": {"parquet": {"folder": "out"}},
+}
+
+
+def route(name: str = "crm", *, streams: Sequence[str] = ("orders",), form: Form = "messages", **keys: Any) -> Route:  # noqa: ANN401  keys of the section
     """The route of a sink whose section has these keys."""
-    section = {"webhook": {"url": "https://crm.example/", "secrets": ["whsec_x"]}, **keys}
-    looks = {stream: look(stream, renders=renders) for stream in streams}
-    return route_of(name, SinkConfig.model_validate(section), looks, keeps_cursor=False)
+    looks = {stream: look(stream, form=form) for stream in streams}
+    return route_of(name, SinkConfig.model_validate({**_KINDS[form], **keys}), looks)
 
 
 @dataclass

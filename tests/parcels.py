@@ -67,3 +67,9 @@ def parcel(numbers: Sequence[int], **rest: Any) -> Parcel:  # noqa: ANN401  thos
 def messages(numbers: Sequence[int], **rest: Any) -> Parcel:  # noqa: ANN401  those of `rows`
     """A parcel for a sink that wants messages."""
     return Parcel("orders", export.messages(rows(numbers, **rest), ENVELOPE))
+
+
+def lines(numbers: Sequence[int], **rest: Any) -> Parcel:  # noqa: ANN401  those of `rows`
+    """A parcel for a sink that wants lines."""
+    shown = rows(numbers, **rest)
+    return Parcel("orders", rows=shown, lines=export.joined(shown, ENVELOPE, end="\n"))

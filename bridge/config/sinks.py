@@ -85,7 +85,7 @@ class BatchConfig(Section):
     """How events are put together."""
 
     events: Whole | None = key(
-        "Events in one call at most; none = what suits the kind (webhook 1, amqp 500, parquet 100000, stdout 1000).",
+        "Events in one call at most; none = what suits the kind (webhook 1, amqp 500, parquet 100000, stdout 8192).",
         default=None,
         ge=1,
         le=1_000_000,
@@ -96,9 +96,10 @@ class BatchConfig(Section):
 class RetryConfig(Section):
     """What becomes of an event that could not be delivered."""
 
-    after_s: Annotated[Seconds, AfterValidator(_positive)] = key(
-        "Seconds before each further attempt; a tenth more or less by chance.",
-        default=(5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0),
+    after_s: Annotated[Seconds, AfterValidator(_positive)] | None = key(
+        "Seconds before each further attempt, a tenth more or less by chance; none = what suits the kind (webhook and "
+        "amqp 5 s, 5 min, 30 min and so on over 3 days, parquet and stdout 0.5, 2, 5, 15, 30).",
+        default=None,
     )
     refused_attempts: Whole = key(
         "Attempts after which an event that the receiver says no to is set aside; a receiver may be mended meanwhile.",
@@ -106,7 +107,8 @@ class RetryConfig(Section):
         ge=1,
     )
     then: Literal["dead_letter", "hold"] = key(
-        "After the last attempt: set the event aside, or go on trying at the last interval while its key waits.",
+        "After the last attempt: set the event aside, or go on trying at the longest interval while its key waits; "
+        "parquet and stdout always go on, since no event of theirs fails by itself.",
         default="dead_letter",
     )
 
@@ -141,7 +143,12 @@ class SinkConfig(Section):
     batch: BatchConfig = section("How events are put together.")
     concurrency: Whole = key("Calls under way at once; events of one key never are.", default=8, ge=1, le=256)
     rate: Number = key("Events a second at most; 0 = no limit.", default=0.0, ge=0)
-    memory_megabytes: Whole = key("Memory that events on their way may take.", default=16, ge=1, le=4096)
+    memory_megabytes: Whole | None = key(
+        "Memory that events on their way may take; none = what suits the kind (16, parquet 64).",
+        default=None,
+        ge=1,
+        le=4096,
+    )
     hold_events: Whole = key(
         "Events that may wait behind failed ones; above it the sink reads no further.", default=10_000, ge=1
     )

@@ -183,7 +183,7 @@ class Aftermath:
     def settled(self, feed: Feed, entries: Sequence[Entry[Load]]) -> None:
         """The receiver has them, or they are set aside."""
         feed.lanes.settle(entries)
-        self.ledger.settled(feed.stream, entries)
+        self.ledger.settled(feed.stream, entries, events=feed.count(entries))
         self.changed.set()
 
     async def _failed(self, feed: Feed, entry: Entry[Load], error: BridgeError, *, is_trial: bool) -> None:
@@ -195,11 +195,12 @@ class Aftermath:
         wait_s = 0.0 if is_trial else self._route.schedule.wait_s(entry.attempts)
         if isinstance(error, SinkRefused) and entry.attempts >= self._route.refused_attempts:
             wait_s = None
-        if wait_s is None and self._route.gives_up and await self._set_aside(feed, entry, error):
+        gives_up = self._route.gives_up or feed.letter is not None  # a letter that is sent once more stays one
+        if wait_s is None and gives_up and await self._set_aside(feed, entry, error):
             return
         again_at_s = max(now_s + (self._route.schedule.last_s() if wait_s is None else wait_s), self.not_before_s)
         feed.lanes.fail(entry, again_at_s=again_at_s)
-        if feed.letter is None and feed.look.renders:  # a letter may be the last copy; columns are one entry a stream
+        if feed.letter is None and feed.look.is_single:  # a letter may be the last copy; else it is one entry a stream
             feed.lanes.unload()
         self.ledger.failed(feed.stream, entry, again_at_s=again_at_s)
 

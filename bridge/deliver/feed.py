@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from bridge.export import Envelope, messages
+from bridge.export import Envelope, joined, messages
 from bridge.model import Block
-from bridge.parcel import Message, Parcel, Progress, Ranges, Rows, alike, whole
+from bridge.parcel import Form, Message, Parcel, Progress, Ranges, Rows, alike, whole
 from bridge.ports import Journal
 from bridge.resilience.lanes import Entry, Lanes
 
 BLOCK_EVENTS = 8_192  # decoded ahead, at most: about what a full block of the journal holds
+_NO_LINES = memoryview(b"")
 NO_TRIES: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
@@ -39,7 +40,12 @@ class Look:
     stream: str
     selection: Selects
     envelope: Envelope
-    renders: bool  # into messages; else columns
+    form: Form  # what the sink is given
+
+    @property
+    def is_single(self) -> bool:
+        """Whether each event may fail and wait by itself; else a parcel does as a whole."""
+        return self.form == "messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,8 @@ class Chunk:
     first: int  # sequence numbers it speaks for, both inclusive
     last: int
     rows: Rows
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...]  # where the sink wants those
+    lines: memoryview  # where it wants those
     committed_us: NDArray[np.int64]  # a row each; 0 where the source gave no time
     journalled_us: int
 
@@ -119,19 +126,19 @@ class Feed:
         """The journal holds more, up to `last` where that is known."""
         self.has_more = True
         self._known_last = max(self._known_last, last or 0)
-        if not self.look.renders and self._known_last > self._taken and self.since_s is None:
+        if not self.look.is_single and self._known_last > self._taken and self.since_s is None:
             self.since_s = now_s
 
     def wants(self, batch: int, batch_s: float, now_s: float) -> bool:
-        """Whether to read on: columns are read a whole parcel at a time."""
-        if self.look.renders or self._again or self.until is not None or not batch_s:
+        """Whether to read on: what goes as a whole is read a whole parcel at a time."""
+        if self.look.is_single or self._again or self.until is not None or not batch_s:
             return True
         return self._known_last - self._taken >= batch or self._is_overdue(batch_s, now_s)
 
     def is_ripe(self, batch: int, batch_s: float, now_s: float) -> bool:
         """Whether what is ready has waited long enough for others, or is enough."""
         due_s = self.lanes.next_due_s()
-        if not batch_s or not self.look.renders or self.lanes.ready_count >= batch or (due_s and due_s <= now_s):
+        if not batch_s or not self.look.is_single or self.lanes.ready_count >= batch or (due_s and due_s <= now_s):
             return True
         return self.since_s is None or self._is_overdue(batch_s, now_s)  # None: what is ready came back, and has waited
 
@@ -140,7 +147,7 @@ class Feed:
 
     def taken_at(self, now_s: float) -> None:
         """A parcel was taken: what is left begins to wait."""
-        is_left = self.lanes.ready_count if self.look.renders else self._known_last > self._taken
+        is_left = self.lanes.ready_count if self.look.is_single else self._known_last > self._taken
         self.since_s = now_s if is_left else None
 
     def next_range(self, limit: int) -> tuple[int, int | None]:
@@ -225,9 +232,15 @@ class Feed:
     def parcel(self, entries: Sequence[Entry[Load]]) -> Parcel:
         """The entries, all loaded, as a parcel."""
         loads = [_load(entry) for entry in entries]
-        if not self.look.renders:
-            return Parcel(self.stream, rows=loads[0].chunk.rows)
+        if not self.look.is_single:
+            return Parcel(self.stream, rows=loads[0].chunk.rows, lines=loads[0].chunk.lines)
         return Parcel(self.stream, tuple(load.chunk.messages[load.row] for load in loads))
+
+    def count(self, entries: Sequence[Entry[Load]]) -> int:
+        """How many events the entries are."""
+        if self.look.is_single:
+            return len(entries)
+        return sum(entry.load.chunk.rows.row_count for entry in entries if entry.load is not None)
 
     def committed(self, entries: Sequence[Entry[Load]]) -> Iterator[tuple[Chunk, NDArray[np.int64]]]:
         """The commit times of entries, microseconds since 1970, by the chunk they came in."""
@@ -239,8 +252,9 @@ class Feed:
             yield chunk, times[times > 0]
 
     def _entries(self, chunk: Chunk) -> list[Entry[Load]]:
-        if not self.look.renders:
-            whole = Entry(chunk.first, chunk.last, None, Load(chunk), chunk.rows.batch.nbytes)
+        if not self.look.is_single:
+            size = chunk.rows.batch.nbytes + len(chunk.lines)
+            whole = Entry(chunk.first, chunk.last, None, Load(chunk), size)
             return [whole] if chunk.rows.row_count else []
         return [  # one an event: each may fail and wait by itself
             Entry(message.number, message.number, message.key, Load(chunk, row), len(message.text))
@@ -259,8 +273,9 @@ def chunk_of(block: Block, look: Look) -> Chunk:
     rows = look.selection.apply(block)
     committed = pc.fill_null(rows.batch.column("_commit_at").cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
     journalled_us = int(block.journalled_at.timestamp() * 1e6)
-    rendered = messages(rows, look.envelope) if look.renders else ()
-    return Chunk(block.first, block.last, rows, rendered, committed, journalled_us)
+    single = messages(rows, look.envelope) if look.is_single else ()
+    lines = joined(rows, look.envelope, end="\n") if look.form == "lines" else _NO_LINES
+    return Chunk(block.first, block.last, rows, single, lines, committed, journalled_us)
 
 
 def _part(block: Block, start: int, count: int) -> Block:

@@ -64,13 +64,13 @@ class Ledger:
         """What a next life takes."""
         return {stream: dict(each) for stream, each in self._tries.items() if each}
 
-    def settled(self, stream: str, entries: Sequence[Entry[Load]]) -> None:
-        """Events are acknowledged or set aside."""
+    def settled(self, stream: str, entries: Sequence[Entry[Load]], *, events: int) -> None:
+        """So many events are acknowledged or set aside."""
         tries = self._tries.get(stream)
         if tries:
             for entry in entries:
                 tries.pop(str(entry.number), None)
-        self.unstored += len(entries)
+        self.unstored += events
 
     def failed(self, stream: str, entry: Entry[Load], *, again_at_s: float) -> None:
         """An event is tried again."""

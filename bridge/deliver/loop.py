@@ -31,7 +31,7 @@ from bridge.resilience.retry import Backoff
 from bridge.tracing import sending
 
 CHUNK_EVENTS = 1_000  # read and rendered at once, at most, where a parcel is smaller
-CHUNKS = 4  # that the memory of a sink holds, where events are large
+LINE_BYTES = 256  # of an event as a line, about, however little the event says
 REPLAYS = 16  # under way at once; each letter is one
 OPEN_S = 60.0  # a sink that takes longer to open is not there
 UNSTORED_EVENTS = 256  # acknowledged and not stored yet, at most, or two rounds of parcels if that is more
@@ -198,7 +198,7 @@ class SinkLoop:
         return was_read
 
     async def _read(self, feed: Feed) -> bool:
-        limit, budget = self._chunk_events(), self.route.memory_bytes // (CHUNKS if self._renders() else 1)
+        limit, budget = self._chunk_events(), self.route.read_bytes
         after, last = feed.next_range(limit)
         try:
             chunk = await asyncio.to_thread(
@@ -216,13 +216,15 @@ class SinkLoop:
         return was_read
 
     def _chunk_events(self) -> int:
-        return max(self.route.batch_events, 1 if not self._renders() else CHUNK_EVENTS)
+        if self._sink.wants == "lines":
+            return max(1, min(self.route.batch_events, self.route.read_bytes // LINE_BYTES))
+        return max(self.route.batch_events, CHUNK_EVENTS if self._is_single() else 1)
 
-    def _renders(self) -> bool:
+    def _is_single(self) -> bool:
         return self._sink.wants == "messages"
 
     def _has_room(self, feed: Feed) -> bool:
-        if not feed.has_more or feed.lanes.ready_count >= (2 * self.route.batch_events if self._renders() else 1):
+        if not feed.has_more or feed.lanes.ready_count >= (2 * self.route.batch_events if self._is_single() else 1):
             return False
         feeds = self._all_feeds()
         if sum(each.lanes.waiting_count for each in feeds) >= self.route.hold_events:
@@ -241,7 +243,7 @@ class SinkLoop:
                 self._after.breaker.give_up_trial(self._now())
                 break
             feed, entries = found
-            self._pace(len(entries))
+            self._pace(feed.count(entries))
             call = asyncio.create_task(self._call(feed, entries, is_trial=is_trial))
             self._calls.add(call)
             call.add_done_callback(self._called)
@@ -361,7 +363,7 @@ class SinkLoop:
     @property
     def needs_lasts(self) -> bool:
         """Whether `more` has to be told up to which numbers."""
-        return not self._renders() and self.route.batch_s > 0
+        return not self._is_single() and self.route.batch_s > 0
 
     def crash(self, bug: str) -> None:
         """A bug stopped the loop."""

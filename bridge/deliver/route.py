@@ -9,8 +9,26 @@ from bridge.deliver.feed import Look
 from bridge.resilience.breaker import BreakerRules
 from bridge.resilience.retry import Schedule
 
-USUAL_BATCH = {"webhook": 1, "amqp": 500, "parquet": 100_000, "stdout": 1_000}
-ONE_AT_A_TIME = frozenset({"stdout"})
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What suits one kind of sink where the configuration says nothing."""
+
+    batch_events: int
+    parts: int  # of its memory; one is read at once, where events are large
+    memory_megabytes: int = 16
+    # Of Standard Webhooks 1.0.0: a receiver may be away for days.
+    retry_s: tuple[float, ...] = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+    is_single: bool = True  # an event may fail by itself; else a call does as a whole, and calls come one by one
+
+
+_LOCAL_S = (0.5, 2.0, 5.0, 15.0, 30.0)  # a disk that is full, a pipe that nobody reads: mended by whoever is here
+USUAL = {
+    "webhook": Usual(1, parts=4),
+    "amqp": Usual(500, parts=4),
+    "parquet": Usual(100_000, parts=2, memory_megabytes=64, retry_s=_LOCAL_S, is_single=False),
+    "stdout": Usual(8_192, parts=8, retry_s=_LOCAL_S, is_single=False),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +43,7 @@ class Route:
     concurrency: int
     rate: float  # events a second; 0 = no limit
     memory_bytes: int
+    read_bytes: int  # of events that are read at once
     hold_events: int
     schedule: Schedule
     refused_attempts: int
@@ -34,30 +53,30 @@ class Route:
     logs_attempts: bool  # each; else failures only
 
 
-def route_of(name: str, config: SinkConfig, looks: Mapping[str, Look], *, keeps_cursor: bool) -> Route:
+def route_of(name: str, config: SinkConfig, looks: Mapping[str, Look]) -> Route:
     """What the configuration says of one sink.
 
     Args:
         name: the sink's.
         config: its section.
         looks: how it sees each of its streams.
-        keeps_cursor: the sink says where it stands, so nothing can be skipped, and calls come one after the other.
     """
-    batch = config.batch.events or USUAL_BATCH[config.kind]
-    rules = config.breaker
+    usual, rules = USUAL[config.kind], config.breaker
+    memory_bytes = (config.memory_megabytes or usual.memory_megabytes) << 20
     return Route(
         sink=name,
         kind=config.kind,
         looks=looks,
-        batch_events=batch,
+        batch_events=config.batch.events or usual.batch_events,
         batch_s=config.batch.seconds,
-        concurrency=1 if keeps_cursor or config.kind in ONE_AT_A_TIME else config.concurrency,
+        concurrency=config.concurrency if usual.is_single else 1,
         rate=config.rate,
-        memory_bytes=config.memory_megabytes << 20,
+        memory_bytes=memory_bytes,
+        read_bytes=memory_bytes // usual.parts,
         hold_events=config.hold_events,
-        schedule=Schedule(config.retry.after_s),
+        schedule=Schedule(usual.retry_s if config.retry.after_s is None else config.retry.after_s),
         refused_attempts=config.retry.refused_attempts,
-        gives_up=config.retry.then == "dead_letter" and not keeps_cursor,
+        gives_up=config.retry.then == "dead_letter" and usual.is_single,
         breaker=BreakerRules(
             failure_ratio=rules.failure_percent / 100,
             minimum_calls=rules.minimum_calls,

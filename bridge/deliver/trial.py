@@ -33,14 +33,14 @@ def test_message(*, instance: str, type_prefix: str) -> Message:
 
 
 async def try_out(sink: Sink, message: Message) -> dict[str, Any]:
-    """Send the message, or where a sink takes columns only see that it opens; says how it went."""
+    """Send the message, or where a sink takes columns see that it opens; says how it went."""
     started = time.perf_counter()
     failure: BridgeError | None = None
     try:
         async with asyncio.timeout(PATIENCE_S):
             await sink.open()
-            if sink.wants == "messages":
-                failures = await sink.send(Parcel("test", (message,)))
+            if sink.wants != "columns":
+                failures = await sink.send(Parcel("test", (message,), lines=message.text + b"\n"))
                 failure = next(iter(failures.values()), None)
     except BridgeError as error:
         failure = error

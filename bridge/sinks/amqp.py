@@ -14,7 +14,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import aio_pika
 import msgspec
@@ -34,7 +34,7 @@ from aio_pika.exceptions import (
 
 from bridge import tracing
 from bridge.errors import BridgeError, SecretUnavailable, SinkRefused, SinkUnavailable
-from bridge.parcel import Message, Parcel
+from bridge.parcel import Form, Message, Parcel
 
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 PREFIX = "cloudEvents_"  # of headers; the binding prefers it to "cloudEvents:", which JMS selectors cannot name
@@ -91,7 +91,7 @@ class AmqpSink:
         confirm_s: how long the broker may take to confirm a call.
     """
 
-    wants: Literal["messages", "columns"] = "messages"
+    wants: Form = "messages"
     is_atomic = False
 
     def __init__(

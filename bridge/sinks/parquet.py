@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from bridge import export
 from bridge.errors import BridgeError, InternalError, SinkRefused, SinkUnavailable
-from bridge.parcel import Parcel, Rows
+from bridge.parcel import Form, Parcel, Rows
 from bridge.resilience.failpoint import reach
 
 _DIGITS = 20  # of a sequence number in a file's name, so that names sort
@@ -62,7 +62,7 @@ class ParquetSink:
         compression: of columns.
     """
 
-    wants: Literal["messages", "columns"] = "columns"
+    wants: Form = "columns"
     is_atomic = True
 
     def __init__(self, name: str, folder: Path, *, compression: Literal["zstd", "snappy", "none"] = "zstd") -> None:

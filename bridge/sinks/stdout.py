@@ -12,10 +12,9 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
 
 from bridge.errors import BridgeError, SinkGone, SinkUnavailable
-from bridge.parcel import Parcel
+from bridge.parcel import Form, Parcel
 
 _CHUNK = select.PIPE_BUF  # a pipe that is writable takes this much without blocking
 _POLL_MS = 100
@@ -30,7 +29,7 @@ class StdoutSink:
         stall_s: how long nobody may read before a call fails.
     """
 
-    wants: Literal["messages", "columns"] = "messages"
+    wants: Form = "lines"
     is_atomic = True
 
     def __init__(self, name: str, *, descriptor: int = 1, stall_s: float = 30.0) -> None:
@@ -52,10 +51,9 @@ class StdoutSink:
         """Write one line an event; see `ports.Sink`. A call that is cut off may leave lines written."""
         if self._writer is None:
             raise SinkUnavailable("standard output is not open")
-        lines = b"".join(message.text + b"\n" for message in parcel.messages)
         given_up = threading.Event()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._writer, self._write, lines, given_up)
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._write, parcel.lines, given_up)
         finally:
             given_up.set()
         return {}
@@ -71,21 +69,20 @@ class StdoutSink:
             self._closing.set()
             await asyncio.to_thread(writer.shutdown)
 
-    def _write(self, lines: bytes, given_up: threading.Event) -> None:
+    def _write(self, lines: bytes | memoryview, given_up: threading.Event) -> None:
         """Write what was begun before, then the lines; on a failure remember what is left of a begun line."""
-        data, begun, done = self._rest + lines, len(self._rest), 0
-        view = memoryview(data)
+        data, begun, done = memoryview(self._rest + lines if self._rest else lines), len(self._rest), 0
         try:
             while done < len(data):
                 self._wait(given_up)
-                done += os.write(self._descriptor, view[done : done + _CHUNK])
+                done += os.write(self._descriptor, data[done : done + _CHUNK])
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise SinkGone("whoever read standard output has closed it") from error
             raise SinkUnavailable(f"standard output: {error.strerror}") from error
         finally:
-            in_line = done < begun or data[done - 1 : done] not in (b"", b"\n")
-            self._rest = data[done : data.index(b"\n", done) + 1] if in_line else b""
+            in_line = done < begun or bytes(data[max(0, done - 1) : done]) not in (b"", b"\n")
+            self._rest = _first_line(data[done:]) if in_line else b""
 
     def _wait(self, given_up: threading.Event) -> None:
         """Until the descriptor takes bytes. Raises: SinkUnavailable when nobody reads, or nobody waits for us."""
@@ -95,3 +92,8 @@ class StdoutSink:
         while not poll.poll(_POLL_MS):
             if given_up.is_set() or self._closing.is_set() or time.monotonic() > deadline:
                 raise SinkUnavailable(f"nobody has read standard output for {self._stall_s:g} s")
+
+
+def _first_line(data: memoryview) -> bytes:
+    text = bytes(data)
+    return text[: text.index(b"\n") + 1]

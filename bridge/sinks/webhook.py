@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Literal
 from urllib.parse import quote
 
 from bridge import signing, tracing
 from bridge.client import Answer, Client, Lookup, Target
 from bridge.config.sinks import WebhookConfig
 from bridge.errors import BridgeError, ConfigError, SecretUnavailable, SinkGone, SinkRefused, SinkUnavailable
-from bridge.parcel import Message, Parcel
+from bridge.parcel import Form, Message, Parcel
 from bridge.sinks import httpevents
 from bridge.sinks.httpevents import Content
 
@@ -31,7 +30,7 @@ _NOT_THE_EVENT = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 429})
 class WebhookSink:
     """One receiver of webhooks."""
 
-    wants: Literal["messages", "columns"] = "messages"
+    wants: Form = "messages"
 
     def __init__(
         self,

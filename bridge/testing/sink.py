@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from bridge.errors import BridgeError, SinkGone
-from bridge.parcel import Message, Parcel
+from bridge.parcel import Form, Message, Parcel
 
 Judge = Callable[[Message], BridgeError | None]
 
@@ -21,6 +20,8 @@ class ScriptedSink:
 
     Attributes:
         received: (stream, message) in the order of arrival.
+        rows: (stream, sequence number) where it wants no messages.
+        text: what came as lines.
         parcels: how many events each call brought, failed ones included.
         gate: calls wait here while it is not set.
     """
@@ -30,7 +31,7 @@ class ScriptedSink:
         name: str = "crm",
         *,
         judge: Judge = lambda _message: None,
-        wants: Literal["messages", "columns"] = "messages",
+        wants: Form = "messages",
         is_atomic: bool = False,
     ) -> None:
         self.name = name
@@ -39,6 +40,7 @@ class ScriptedSink:
         self.is_atomic = is_atomic
         self.received: list[tuple[str, Message]] = []
         self.rows: list[tuple[str, int]] = []
+        self.text = b""
         self.parcels: list[int] = []
         self.under_way: set[tuple[str, str | None]] = set()
         self.overlapped: list[tuple[str, str | None]] = []  # keys that were under way twice at once
@@ -69,6 +71,7 @@ class ScriptedSink:
             raise self.fails.pop(0)
         if parcel.rows is not None:
             self.rows += [(parcel.stream, int(number)) for number in parcel.rows.numbers]
+            self.text += parcel.lines
             return {}
         verdicts = {index: self.judge(message) for index, message in enumerate(parcel.messages)}
         failures = {index: failure for index, failure in verdicts.items() if failure is not None}

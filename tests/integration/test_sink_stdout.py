@@ -14,7 +14,7 @@ import pytest
 from bridge.errors import SinkGone, SinkUnavailable
 from bridge.sinks.stdout import StdoutSink
 from tests.daemon import wait_for
-from tests.parcels import messages
+from tests.parcels import lines
 
 Pipe = tuple[int, int]
 
@@ -49,7 +49,7 @@ def read_all(end: int) -> bytes:
 
 
 def test_events_come_out_as_whole_lines_in_order(pipe: Pipe) -> None:
-    first, second = messages(range(1, 60)), messages(range(60, 90))
+    first, second = lines(range(1, 60)), lines(range(60, 90))
 
     async def run() -> bytes:
         sink = await opened(pipe[1])
@@ -61,7 +61,7 @@ def test_events_come_out_as_whole_lines_in_order(pipe: Pipe) -> None:
         return await reader
 
     data = asyncio.run(run())
-    assert data.splitlines() == [message.text for message in (*first.messages, *second.messages)]
+    assert data == bytes(first.lines) + bytes(second.lines)
 
 
 def test_a_reader_that_left_switches_the_sink_off(pipe: Pipe) -> None:
@@ -69,7 +69,7 @@ def test_a_reader_that_left_switches_the_sink_off(pipe: Pipe) -> None:
         sink = await opened(pipe[1])
         os.close(pipe[0])
         with pytest.raises(SinkGone):
-            await sink.send(messages([1]))
+            await sink.send(lines([1]))
         await sink.close()
 
     asyncio.run(run())
@@ -79,29 +79,29 @@ def test_a_reader_that_stopped_makes_the_call_fail_and_lines_stay_whole(pipe: Pi
     async def run() -> bytes:
         sink = await opened(pipe[1], stall_s=0.2)
         with pytest.raises(SinkUnavailable, match="nobody has read"):
-            await sink.send(messages(range(1, 60)))
+            await sink.send(lines(range(1, 60)))
         with pytest.raises(SinkUnavailable):  # what is left of the line that was begun stays first
-            await sink.send(messages(range(1, 60)))
+            await sink.send(lines(range(1, 60)))
         reader = asyncio.create_task(asyncio.to_thread(read_all, pipe[0]))
-        await sink.send(messages(range(1, 60)))
+        await sink.send(lines(range(1, 60)))
         await sink.close()
         os.close(pipe[1])
         return await reader
 
     found = ids(asyncio.run(run()))
-    assert found[-59:] == [message.id for message in messages(range(1, 60)).messages]
+    assert found[-59:] == ids(bytes(lines(range(1, 60)).lines))
     assert found[: len(found) - 59] == found[-59:][: len(found) - 59]
 
 
 def test_a_call_that_is_cancelled_does_not_mix_with_the_next(pipe: Pipe) -> None:
     async def run() -> bytes:
         sink = await opened(pipe[1])
-        call = asyncio.create_task(sink.send(messages(range(1, 60))))
+        call = asyncio.create_task(sink.send(lines(range(1, 60))))
         await asyncio.to_thread(_wait_until_full, pipe[1])
         call.cancel()
         with suppress(asyncio.CancelledError):
             await call
-        again = asyncio.create_task(sink.send(messages(range(60, 90))))
+        again = asyncio.create_task(sink.send(lines(range(60, 90))))
         reader = asyncio.create_task(asyncio.to_thread(read_all, pipe[0]))
         await again
         await sink.close()
@@ -109,16 +109,16 @@ def test_a_call_that_is_cancelled_does_not_mix_with_the_next(pipe: Pipe) -> None
         return await reader
 
     found = ids(asyncio.run(run()))
-    assert found[-30:] == [message.id for message in messages(range(60, 90)).messages]
+    assert found[-30:] == ids(bytes(lines(range(60, 90)).lines))
 
 
 def test_a_sink_that_is_opened_again_has_one_writer_still(pipe: Pipe) -> None:
     async def open_twice() -> set[str]:
         sink = await opened(pipe[1])
-        await sink.send(messages([1]))
+        await sink.send(lines([1]))
         await sink.open()
         assert len(ids(os.read(pipe[0], 8192))) == 1
-        await sink.send(messages([2]))
+        await sink.send(lines([2]))
         await sink.close()
         return {thread.name for thread in threading.enumerate() if thread.name.startswith("sink-out")}
 
@@ -131,7 +131,7 @@ def test_a_full_disk_is_waited_for() -> None:
         descriptor = os.open("/dev/full", os.O_WRONLY)
         sink = await opened(descriptor)
         with pytest.raises(SinkUnavailable, match="No space left"):
-            await sink.send(messages([1]))
+            await sink.send(lines([1]))
         await sink.close()
         os.close(descriptor)
 
@@ -141,7 +141,7 @@ def test_a_full_disk_is_waited_for() -> None:
 def test_a_stalled_reader_holds_up_neither_the_event_loop_nor_the_end(pipe: Pipe) -> None:
     async def run() -> None:
         sink = await opened(pipe[1], stall_s=3600)
-        call = asyncio.create_task(sink.send(messages(range(1, 60))))
+        call = asyncio.create_task(sink.send(lines(range(1, 60))))
         await asyncio.to_thread(_wait_until_full, pipe[1])
         await sink.close()
         with pytest.raises(SinkUnavailable):

@@ -1,5 +1,6 @@
 """The delivery loop on in-memory twins: order, failures, dead letters, breakers, progress, replays, switches."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from bridge.deliver.feed import Feed
 from bridge.errors import BridgeError, JournalUnavailable, SinkGone, SinkRefused, SinkUnavailable
 from bridge.model import Block, EventBatch, LetterState
-from bridge.parcel import Delivered, Message, Progress
+from bridge.parcel import Delivered, Form, Message, Progress
 from bridge.testing import MemoryJournal, ScriptedSink
 from tests import journal_samples as sample
 from tests.deliveries import Running, data, delivering, filled, look, numbers, route, wait_for
@@ -311,7 +312,7 @@ def test_columns_are_taken_a_parcel_at_a_time_and_from_where_the_receiver_stands
     sink = ScriptedSink(wants="columns", is_atomic=True)
     sink.stands = {"orders": 4}
     keys: dict[str, Any] = {"batch": {"events": 8}, "concurrency": 1}
-    with delivering(journal, (route(renders=False, **keys), sink)):
+    with delivering(journal, (route(form="columns", **keys), sink)):
         wait_for(lambda: len(sink.rows) == 16)
     assert [number for _, number in sink.rows] == list(range(5, 21))
     assert sink.parcels == [8, 8]
@@ -323,9 +324,55 @@ def test_columns_that_could_not_be_written_are_written_whole_later() -> None:
     sink = ScriptedSink(wants="columns", is_atomic=True)
     sink.fails = [SinkUnavailable("disk full"), SinkUnavailable("disk full")]
     keys: dict[str, Any] = {"batch": {"events": 4}, "concurrency": 1, "retry": {"after_s": [0.01] * 3}}
-    with delivering(journal, (route(renders=False, **keys), sink)):
+    with delivering(journal, (route(form="columns", **keys), sink)):
         wait_for(lambda: progress(journal) == Progress(8))
     assert [number for _, number in sink.rows] == list(range(1, 9))
+
+
+def test_lines_go_out_in_one_piece_and_again_until_they_are_taken() -> None:
+    """What fails is the receiver and no event: none is set aside."""
+    journal, sink = filled(sample.events(count=10)), ScriptedSink(wants="lines", is_atomic=True)
+    sink.fails = [SinkUnavailable("nobody reads")] * 3
+    keys: dict[str, Any] = {"batch": {"events": 8}, "retry": {"after_s": [0.01]}}
+    with delivering(journal, (route(form="lines", **keys), sink)):
+        wait_for(lambda: progress(journal) == Progress(10))
+    assert sink.parcels == [8, 8, 8, 8, 2]
+    assert [json.loads(line)["data"]["order_no"] for line in sink.text.splitlines()] == [f"N{row}" for row in range(10)]
+    assert journal.undelivered_counts() == {}
+
+
+@pytest.mark.parametrize("form", ["lines", "columns"])
+def test_while_one_parcel_goes_out_the_next_is_read_and_no_third(form: Form) -> None:
+    journal, sink = filled(sample.events(count=40_000)), ScriptedSink(wants=form, is_atomic=True)
+    sink.gate.clear()
+    with delivering(journal, (route(form=form, memory_megabytes=1, batch={"events": 30_000}), sink)) as running:
+        wait_for(lambda: running.delivery.loops and sink.parcels)
+        lanes = running.delivery.loops["crm"].feeds["orders"].lanes
+        wait_for(lambda: lanes.ready_count == 1)
+        assert (lanes.flight_count, lanes.bytes <= 1 << 20) == (1, True)
+        running.call(sink.gate.set)
+        wait_for(lambda: progress(journal) == Progress(40_000))
+    assert [number for _, number in sink.rows] == list(range(1, 40_001))
+
+
+def test_what_is_written_and_not_stored_is_bounded_by_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, sink = filled(sample.events(count=2_000)), ScriptedSink(wants="columns", is_atomic=True)
+    stuck, record = threading.Event(), journal.record
+
+    def wait_then_record(delivered: list[Delivered]) -> None:
+        assert stuck.wait(20)
+        record(delivered)
+
+    with delivering(journal, (route(form="columns", batch={"events": 100}), sink)):
+        wait_for(lambda: "crm" in journal.subscribers())
+        monkeypatch.setattr(journal, "record", wait_then_record)
+        seen = -1
+        while seen != len(sink.rows):
+            seen = len(sink.rows)
+            threading.Event().wait(0.2)
+        assert seen < 2_000, "a crash now would send no more than this again"
+        stuck.set()
+        wait_for(lambda: len(sink.rows) == 2_000)
 
 
 def test_what_a_block_holds_beyond_a_parcel_is_not_decoded_again() -> None:
@@ -337,7 +384,7 @@ def test_what_a_block_holds_beyond_a_parcel_is_not_decoded_again() -> None:
         return MemoryJournal.read(journal, stream, after=after, limit=limit)
 
     journal.read = read  # type: ignore[method-assign]
-    with delivering(journal, (route(renders=False, batch={"events": 30}, concurrency=1), sink)):
+    with delivering(journal, (route(form="columns", batch={"events": 30}, concurrency=1), sink)):
         wait_for(lambda: progress(journal) == Progress(100))
     assert [number for _, number in sink.rows] == list(range(1, 101))
     assert sink.parcels == [30, 30, 30, 10]
@@ -347,7 +394,7 @@ def test_what_a_block_holds_beyond_a_parcel_is_not_decoded_again() -> None:
 def test_a_parcel_waits_for_others_for_as_long_as_it_may() -> None:
     journal, sink = filled(sample.events(count=3)), ScriptedSink(wants="columns", is_atomic=True)
     keys: dict[str, Any] = {"batch": {"events": 8, "seconds": 3600}, "concurrency": 1}
-    with delivering(journal, (route(renders=False, **keys), sink)) as running:
+    with delivering(journal, (route(form="columns", **keys), sink)) as running:
         wait_for(lambda: "crm" in journal.subscribers())
         journal.append(sample.commit(sample.events(count=9, start=3), at=9))
         running.bell.ring()
@@ -399,6 +446,13 @@ def test_a_rate_is_kept() -> None:
     with delivering(journal, (route(rate=20.0), sink)):
         wait_for(lambda: len(sink.received) >= 20)
         assert len(sink.received) < 40
+
+
+def test_a_rate_is_one_of_events_and_not_of_parcels() -> None:
+    journal, sink = filled(sample.events(count=80)), ScriptedSink(wants="columns", is_atomic=True)
+    with delivering(journal, (route(form="columns", rate=20.0, batch={"events": 10}), sink)):
+        wait_for(lambda: len(sink.rows) >= 20)
+        assert len(sink.rows) < 80
 
 
 def test_large_events_are_read_a_few_at_a_time() -> None:

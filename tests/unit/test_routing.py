@@ -10,6 +10,8 @@ import structlog
 from bridge import daemon
 from bridge.config.load import load
 from bridge.config.models import Config
+from bridge.config.sinks import SinkConfig
+from bridge.deliver.route import route_of
 from bridge.errors import ConfigError
 from bridge.routing import build_sink
 
@@ -35,6 +37,22 @@ def test_every_kind_of_sink_is_built(tmp_path: Path) -> None:
     config = configured(tmp_path, f"{SINKS}  out: {{stdout: {{}}}}")
     built = {name: type(build_sink(config, name)).__name__ for name in config.sinks}
     assert built == {"hook": "WebhookSink", "queue": "AmqpSink", "lake": "ParquetSink", "out": "StdoutSink"}
+
+
+def test_what_fails_here_is_tried_again_soon_and_for_ever_and_a_receiver_elsewhere_for_days(tmp_path: Path) -> None:
+    config = configured(tmp_path, f"{SINKS}  out: {{stdout: {{}}}}")
+    routes = {name: route_of(name, sink, {}) for name, sink in config.sinks.items()}
+    assert {name: route.gives_up for name, route in routes.items()} == {
+        "hook": True, "queue": True, "lake": False, "out": False
+    }  # fmt: skip
+    assert [routes[name].schedule.last_s() < 60 for name in ("lake", "out", "hook", "queue")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    own = SinkConfig.model_validate({"stdout": {}, "retry": {"after_s": [7200]}})
+    assert route_of("out", own, {}).schedule.last_s() > 3600
 
 
 def test_a_broker_without_its_client_is_refused_with_what_to_install(
