@@ -23,6 +23,7 @@ class Subject:
     cursor: str | None  # column that grows with every change of a row
     mode: Literal["incremental", "full", "append"]
     page_rows: int  # asked for at first; the budget may ask for fewer
+    overlap: tuple[float, float] = (60.0, 3600.0)  # least and most that a commit may come late: seconds, else cursors
     freshness_s: float = 0.0  # how far what is read may lag behind the system's own tables (a replica)
 
 
@@ -33,8 +34,9 @@ class Question:
     stream: str
     limit: int  # rows at most
     # Whole rows in order of cursor, less those whose cursor is null (else, or within a range of keys, in order of key),
-    # or the key columns alone. Rows whose key is null in part come at the end, one page of them.
+    # or key columns and cursor alone, in order of key. Rows whose key is null in part come at the end, in one page.
     want: Literal["rows", "keys"] = "rows"
+    is_by_key: bool = False  # whole rows in order of key, whatever their cursor
     since: pa.Scalar | None = None  # rows whose cursor is at or above it; None: all
     is_without_cursor: bool = False  # instead: the rows whose cursor is null
     after_key: tuple[pa.Scalar, ...] | None = None  # rows whose key is above it: a range of keys, begins behind it
@@ -47,7 +49,7 @@ class Question:
 class Page:
     """The answer: rows as the system holds them at one moment."""
 
-    shape: Shape  # as it was when the page was read; for keys the key columns alone
+    shape: Shape  # as it was when the page was read; for keys the key columns and the cursor
     columns: pa.RecordBatch  # one column per column of `shape`
     read_at: datetime  # the system's own clock where it tells, else ours
     resume: Mapping[str, Any] | None  # JSON-able; None: this was the last page

@@ -53,7 +53,8 @@ def order_of(subject: Subject, question: Question) -> tuple[str, ...]:
 def is_by_cursor(subject: Subject, question: Question) -> bool:
     """Whether the reading goes by the cursor: whole rows of a stream that has one, and no range of keys."""
     is_range = question.after_key is not None or question.to_key is not None
-    return bool(subject.cursor) and question.want == "rows" and not question.is_without_cursor and not is_range
+    is_plain = question.want == "rows" and not question.is_by_key and not question.is_without_cursor
+    return bool(subject.cursor) and is_plain and not is_range
 
 
 def next_place(
@@ -81,7 +82,8 @@ def page_sql(body: Sql, subject: Subject, question: Question, *, place: Place, g
     """The statement that reads one page."""
     quote = grammar.quote
     order = order_of(subject, question) if place.part == "keyed" else ()
-    wanted = ", ".join(f"v.{quote(name)}" for name in subject.key) if question.want == "keys" else "v.*"
+    cursor = [subject.cursor] if subject.cursor and subject.cursor not in subject.key else []
+    wanted = ", ".join(f"v.{quote(name)}" for name in (*subject.key, *cursor)) if question.want == "keys" else "v.*"
     where = [condition for condition in _conditions(subject, question, place, grammar) if condition]
     if not subject.key and place.part == "keyed" and not question.is_without_cursor:
         where.append(_whole_cursors(body, subject, question, where=where, grammar=grammar))
