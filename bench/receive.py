@@ -16,7 +16,8 @@ import psycopg
 from psycopg import pq
 
 from bench.source import PUBLICATION, TABLE
-from bridge.sources.postgres.wire import Received, Wire
+from bridge.postgres.copying import Received
+from bridge.sources.postgres.wire import Wire
 from demo.server import VERSIONS
 
 XLOG_DATA = ord("w")

@@ -20,6 +20,7 @@ from bridge.contract.expression import columns
 from bridge.deliver.thread import Delivery
 from bridge.deliver.trial import test_message
 from bridge.errors import ConfigError
+from bridge.findings import Level
 from bridge.health import HealthBoard
 from bridge.inbox.mapping import Mapper
 from bridge.ingest import Ingest
@@ -28,13 +29,12 @@ from bridge.judge import StreamJudge
 from bridge.metrics import Metrics
 from bridge.outlets.build import build_beats, build_outlets, words_of
 from bridge.ports import Journal
+from bridge.postgres.session import Connection
 from bridge.pump import Flow, Handoff, Pump, RenewableSource
 from bridge.replay import waiting_keys
 from bridge.routing import build_routes, sinks_of
 from bridge.sources.postgres import configured, preflight
-from bridge.sources.postgres.findings import Level
 from bridge.sources.postgres.reader import PostgresSource, Settings
-from bridge.sources.postgres.session import Connection
 from bridge.sources.postgres.tables import Capture
 from bridge.sources.webhook import WebhookSource
 from bridge.watch import Watch

@@ -45,8 +45,8 @@ from bridge.metrics import Metrics
 from bridge.notary import Notary
 from bridge.notify import Notifier
 from bridge.ports import Journal, Retention
+from bridge.postgres.session import connect
 from bridge.sources.postgres import configured
-from bridge.sources.postgres.session import connect
 from bridge.web import health as pages
 from bridge.web import inbox
 from bridge.web.accesslog import AccessLog

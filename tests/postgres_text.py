@@ -12,8 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bridge.model import Mark, Marks
-from bridge.sources.postgres.columns import decode, walk_tuples
-from bridge.sources.postgres.types import Kind, PgType
+from bridge.postgres.columns import decode, walk_tuples
+from bridge.postgres.types import Kind, PgType
 
 Raw = bytes | None | EllipsisType  # a value, null, or (...) unchanged
 TOKENS = {

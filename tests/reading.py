@@ -13,12 +13,12 @@ import pyarrow as pa
 from bridge.errors import SourceUnavailable
 from bridge.journal.rows import to_json
 from bridge.model import Column, Op, Position, RawBatch, Window
+from bridge.postgres.session import ConnectSettings
+from bridge.postgres.types import PINNED_SETTINGS, Kind, PgType, builtin
 from bridge.sources.postgres import lsn
 from bridge.sources.postgres.plan import Phase
 from bridge.sources.postgres.reader import PostgresSource, Settings
-from bridge.sources.postgres.session import ConnectSettings
 from bridge.sources.postgres.tables import Capture
-from bridge.sources.postgres.types import PINNED_SETTINGS, Kind, PgType, builtin
 from demo.server import Database
 from tests.postgres_text import Raw, printed, same_float
 

@@ -63,8 +63,8 @@ def decommission(
 
 def inspect(config: "Config", system: str) -> list[dict[str, Any]]:
     """The preflight of one system. Raises: SourceUnavailable, SourceRefused."""
+    from bridge.postgres.session import connect
     from bridge.sources.postgres import configured, preflight
-    from bridge.sources.postgres.session import connect
 
     with connect(configured.connect_settings(config, system), purpose="check") as connection:
         return [asdict(finding) for finding in preflight.inspect(connection, configured.setup(config, system))]

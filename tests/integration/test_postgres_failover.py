@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from bridge.postgres.session import ConnectSettings, connect
 from bridge.sources.postgres import slot as slots
-from bridge.sources.postgres.session import ConnectSettings, connect
 from demo.server import VERSIONS, Database, PostgresServer
 from tests.daemon import prepare, wait_for
 from tests.loops import Bridge

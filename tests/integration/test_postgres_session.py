@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from bridge.errors import SourceRefused, SourceUnavailable
-from bridge.sources.postgres.session import ConnectSettings, connect, read_only, translated
-from bridge.sources.postgres.types import PINNED_SETTINGS
+from bridge.postgres.session import ConnectSettings, connect, read_only, translated
+from bridge.postgres.types import PINNED_SETTINGS
 from demo.server import VERSIONS, PostgresServer
 
 SECRET = "correct horse"  # noqa: S105  # of a throw-away server

@@ -19,9 +19,9 @@ import pytest
 from bridge.errors import SourceUnavailable
 from bridge.journal.rows import to_json
 from bridge.model import Mark, Window
+from bridge.postgres.session import ConnectSettings, translate
 from bridge.pump import QUEUED_WINDOWS
 from bridge.sources.postgres.reader import PostgresSource, Settings
-from bridge.sources.postgres.session import ConnectSettings, translate
 from bridge.sources.postgres.tables import Capture
 from demo.server import VERSIONS, Database, PostgresServer
 from tests.certificates import issue, make_authority

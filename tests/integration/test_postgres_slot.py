@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from bridge.errors import PositionLost, SourceRefused
+from bridge.postgres.session import Connection, ConnectSettings, connect, translated
 from bridge.sources.postgres import lsn, slot
-from bridge.sources.postgres.session import Connection, ConnectSettings, connect, translated
 from bridge.sources.postgres.slot import MEGABYTE, SlotLimits, SlotState
 from demo.server import VERSIONS, PostgresServer
 

@@ -10,9 +10,9 @@ import pytest
 from psycopg import pq
 
 from bridge.model import Mark
-from bridge.sources.postgres.columns import decode, walk_copy, walk_tuples
-from bridge.sources.postgres.oids import LISTABLE, UNLISTED
-from bridge.sources.postgres.types import LOOKUP_SQL, PINNED_SETTINGS, Kind, PgType, builtin, described
+from bridge.postgres.columns import decode, walk_copy, walk_tuples
+from bridge.postgres.oids import LISTABLE, UNLISTED
+from bridge.postgres.types import LOOKUP_SQL, PINNED_SETTINGS, Kind, PgType, builtin, described
 from demo.server import Database, PostgresServer
 from tests.postgres_text import Raw, decode_one, joined, printed, same_float
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import MalformedRecord
-from bridge.sources.postgres.copytext import walk_text
-from bridge.sources.postgres.tuples import NULL
+from bridge.postgres.copytext import walk_text
+from bridge.postgres.tuples import NULL
 
 ESCAPES = {b"\b": b"b", b"\f": b"f", b"\n": b"n", b"\r": b"r", b"\t": b"t", b"\v": b"v", b"\\": b"\\"}
 Value = bytes | None

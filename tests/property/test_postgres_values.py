@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bridge.cells import FEW_ROWS
 from bridge.model import Mark
-from bridge.sources.postgres.types import LOOKUP_SQL, PINNED_SETTINGS, Kind, PgType, builtin, described
+from bridge.postgres.types import LOOKUP_SQL, PINNED_SETTINGS, Kind, PgType, builtin, described
 from demo.server import PostgresServer
 from tests.postgres_text import MARKED_KINDS, TOKENS, Raw, decode_one, physical, printed, same_float, twin
 

@@ -31,9 +31,9 @@ from bridge.metrics import Metrics
 from bridge.model import Column, Mark, Op, Shape
 from bridge.operate import Desk
 from bridge.ports import Journal
+from bridge.postgres.session import connect
 from bridge.pump import Flow, Handoff
 from bridge.sources.postgres import reader
-from bridge.sources.postgres.session import connect
 from bridge.sources.postgres.tables import Capture, Tables
 from demo.server import Database, PostgresServer
 from tests.contracts import document_for, fields_of

@@ -8,8 +8,8 @@ import pytest
 
 from bridge.errors import MalformedRecord
 from bridge.model import Mark
-from bridge.sources.postgres.columns import decode, walk_copy, walk_tuples
-from bridge.sources.postgres.types import PgType, builtin
+from bridge.postgres.columns import decode, walk_copy, walk_tuples
+from bridge.postgres.types import PgType, builtin
 from tests.postgres_text import Raw, copy_tuple, decode_one, joined, tuple_data
 
 FEW, MANY = 3, 50  # rows; one goes row by row, the other column by column

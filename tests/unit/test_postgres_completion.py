@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 
 from bridge.model import CHANGE_COLUMNS, Column, Mark, Marks, Op, RawBatch, Shape
+from bridge.postgres.types import builtin
 from bridge.sources.postgres.snapshot import Chunk, merge
 from bridge.sources.postgres.tables import Table
 from bridge.sources.postgres.touched import Watch
-from bridge.sources.postgres.types import builtin
 from bridge.sources.postgres.visibility import Visibility
 
 NAMES = ("id", "qty", "note")

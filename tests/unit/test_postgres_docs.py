@@ -9,7 +9,8 @@ from bridge.sources.postgres.setup import WAIVERS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "postgres.md").read_text()
-SOURCES = [ROOT / "bridge" / "sources" / "postgres" / f"{name}.py" for name in ("preflight", "rights", "slot")]
+ADAPTER, SHARED = ROOT / "bridge" / "sources" / "postgres", ROOT / "bridge" / "postgres"
+SOURCES = [ADAPTER / "preflight.py", SHARED / "rights.py", ADAPTER / "slot.py"]
 CODES = sorted(
     {
         code

@@ -7,7 +7,7 @@ import pytest
 from psycopg import errors
 
 from bridge.errors import BridgeError, ConfigError, InternalError, PositionLost, SourceRefused, SourceUnavailable
-from bridge.sources.postgres.session import ConnectSettings, translate, translated
+from bridge.postgres.session import ConnectSettings, translate, translated
 
 CLASSES = sorted(
     {value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, psycopg.Error)}

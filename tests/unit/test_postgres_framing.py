@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import MalformedRecord
-from bridge.sources.postgres.framing import EPOCH_2000_US, XLOG_HEADER, Run, Transaction, frame
+from bridge.postgres.copying import Run
+from bridge.sources.postgres.framing import EPOCH_2000_US, XLOG_HEADER, Transaction, frame
 
 HEADER = b"w" + bytes(XLOG_HEADER - 1)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.sources.postgres.findings import Level
+from bridge.findings import Level
 from bridge.sources.postgres.slot import MEGABYTE, SlotLimits, SlotState, forecast, judge
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

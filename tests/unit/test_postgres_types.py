@@ -7,8 +7,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from bridge.sources.postgres.oids import LISTABLE, UNLISTED
-from bridge.sources.postgres.types import PINNED_SETTINGS, Kind, PgType, builtin, described
+from bridge.postgres.oids import LISTABLE, UNLISTED
+from bridge.postgres.types import PINNED_SETTINGS, Kind, PgType, builtin, described
 
 DOCS = Path(__file__).parents[2] / "docs" / "postgres-types.md"
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bridge.cells import gather
 from bridge.errors import MalformedRecord
 from bridge.model import CHANGE_COLUMNS, Marks, Op, RawBatch
-from bridge.sources.postgres.columns import Cells, decode, walk_tuples
+from bridge.postgres.columns import Cells, decode, walk_tuples
 from bridge.sources.postgres.framing import DELETE, INSERT, TRUNCATE, UPDATE, XLOG_HEADER, Frames
 from bridge.sources.postgres.relation import Captured
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from bridge.errors import BridgeError, InternalError
+from bridge.findings import Finding, Level
+from bridge.postgres.session import Connection, translated
 from bridge.sources.postgres import slot as slots
-from bridge.sources.postgres.findings import Finding, Level
 from bridge.sources.postgres.plan import Reread
-from bridge.sources.postgres.session import Connection, translated
 from bridge.sources.postgres.snapshot import Chunk, Obstacle, read_chunk, settled
 from bridge.sources.postgres.tables import Capture, Tables
 from bridge.sources.postgres.touched import Watch

@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 from psycopg import sql
 
 from bridge.errors import InternalError
-from bridge.sources.postgres.session import Connection, translated
+from bridge.postgres.session import Connection, translated
 from bridge.sources.postgres.setup import Setup
 
 _SCHEMA_PUBLICATIONS_SINCE = 150000  # server_version_num

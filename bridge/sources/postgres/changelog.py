@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from bridge.errors import InternalError, PositionLost
 from bridge.model import RawBatch
+from bridge.postgres.copying import Run
 from bridge.sources.postgres import lsn as lsns
 from bridge.sources.postgres.assembly import assemble
-from bridge.sources.postgres.framing import RELATION, TRUNCATE, XLOG_HEADER, Frames, Run, Transaction, big_endian, frame
+from bridge.sources.postgres.framing import RELATION, TRUNCATE, XLOG_HEADER, Frames, Transaction, big_endian, frame
 from bridge.sources.postgres.relation import Captured, capture, parse
 from bridge.sources.postgres.reselect import fill_unchanged
 from bridge.sources.postgres.tables import Capture, Tables

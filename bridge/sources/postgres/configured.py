@@ -4,7 +4,7 @@ import os
 
 from bridge.config.models import Config, PostgresConfig, SystemConfig
 from bridge.errors import ConfigError
-from bridge.sources.postgres.session import ConnectSettings
+from bridge.postgres.session import ConnectSettings
 from bridge.sources.postgres.setup import Capture, Setup
 from bridge.sources.postgres.slot import GIGABYTE, SlotLimits
 

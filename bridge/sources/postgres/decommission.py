@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 from psycopg import errors, sql
 
 from bridge.errors import SourceRefused, SourceUnavailable
-from bridge.sources.postgres.session import Connection, ConnectSettings, connect, translated
+from bridge.postgres.session import Connection, ConnectSettings, connect, translated
 from bridge.sources.postgres.setup import Setup
 
 # Our login, under this bridge's name, this session excepted.

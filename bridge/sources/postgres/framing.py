@@ -4,7 +4,6 @@ Knows the frame of the protocol (transactions, positions, which table a change b
 Source: PostgreSQL manual, "Logical Replication Message Formats", protocol version 1.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,25 +48,6 @@ class Frames:
     last: Transaction  # after the last message
     begun: NDArray[np.uint64]  # commit LSNs of the transactions begun in this run
     committed_lsn: int | None  # end LSN of the last Commit message; None without one
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """n payloads of the replication stream, one behind the other."""
-
-    buffer: NDArray[np.uint8]
-    starts: NDArray[np.int64]  # n: offset of each payload
-
-    @classmethod
-    def join(cls, parts: Sequence[bytes | memoryview], sizes: Sequence[int] | NDArray[np.int64]) -> "Run":
-        """The run whose bytes are `parts`, however they are cut, and whose payloads have these sizes."""
-        ends = np.cumsum(np.asarray(sizes, np.int64))
-        buffer = np.frombuffer(parts[0] if len(parts) == 1 else b"".join(parts), np.uint8)
-        return cls(buffer, np.concatenate((np.zeros(1, np.int64), ends[:-1])) if ends.size else ends)
-
-    def behind(self, start: int) -> "Run":
-        """The payloads from the one at the offset `start` on."""
-        return Run(self.buffer[start:], self.starts[self.starts >= start] - start)
 
 
 def frame(buffer: NDArray[np.uint8], starts: NDArray[np.int64], before: Transaction) -> Frames:

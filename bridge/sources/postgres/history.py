@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from bridge.errors import PositionLost, SourceUnavailable
 from bridge.model import Position, Window
+from bridge.postgres.session import Connection, translated
 from bridge.sources.postgres import lsn
 from bridge.sources.postgres import slot as slots
 from bridge.sources.postgres.gap import gap_batch
 from bridge.sources.postgres.plan import State
 from bridge.sources.postgres.rereads import is_readable
-from bridge.sources.postgres.session import Connection, translated
 from bridge.sources.postgres.tables import Capture
 
 

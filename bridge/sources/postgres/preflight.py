@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterable, Iterator
 
 from bridge.errors import SourceRefused
+from bridge.findings import Finding, Level
+from bridge.postgres.rights import inspect_rights
+from bridge.postgres.session import Connection, read_only, translated
 from bridge.sources.postgres import catalog
 from bridge.sources.postgres.catalog import Member, Publication, Server, Table
-from bridge.sources.postgres.findings import Finding, Level
-from bridge.sources.postgres.rights import inspect_rights
-from bridge.sources.postgres.session import Connection, read_only, translated
 from bridge.sources.postgres.setup import Capture, Setup, quoted
 
 _OLDEST, _OLDEST_TRIED, _FAILOVER_SINCE = 100000, 130000, 170000  # server_version_num

@@ -17,13 +17,14 @@ from functools import partial
 from typing import Any
 
 from bridge.errors import InternalError, PositionLost, SourceRefused, SourceUnavailable
+from bridge.findings import Finding
 from bridge.model import Position, Window
+from bridge.postgres.copying import Received, Run
+from bridge.postgres.session import Connection, ConnectSettings, connect, translated
 from bridge.resilience.failpoint import reach
 from bridge.sources.postgres import slot as slots
 from bridge.sources.postgres.assistant import Assistant, Observation
 from bridge.sources.postgres.changelog import ChangeLog
-from bridge.sources.postgres.findings import Finding
-from bridge.sources.postgres.framing import Run
 from bridge.sources.postgres.history import (
     declare_absence,
     declare_gap,
@@ -33,11 +34,10 @@ from bridge.sources.postgres.history import (
 )
 from bridge.sources.postgres.plan import State
 from bridge.sources.postgres.rereads import Rereads, require_readable
-from bridge.sources.postgres.session import Connection, ConnectSettings, connect, translated
 from bridge.sources.postgres.tables import Capture, Tables
 from bridge.sources.postgres.touched import Touched
 from bridge.sources.postgres.transactions import oldest_transaction
-from bridge.sources.postgres.wire import Received, Wire
+from bridge.sources.postgres.wire import Wire
 
 WINDOW_BYTES = 8 << 20
 IDLE_INTERVAL_S = 10.0

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from bridge.errors import MalformedRecord
 from bridge.model import Column, Shape
-from bridge.sources.postgres.types import Kind, PgType, builtin
+from bridge.postgres.types import Kind, PgType, builtin
 
 Lookup = Callable[[list[tuple[int, int]]], Mapping[tuple[int, int], PgType]]
 

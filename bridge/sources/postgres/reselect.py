@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from bridge.model import Mark, Marks, RawBatch
-from bridge.sources.postgres.columns import decode
+from bridge.postgres.columns import decode
+from bridge.postgres.session import Connection, read_only, translated
+from bridge.postgres.tuples import NULL, TEXT, Cells
+from bridge.postgres.types import PgType
 from bridge.sources.postgres.relation import Captured
-from bridge.sources.postgres.session import Connection, read_only, translated
-from bridge.sources.postgres.tuples import NULL, TEXT, Cells
-from bridge.sources.postgres.types import PgType
 
 
 def fill_unchanged(connection: Connection, batch: RawBatch, captured: Captured, *, unfinished: int) -> RawBatch:

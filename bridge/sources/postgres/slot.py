@@ -14,9 +14,9 @@ import psycopg
 from psycopg import pq, sql
 
 from bridge.errors import InternalError, SourceRefused
+from bridge.findings import Finding, Level
+from bridge.postgres.session import Connection, translated
 from bridge.sources.postgres import lsn
-from bridge.sources.postgres.findings import Finding, Level
-from bridge.sources.postgres.session import Connection, translated
 from bridge.sources.postgres.transactions import OLDEST, Holder, holder
 
 GIGABYTE = 1 << 30

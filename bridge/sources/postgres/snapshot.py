@@ -19,17 +19,16 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from bridge.model import CHANGE_COLUMNS, Op, RawBatch
+from bridge.postgres.columns import decode
+from bridge.postgres.copying import Copying, Received, Run
+from bridge.postgres.copytext import walk_text
+from bridge.postgres.session import Connection, read_only, translated
 from bridge.sources.postgres import lsn
-from bridge.sources.postgres.columns import decode
 from bridge.sources.postgres.completion import concat
-from bridge.sources.postgres.copytext import walk_text
-from bridge.sources.postgres.framing import Run
 from bridge.sources.postgres.plan import Reread
-from bridge.sources.postgres.session import Connection, read_only, translated
 from bridge.sources.postgres.tables import Capture, Table, Tables, quoted
 from bridge.sources.postgres.touched import Watch
 from bridge.sources.postgres.visibility import Visibility
-from bridge.sources.postgres.wire import Received, Wire
 
 CHUNK_BYTES = 16 << 20  # a chunk ends here whatever its row limit: rows may be of any size
 
@@ -175,7 +174,7 @@ def _query(table: Table, last: Sequence[str] | None, row_limit: int) -> sql.Comp
 
 def _copy(connection: Connection, query: sql.Composable, name: str) -> tuple[Run, bool]:
     """The rows of a COPY, and whether it was cut short at CHUNK_BYTES; the server sends one message a row."""
-    wire = Wire(connection)
+    wire = Copying(connection)
     wire.copy_out(query, f"reading {name}")
     received = Received()
     while (goes_on := wire.drain(received, CHUNK_BYTES)) and received.size_bytes < CHUNK_BYTES:

@@ -7,9 +7,9 @@ from psycopg import sql
 
 from bridge.errors import SourceRefused
 from bridge.model import Shape
+from bridge.postgres.session import Connection, translated
+from bridge.postgres.types import LOOKUP_SQL, PgType, described
 from bridge.sources.postgres.relation import shape_of, types_of
-from bridge.sources.postgres.session import Connection, translated
-from bridge.sources.postgres.types import LOOKUP_SQL, PgType, described
 
 # The columns the change log sends, in table order, with their place in the index to page by: the primary key, else the
 # replica identity, else any whole unique index over columns that are never null.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
-from bridge.sources.postgres.session import Connection, translated
+from bridge.postgres.session import Connection, translated
 
 # Of all transactions that write, prepared ones too. Who may not see when another's began is told null.
 OLDEST: LiteralString = """

@@ -10,8 +10,8 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from bridge.sources.postgres.findings import Finding, Level
-from bridge.sources.postgres.session import Connection, translated
+from bridge.findings import Finding, Level
+from bridge.postgres.session import Connection, translated
 
 _ANY_VERSION = 0
 _PARAMETER_GRANTS_SINCE = 150000

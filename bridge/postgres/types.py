@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 import pyarrow as pa
 
-from bridge.sources.postgres.oids import LISTABLE, UNLISTED
+from bridge.postgres.oids import LISTABLE, UNLISTED
 
 PINNED_SETTINGS = {
     "datestyle": "ISO,YMD",

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from bridge.cells import FEW_ROWS, Decoded, Text, gather
 from bridge.model import Mark, Marks
-from bridge.sources.postgres.arrays import split_plain
-from bridge.sources.postgres.tuples import NULL, TEXT, UNCHANGED, Cells, walk_copy, walk_tuples
-from bridge.sources.postgres.types import PgType
-from bridge.sources.postgres.values import Value, read_value
-from bridge.sources.postgres.vectors import decode_text
+from bridge.postgres.arrays import split_plain
+from bridge.postgres.tuples import NULL, TEXT, UNCHANGED, Cells, walk_copy, walk_tuples
+from bridge.postgres.types import PgType
+from bridge.postgres.values import Value, read_value
+from bridge.postgres.vectors import decode_text
 
 _FEW_BYTES = 1 << 16  # above this, even one row is decoded without making Python values of it
 

@@ -18,7 +18,7 @@ from psycopg import sql
 from psycopg.adapt import Buffer, Dumper, Loader
 
 from bridge.errors import BridgeError, ConfigError, InternalError, PositionLost, SourceRefused, SourceUnavailable
-from bridge.sources.postgres.types import PINNED_SETTINGS
+from bridge.postgres.types import PINNED_SETTINGS
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bridge.cells import Decoded, Text, cast, cast_ordinary, left_over, utf8, validity, windows
-from bridge.sources.postgres.types import Kind, PgType
+from bridge.postgres.types import Kind, PgType
 
 _ZERO, _COLON, _POINT, _EXPONENT = b"0:.e"
 _CLOCK_WIDTH = len("HH:MM:SS.ffffff")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import MalformedRecord
-from bridge.sources.postgres.tuples import NULL, TEXT, Cells
+from bridge.postgres.tuples import NULL, TEXT, Cells
 
 _TAB, _LINE_FEED, _BACKSLASH = ord("\t"), ord("\n"), ord("\\")
 _NULL = rb"\N"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.sources.postgres.tuples import NULL, TEXT, Cells
+from bridge.postgres.tuples import NULL, TEXT, Cells
 
 _ELEMENT = re.compile(rb'(?:"((?:[^"\\]|\\.)*)"|([^",{}\\]+))(,|\Z)', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)

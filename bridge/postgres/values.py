@@ -11,8 +11,8 @@ from decimal import Decimal
 import pyarrow as pa
 
 from bridge.model import Mark
-from bridge.sources.postgres.arrays import parse_array
-from bridge.sources.postgres.types import Kind, PgType
+from bridge.postgres.arrays import parse_array
+from bridge.postgres.types import Kind, PgType
 
 # What a cell is read to: what pa.array takes for its Arrow type (days and microseconds as plain integers), or a Mark.
 Value = str | bytes | bool | int | float | Decimal | list["Value | None"] | Mark
