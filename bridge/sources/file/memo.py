@@ -1,0 +1,53 @@
+"""Memo files of dBase (DBT) and FoxPro (FPT): the long texts that a table points at by block."""
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.sources.file.layout import FileRefused
+
+_DBASE_3 = 0x83
+_MOST = 1 << 26  # bytes of one memo
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """An open memo file.
+
+    Raises: FileRefused when a block is not where a table says.
+    """
+
+    data: mmap.mmap | bytes
+    block: int
+    kind: str  # dbt3, dbt4, fpt
+
+    @classmethod
+    def beside(cls, path: Path, version: int) -> "Memo | None":
+        """The memo file of a table; None where there is none."""
+        for suffix in (".fpt", ".FPT", ".dbt", ".DBT"):
+            place = path.with_suffix(suffix)
+            if place.is_file() and place.stat().st_size:
+                with place.open("rb") as file:
+                    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                if suffix.lower() == ".fpt":
+                    return cls(data, max(1, int.from_bytes(data[6:8], "big")), "fpt")
+                if version == _DBASE_3:
+                    return cls(data, 512, "dbt3")
+                return cls(data, int.from_bytes(data[20:22], "little") or 512, "dbt4")
+        return None
+
+    def read(self, number: int) -> bytes:
+        """The memo that begins at a block."""
+        at = number * self.block
+        if not 0 < at < len(self.data) - 8:
+            raise FileRefused(f"a memo should be at block {number}, behind the end of the memo file")
+        if self.kind == "dbt3":
+            end = self.data.find(b"\x1a", at)
+            return self.data[at : end if end >= 0 else len(self.data)]
+        if self.kind == "fpt":
+            size = int.from_bytes(self.data[at + 4 : at + 8], "big")
+        else:
+            size = int.from_bytes(self.data[at + 4 : at + 8], "little") - 8
+        if not 0 <= size <= min(_MOST, len(self.data) - at - 8):
+            raise FileRefused(f"the memo at block {number} would be {size} bytes long")
+        return self.data[at + 8 : at + 8 + size]

@@ -1,0 +1,132 @@
+"""Where records begin and end: whole ones pass, what is none is told and stops nothing."""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.sources.file.frames import Framer, Frames, blocked, fixed, lines, prefixed
+from tests.layouts import begun, rows_of, table
+
+FIXED = "codepage: cp037\nfixed: [{name: id, at: 1, pic: '9(3)'}, {name: word, at: 4, length: 4}]\n"
+
+
+def bodies(frames: Frames) -> list[bytes]:
+    pairs = zip(frames.bodies.tolist(), frames.lengths.tolist(), strict=True)
+    return [frames.data[at : at + length] for at, length in pairs]
+
+
+def rdw(*records: bytes) -> bytes:
+    return b"".join(struct.pack(">HH", len(record) + 4, 0) + record for record in records)
+
+
+def block(*records: bytes) -> bytes:
+    return struct.pack(">HH", len(rdw(*records)) + 4, 0) + rdw(*records)
+
+
+@pytest.mark.parametrize(
+    ("framer", "data", "expected"),
+    [
+        (fixed(2), b"aabbcc", [b"aa", b"bb", b"cc"]),
+        (lines(is_ebcdic=False), b"a\r\nbb\n\nc\n\x1a", [b"a", b"bb", b"c"]),
+        (lines(is_ebcdic=True), b"\xc1\x15\xc2\xc2\x25\xc3", [b"\xc1", b"\xc2\xc2", b"\xc3"]),
+        (prefixed(counts_itself=True), rdw(b"a", b"", b"ccc"), [b"a", b"", b"ccc"]),
+        (prefixed(counts_itself=False), b"\0\1\0\0a\0\2\0\0bb", [b"a", b"bb"]),
+        (blocked(), block(b"a", b"bb") + block(b"c"), [b"a", b"bb", b"c"]),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_records_are_found_in_pieces_of_any_size(framer: Framer, data: bytes, expected: list[bytes], size: int) -> None:
+    found: list[bytes] = []
+    at, wanted = 0, size
+    while at < len(data):
+        frames = framer(data[at : at + wanted], at_end=at + wanted >= len(data))
+        assert not frames.faults
+        found += bodies(frames)
+        at, wanted = (at + frames.end, size) if frames.end else (at, wanted + size)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("framer", "data", "fault"),
+    [
+        (fixed(4), b"aaaabb", (1, "the file ends after 2 of 4 bytes")),
+        (prefixed(counts_itself=True), rdw(b"a") + b"\0\x09\0\0b", (1, "it ends after 1 of 5 bytes")),
+        (prefixed(counts_itself=True), rdw(b"a") + b"\0\x02\0\0b", (1, "no record begins here")),
+        (prefixed(counts_itself=True), rdw(b"a") + b"\0", (1, "it ends within a record's length")),
+        (blocked(), block(b"a") + b"\0\x50\0\0", (1, "a block of 80 bytes")),
+    ],
+)
+def test_what_is_no_record_is_told_and_kept(framer: Framer, data: bytes, fault: tuple[int, str]) -> None:
+    frames = framer(data, at_end=True)
+    assert frames.faults == dict([fault])
+    assert frames.end == len(data)
+    assert frames.count == 2
+
+
+def test_short_and_long_records_are_faults_of_their_own(tmp_path: Path) -> None:
+    data = rdw(*(text.encode("cp037") for text in ("001AAAA", "002BBB", "003CCCCC", "004DD  ")))
+    rows = rows_of(begun(tmp_path, FIXED + "record: rdw\n", data), data)
+    assert table(rows) == [(1, "AAAA"), (None, None), (None, None), (4, "DD")]
+    assert rows.faults == {1: "it has 6 bytes, the layout 7", 2: "it has 8 bytes, the layout 7"}
+
+
+def test_a_cell_that_is_no_number_is_marked_with_its_bytes(tmp_path: Path) -> None:
+    data = "001AAAA0X2BBBB   CCCC".encode("cp037")
+    rows = rows_of(begun(tmp_path, FIXED, data), data)
+    assert rows.columns["id"].to_pylist() == [1, None, None]
+    assert rows.marks["id"].raw == ("0X2".encode("cp037"), "   ".encode("cp037"))
+    rows = rows_of(begun(tmp_path, FIXED + "empty_numbers: 'null'\n", data), data)
+    assert rows.marks["id"].rows.tolist() == [1]
+
+
+def test_types_of_record_are_taken_left_out_or_told(tmp_path: Path) -> None:
+    layout = FIXED + "types: {at: 4, length: 1, take: [A, C], skip: [B]}\n"
+    data = "001AAAA002BBBB003CCCC004DDDD".encode("cp037")
+    rows = rows_of(begun(tmp_path, layout, data), data)
+    assert rows.numbers.tolist() == [0, 2, 3]
+    assert rows.columns["id"].to_pylist() == [1, 3, None]
+    assert rows.faults == {2: "the layout does not name its type of record"}
+
+
+def test_lines_that_are_short_are_filled_up(tmp_path: Path) -> None:
+    data = b"001A\n002BBBB\n003\n004TOO LONG\n"
+    rows = rows_of(begun(tmp_path, FIXED.replace("cp037", "ascii") + "record: lines\n", data), data)
+    assert table(rows)[:3] == [(1, "A"), (2, "BBBB"), (3, "")]
+    assert rows.faults == {3: "it has 11 bytes, the layout 7"}
+
+
+@pytest.mark.parametrize(
+    ("layout", "what"),
+    [
+        ("fixed: [{name: a, at: 0, length: 1}]\n", "`at` counts bytes from 1"),
+        ("fixed: [{name: a, at: 1}]\n", "either `pic` or `length`"),
+        ("fixed: [{name: a, at: 1, pic: 'X(3) COMP-3'}]\n", "text takes no usage"),
+        ("fixed: [{name: a, at: 1, pic: '9(3) COMP-9'}]\n", "is not a picture with a usage"),
+        ("fixed: [{name: a, at: 1, length: 2}, {name: a, at: 3, length: 1}]\n", "two fields are called a"),
+        ("fixed: [{name: a, at: 1, length: 2}]\nlength: 1\n", "1 bytes, and fields reach to 2"),
+        ("fixed: [{name: a, at: 1, length: 2}]\ncodepage: cp9999\n", "'cp9999' is not a known code page"),
+        ("fixed: [{name: a, at: 1, length: 2}]\ncodepage: cp932\n", "has not one byte a character"),
+        ("fixed: [{name: a, at: 1, length: 2}]\nwidth: 3\n", "width: is not a known key"),
+        ("codepage: ascii\n", "exactly one of copybook, fixed, csv, dbf"),
+        ("copybook: none.cpy\n", "none.cpy is not a file"),
+    ],
+)
+def test_mistakes_of_a_layout_are_told_with_file_and_line(layout: str, what: str, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"layout\.yaml:[12]: ") as error:
+        begun(tmp_path, layout)
+    assert what in str(error.value)
+
+
+def test_dates_and_numbers_as_people_write_them(tmp_path: Path) -> None:
+    layout = (
+        "codepage: ascii\nfixed:\n  - {name: day, at: 1, length: 8, type: date, format: '%Y%m%d'}\n"
+        "  - {name: amount, at: 9, length: 8, type: 'decimal(7,2)', comma: true}\n"
+    )
+    data = b"20250131   12,50" + b"20250230 1.000- " + b"           -3,2 " + b"20240229   1.2,3"
+    rows = rows_of(begun(tmp_path, layout, data), data)
+    shown: list[tuple[Any, ...]] = [(str(day), str(amount)) for day, amount in table(rows)]
+    assert shown == [("2025-01-31", "12.50"), ("None", "-1000.00"), ("None", "-3.20"), ("2024-02-29", "None")]
+    assert rows.marks["day"].raw == (b"20250230",)
+    assert rows.marks["amount"].raw == (b"   1.2,3",)
