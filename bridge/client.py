@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 
@@ -39,6 +41,7 @@ _KEEP_ALIVE_S = 4.0  # below the 5 s after which common servers close an idle co
 _ADDRESS_LIMIT = 4  # tried of one name
 _REST_S = 1.0  # how long the rest of an unwanted answer may take before its connection is given up
 _REST_BYTES = 64 << 10
+_LONGEST_WAIT_S = 86_400.0  # that a server can ask for
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,24 @@ class Answer:
     """What a server said."""
 
     status: int
-    headers: Mapping[str, str]  # names in lower case; of several alike the first
+    headers: Mapping[str, str]  # names in lower case; of several alike the first, but every `link`
     body: bytes  # as sent; empty where it was not asked for
+
+    def retry_after_s(self, now: float) -> float | None:
+        """How long the server wants to be left alone, at most a day; None where it did not say.
+
+        Args:
+            now: seconds since 1970, for a Retry-After that is a date.
+        """
+        text = self.headers.get("retry-after", "").strip()
+        if text.isascii() and text.isdigit():
+            return min(float(text[:9]), _LONGEST_WAIT_S)
+        try:
+            until = parsedate_to_datetime(text)
+            wait_s = (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - now
+        except (ValueError, OverflowError):
+            return None
+        return min(max(wait_s, 0.0), _LONGEST_WAIT_S)
 
 
 class Client:
@@ -272,7 +291,9 @@ async def _rest(connection: Connection) -> bytes:
 
 
 def _by_name(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reversed(list(headers))}
+    pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+    links = [value for name, value in pairs if name == "link"]
+    return dict(reversed(pairs)) | ({"link": ", ".join(links)} if links else {})
 
 
 @cache

@@ -49,12 +49,22 @@ class SecretUnavailable(BridgeError):
 
 
 class SourceUnavailable(BridgeError):
-    """The legacy system cannot be reached now; it will be tried again."""
+    """The legacy system cannot be reached now; it will be tried again.
+
+    Args:
+        detail: as everywhere.
+        hint: as everywhere.
+        retry_after_s: how long the system wants to be left alone (Retry-After); None when it did not say.
+    """
 
     code = "source.unavailable"
     reaction = "wait"
     default_hint = "Check that the legacy system is up and that host, login and network are right."
     exit_code = 69
+
+    def __init__(self, detail: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(detail, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class SourceRefused(BridgeError):

@@ -45,7 +45,7 @@ class Mapper:
     @classmethod
     def of(cls, stream: str, origin: str, document: ContractDocument) -> "Mapper":
         """The mapper of a stream under a contract; `origin` says where its messages come in."""
-        wanted = _types(document)
+        wanted = types_of(document)
         columns = [Column(name, f"json {of}", of.arrow) for name, of in wanted.items()]
         columns.append(Column(HEADERS, "headers", _TEXT))
         columns.append(Column(MESSAGE, MESSAGE_TYPE, pa.large_binary()))
@@ -68,14 +68,8 @@ class Mapper:
         arrays: list[pa.Array] = []
         unread = [number for number, each in enumerate(changes) if each.fields is None]
         for column, wanted in zip(self.shape.columns, self.types, strict=False):
-            values = [_text_of(each, column.name) for each in changes]
-            array, bad = _texts(values)
-            if wanted != kinds.TEXT:
-                array = typed.column(pl.Series("text", array), wanted).to_arrow().cast(column.arrow)
-                nulls = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist()
-                bad = [row for row in nulls if values[row] is not None]
+            array, found = read(column, wanted, [_text_of(each, column.name) for each in changes], unread=unread)
             arrays.append(array)
-            found = _marks(values, sorted({*bad, *unread}))
             if found is not None:
                 marks[column.name] = found
         arrays.append(pa.array(map(_headers, changes), _TEXT))
@@ -108,7 +102,26 @@ def _again(body: bytes, headers: str | None, at: datetime) -> Change:
     return change
 
 
-def _types(document: ContractDocument) -> dict[str, ValueType]:
+def read(
+    column: Column, wanted: ValueType, values: list[str | None], *, unread: Sequence[int] = ()
+) -> tuple[pa.Array, Marks | None]:
+    """Texts as a column of values, each exact or null and marked.
+
+    Args:
+        column: what is made.
+        wanted: of what type.
+        values: its texts; None: there is no value.
+        unread: rows that could not be read at all, marked too.
+    """
+    array, bad = _texts(values)
+    if wanted != kinds.TEXT:
+        array = typed.column(pl.Series("text", array), wanted).to_arrow().cast(column.arrow)
+        nulls = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist()
+        bad = [row for row in nulls if values[row] is not None]
+    return array, _marks(values, sorted({*bad, *unread}))
+
+
+def types_of(document: ContractDocument) -> dict[str, ValueType]:
     """The names that a contract reads, with the type that each is needed in."""
     wanted: dict[str, set[ValueType]] = {}
     for field in document.fields:
@@ -121,17 +134,17 @@ def _types(document: ContractDocument) -> dict[str, ValueType]:
 def _text_of(change: Change, name: str) -> str | None:
     if change.attributes and name.startswith(_ATTRIBUTE):
         return change.attributes.get(name.removeprefix(_ATTRIBUTE))
-    return None if change.fields is None else jsontext.text(_reach(change.fields, name))
+    return None if change.fields is None else jsontext.text(reach(change.fields, name))
 
 
-def _reach(value: Value, name: str) -> Value:
+def reach(value: Value, name: str) -> Value:
     """What a name stands for in an object: its own field, or one in a field of it."""
     if not isinstance(value, dict):
         return None
     if name in value:
         return value[name]
     head, dot, rest = name.partition(".")
-    return _reach(value.get(head), rest) if dot else None
+    return reach(value.get(head), rest) if dot else None
 
 
 def _texts(values: list[str | None]) -> tuple[pa.Array, list[int]]:

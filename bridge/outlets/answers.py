@@ -1,5 +1,7 @@
 """What an answer to a request of ours means."""
 
+import time
+
 from bridge.client import Answer
 from bridge.errors import SinkRefused, SinkUnavailable
 
@@ -13,6 +15,5 @@ def require_ok(answer: Answer) -> None:
         return
     if answer.status in _NEVER:
         raise SinkRefused(f"answered {answer.status}", hint="Report this: the message is not one it can take.")
-    wait = answer.headers.get("retry-after", "")
     hint = "Mend the address or the secret of the outlet; what it was not told waits."
-    raise SinkUnavailable(f"answered {answer.status}", hint=hint, retry_after_s=float(wait) if wait.isdigit() else None)
+    raise SinkUnavailable(f"answered {answer.status}", hint=hint, retry_after_s=answer.retry_after_s(time.time()))

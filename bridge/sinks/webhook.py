@@ -9,8 +9,6 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 from bridge import signing, tracing
@@ -21,7 +19,6 @@ from bridge.parcel import Form, Message, Parcel
 from bridge.sinks import httpevents
 from bridge.sinks.httpevents import Content
 
-_LONGEST_WAIT_S = 86_400.0
 _GONE = 410
 # What a receiver says of itself or of its URL and not of the event: tried again, never set aside at once.
 _NOT_THE_EVENT = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 429})
@@ -176,21 +173,8 @@ def judge(answer: Answer, *, now: float) -> None:
     if status == _GONE:
         raise SinkGone(detail)
     if status in _NOT_THE_EVENT or status // 100 != 4:  # noqa: PLR2004  the class of the sender's mistakes
-        raise SinkUnavailable(detail, retry_after_s=_retry_after_s(answer.headers.get("retry-after"), now))
+        raise SinkUnavailable(detail, retry_after_s=answer.retry_after_s(now))
     raise SinkRefused(detail)
-
-
-def _retry_after_s(text: str | None, now: float) -> float | None:
-    """How long a receiver wants to be left alone, at most a day; None where it did not say."""
-    text = (text or "").strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), _LONGEST_WAIT_S)
-    try:
-        until = parsedate_to_datetime(text)
-        wait_s = (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - now
-    except (ValueError, OverflowError):
-        return None
-    return min(max(wait_s, 0.0), _LONGEST_WAIT_S)
 
 
 def _batch_id(ids: Sequence[str]) -> str:

@@ -46,6 +46,14 @@ def test_an_answer_comes_with_status_headers_and_the_body_that_was_asked_for() -
         assert server.received[0].headers["host"] == f"127.0.0.1:{server.port}"
 
 
+def test_of_several_headers_alike_the_first_counts_but_every_link() -> None:
+    headers = b"x-a: 1\r\nx-a: 2\r\nlink: <a>; rel=prev\r\nLink: <b>; rel=next\r\n"
+    text = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n" + headers + b"\r\n"
+    with Receiver([receivers.raw(text)]) as server:
+        answer = ask(server.url)
+    assert (answer.headers["x-a"], answer.headers["link"]) == ("1", "<a>; rel=prev, <b>; rel=next")
+
+
 def test_a_longer_answer_than_wanted_is_a_failure_where_it_is_wanted_and_not_read_where_it_is_not() -> None:
     with Receiver([receivers.endless]) as server:
         assert "longer than allowed" in refusal(server.url, answer_limit=100_000).detail
