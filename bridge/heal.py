@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 
 from bridge.contract.compiled import schema_of
 from bridge.contract.document import ContractDocument
+from bridge.latest import Latest, after_truncate
 from bridge.model import EventBatch, LetterState, Op
 from bridge.ports import Journal
 
 _PAGE = 1_000
 _NONE = pl.DataFrame(schema={"_op": pl.UInt8, "_key": pl.String, "_formed": pl.Boolean})
-_COMPACT_ROWS = 200_000  # rows gathered before those of one key are reduced to the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ def heal(journal: Journal, ending: Ending, contract: ContractDocument, *, turned
     schema = schema_of(contract)
     wanted = ["_op", "_key", *contract.key_fields]
     formed = pa.schema([schema.field(name) for name in wanted])
-    before, since, gap_epoch = _Keys(), _Keys(), 0
+    before, since, gap_epoch = Latest(), Latest(), 0
     for block in journal.read(ending.stream):
         turned()
         if pc.any(pc.equal(block.batch.column("_op"), Op.GAP)).as_py():
             gap_epoch = block.epoch
-            before.add(since.last())
+            before.add(_rows(since))
             since.clear()
         names = wanted if _fits(block.batch.schema, formed) else wanted[:2]
         page = _page(block.batch, names).with_columns(_formed=pl.lit(names is wanted))
@@ -80,8 +80,8 @@ def heal(journal: Journal, ending: Ending, contract: ContractDocument, *, turned
         _note(since, before, _page(ending.events, wanted[:2]))
     lettered, settled = _letters(journal, ending, gap_epoch)
     since.add(pl.DataFrame({"_key": [*ending.lettered, *lettered]}, schema={"_key": pl.String}))
-    alive = before.last().filter((pl.col("_op") != Op.DELETE) & pl.col("_formed"))
-    gone = alive.join(since.last(), on="_key", how="anti")
+    alive = _rows(before).filter((pl.col("_op") != Op.DELETE) & pl.col("_formed"))
+    gone = alive.join(_rows(since), on="_key", how="anti")
     if not gap_epoch or not gone.height:
         return Healing(None, settled)
     batch = _deletes(gone.select(wanted), ending, schema)
@@ -89,33 +89,9 @@ def heal(journal: Journal, ending: Ending, contract: ContractDocument, *, turned
     return Healing(deletes, settled)
 
 
-class _Keys:
-    """The last row of each key, in memory that grows with the keys and not with the rows."""
-
-    def __init__(self) -> None:
-        self._pages: list[pl.DataFrame] = []
-        self._row_count = self._key_count = 0
-
-    def add(self, page: pl.DataFrame) -> None:
-        """Newer rows; those without a key do not count."""
-        self._pages.append(page.filter(pl.col("_key").is_not_null()))
-        self._row_count += page.height
-        if self._row_count > 2 * self._key_count + _COMPACT_ROWS:
-            self._compact()
-
-    def clear(self) -> None:
-        """Every key is gone."""
-        self._pages, self._row_count, self._key_count = [page.clear() for page in self._pages[:1]], 0, 0
-
-    def last(self) -> pl.DataFrame:
-        """One row a key."""
-        self._compact()
-        return self._pages[0] if self._pages else _NONE
-
-    def _compact(self) -> None:
-        if self._pages:
-            whole = pl.concat(self._pages, how="diagonal_relaxed").unique("_key", keep="last", maintain_order=True)
-            self._pages, self._row_count, self._key_count = [whole], whole.height, whole.height
+def _rows(keys: Latest) -> pl.DataFrame:
+    found = keys.rows()
+    return _NONE if found is None else found
 
 
 def _fits(schema: pa.Schema, formed: pa.Schema) -> bool:
@@ -127,14 +103,13 @@ def _page(batch: pa.RecordBatch, names: list[str]) -> pl.DataFrame:
     return pl.DataFrame(pl.from_arrow(batch.select(names)))
 
 
-def _note(keys: _Keys, before: _Keys, page: pl.DataFrame) -> None:
+def _note(keys: Latest, before: Latest, page: pl.DataFrame) -> None:
     """Add a page to one of the two. A truncate ends every key from before it; none of them is left to be deleted."""
-    truncates = page["_op"] == Op.TRUNCATE
-    if truncates.any():
+    rest, is_truncated = after_truncate(page)
+    if is_truncated:
         before.clear()
         keys.clear()
-        page = page.slice(int(truncates.arg_true()[-1]) + 1)
-    keys.add(page)
+    keys.add(rest)
 
 
 def _letters(journal: Journal, ending: Ending, gap_epoch: int) -> tuple[list[str], dict[int, tuple[LetterState, str]]]:

@@ -41,6 +41,7 @@ class Question:
     is_without_cursor: bool = False  # instead: the rows whose cursor is null
     after_key: tuple[pa.Scalar, ...] | None = None  # rows whose key is above it: a range of keys, begins behind it
     to_key: tuple[pa.Scalar, ...] | None = None  # and ends with it
+    keys: pa.RecordBatch | None = None  # rows with these keys (columns as `Subject.key`), at most `limit`; in one page
     resume: Mapping[str, Any] | None = None  # `Page.resume` of the page before; None: the first of the reading
     memory: Mapping[str, Any] = field(default_factory=dict)  # `Page.memory` that the last whole reading ended with
 

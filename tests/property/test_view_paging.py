@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
@@ -30,7 +31,7 @@ def read(rows: list[Row], subject: Subject, question: Question, grammar: Grammar
         text, values = rendered(
             page_sql(BODY, subject, question, place=place, grammar=grammar), lambda _value, _number: "?"
         )
-        page = database.execute(text, [value.value for value in values]).fetchall()
+        page = database.execute(text, [plain_value(value.value) for value in values]).fetchall()
         assert len(page) <= question.limit or not subject.key
         last = [page[-1]["abc".index(name)] for name in order_of(subject, question)] if page else []
         place = Place.of(place.dump()) if place.after else place
@@ -38,6 +39,11 @@ def read(rows: list[Row], subject: Subject, question: Question, grammar: Grammar
         found += page
     database.close()
     return found
+
+
+def plain_value(value: object) -> object:
+    """What SQLite binds."""
+    return value.as_py() if isinstance(value, pa.Scalar) else value
 
 
 def plain(row: Sequence[int | None]) -> tuple[int, ...]:
@@ -104,3 +110,13 @@ def test_a_reading_of_keys_gives_each_key_once(rows: list[Row], limit: int) -> N
     subject = Subject("s", ("a", "b"), "c", "incremental", limit)
     found = read(rows, subject, Question("s", limit, want="keys"), GRAMMARS[0])
     assert sorted(map(plain, found)) == sorted(plain(row[:2]) for row in rows)
+
+
+@given(rows=ROWS, asked=some.lists(some.tuples(*[some.integers(0, 4)] * 2), max_size=6, unique=True))
+@settings(deadline=None)
+def test_a_question_for_some_keys_gives_their_rows(rows: list[Row], asked: list[tuple[int, int]]) -> None:
+    rows = distinct_keys(rows)
+    subject = Subject("s", ("a", "b"), "c", "incremental", 3)
+    keys = pa.record_batch({name: pa.array([key[i] for key in asked], pa.int64()) for i, name in enumerate("ab")})
+    found = read(rows, subject, Question("s", 1000, keys=keys), GRAMMARS[0])
+    assert sorted(map(plain, found)) == sorted(plain(row) for row in rows if row[:2] in asked)

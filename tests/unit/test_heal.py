@@ -171,7 +171,7 @@ def test_each_block_is_a_sign_of_life(journal: MemoryJournal) -> None:
 
 
 def test_memory_follows_the_keys_and_not_the_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.heal._COMPACT_ROWS", 10)
+    monkeypatch.setattr("bridge.latest._COMPACT_ROWS", 10)
     journal = MemoryJournal()
     for at in range(1, 60):
         put(journal, raw((U, 1, at), (U, at % 3, at), at=at), epoch=1)

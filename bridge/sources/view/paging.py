@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from bridge.extraction.extractor import Question, Subject
 from bridge.sources.view.statement import Sql, Value, joined
 
@@ -50,11 +52,15 @@ def order_of(subject: Subject, question: Question) -> tuple[str, ...]:
     return subject.key
 
 
+def is_narrow(question: Question) -> bool:
+    """Whether only some keys are asked for."""
+    return question.after_key is not None or question.to_key is not None or question.keys is not None
+
+
 def is_by_cursor(subject: Subject, question: Question) -> bool:
     """Whether the reading goes by the cursor: whole rows of a stream that has one, and no range of keys."""
-    is_range = question.after_key is not None or question.to_key is not None
     is_plain = question.want == "rows" and not question.is_by_key and not question.is_without_cursor
-    return bool(subject.cursor) and is_plain and not is_range
+    return bool(subject.cursor) and is_plain and not is_narrow(question)
 
 
 def next_place(
@@ -70,12 +76,11 @@ def next_place(
         last: the values of `order_of` in its last row; empty without rows.
         has_keyless: False where the database says that no key column is ever null.
     """
-    if place.part == "unkeyed":
+    if place.part == "unkeyed" or question.keys is not None:
         return None
     if row_count and (row_count >= question.limit or not subject.key):
         return Place("keyed", tuple(last))
-    is_range = question.after_key is not None or question.to_key is not None
-    return Place("unkeyed") if subject.key and has_keyless and not is_range else None
+    return Place("unkeyed") if subject.key and has_keyless and not is_narrow(question) else None
 
 
 def page_sql(body: Sql, subject: Subject, question: Question, *, place: Place, grammar: Grammar) -> Sql:
@@ -130,7 +135,20 @@ def _conditions(subject: Subject, question: Question, place: Place, grammar: Gra
         found.append(_compared(subject.key, question.after_key, ">", grammar))
     if question.to_key is not None:
         found.append(_compared(subject.key, question.to_key, "<=", grammar))
+    if question.keys is not None:
+        found.append(_one_of(question.keys, grammar))
     return found
+
+
+def _one_of(keys: pa.RecordBatch, grammar: Grammar) -> list[str | Value]:
+    """`a = x OR a = y`, spelled out where a key has several columns: every database uses an index for it."""
+    pieces: list[str | Value] = ["("]
+    for row in range(keys.num_rows):
+        pieces.append(" OR (" if row else "(")
+        for place, name in enumerate(keys.schema.names):
+            pieces += [f"{' AND ' if place else ''}v.{grammar.quote(name)} = ", Value(keys.column(place)[row], name)]
+        pieces.append(")")
+    return [*pieces, ")"] if keys.num_rows else ["1 = 0"]
 
 
 def _compared(names: Sequence[str], values: Sequence[Any], sign: str, grammar: Grammar) -> list[str | Value]:

@@ -1,0 +1,216 @@
+"""A stream compared with its table: what is gone, altered or made up is named; what only moves is not."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from bridge.extraction.extractor import Load, Page, Question, Subject
+from bridge.model import Commit, Op, RawBatch
+from bridge.reconcile.compare import Patience, Report, compare
+from bridge.reconcile.sides import Legacy, Replayed, fields_of
+from bridge.testing import MemoryJournal
+from tests import shelf
+from tests.shelf import raw
+
+C, U, D, T = Op.CREATE, Op.UPDATE, Op.DELETE, Op.TRUNCATE
+Articles = dict[int, int]  # id -> price
+
+
+@dataclass
+class Shop:
+    """A table of articles, and the journal that follows it when it is told to."""
+
+    table: Articles = field(default_factory=dict)
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    on_page: Callable[[], None] = lambda: None  # what goes on while a page is read
+    late: list[tuple[Op, int, int | None]] = field(default_factory=list)  # changes the journal does not have yet
+    at: int = 0
+    name: str = "shop"
+    subjects: Mapping[str, Subject] = field(default_factory=lambda: {"item": Subject("item", ("id",), None, "full", 3)})
+
+    # -- the table
+
+    def write(self, op: Op, number: int, price: int | None = None) -> None:
+        """A change that the change log will bring."""
+        if op is D:
+            self.table.pop(number, None)
+        else:
+            assert price is not None
+            self.table[number] = price
+        self.late.append((op, number, price))
+
+    def follow(self) -> None:
+        """The journal takes in what the change log brought."""
+        for op, number, price in self.late:
+            self.at += 1
+            self.put(raw((op, number, price), at=self.at))
+        self.late.clear()
+
+    def put(self, batch: RawBatch) -> None:
+        """Journal a batch."""
+        ruling = shelf.judge().check(batch, epoch=1)
+        self.journal.append(
+            Commit(
+                events=(ruling.events,) if ruling.events else (), letters=(ruling.letters,) if ruling.letters else ()
+            )
+        )
+
+    # -- the extractor
+
+    def open(self) -> None:
+        """Nothing to do."""
+
+    def page(self, question: Question) -> Page:
+        """Rows in order of id."""
+        after = question.resume["after"] if question.resume else -(1 << 60)
+        if question.keys is not None:
+            chosen = [number for number in question.keys.column("id").to_pylist() if number in self.table]
+        else:
+            chosen = sorted(number for number in self.table if number > after)[: question.limit]
+        rows = raw(*[(C, number, self.table[number]) for number in chosen], at=1) if chosen else None
+        columns = rows.columns if rows else pa.RecordBatch.from_pylist([], schema=raw((C, 1, 1), at=1).columns.schema)
+        self.on_page()
+        is_last = question.keys is not None or len(chosen) < question.limit
+        return Page(raw((C, 1, 1), at=1).shape, columns, datetime.now(UTC), None if is_last else {"after": chosen[-1]})
+
+    def probe(self) -> Load:
+        """It is at rest."""
+        return Load()
+
+    def cancel(self) -> None:
+        """Nothing runs."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    # -- the barrier and the pace
+
+    def mark(self) -> object:
+        """The journal follows at once when somebody waits for it."""
+        self.follow()
+        return None
+
+    def is_passed(self, mark: object) -> bool:  # noqa: ARG002
+        """It has."""
+        return True
+
+    def before(self, rows: int) -> int:
+        """No budget."""
+        return rows
+
+    def after(self, page: Page) -> None:
+        """No bill."""
+
+    def compared(self, *, looks: int = 10) -> Report:
+        """The outcome of a comparison."""
+        contract = shelf.contract()
+        ours = Replayed(self.journal, "item", fields_of(contract))
+        return compare(ours, Legacy(self, "item", contract, pace=self), self, patience=Patience(looks, 1))
+
+
+@pytest.fixture
+def shop() -> Shop:
+    """Nine articles, journalled."""
+    shop = Shop()
+    for number in range(1, 10):
+        shop.write(C, number, 10 * number)
+    shop.follow()
+    return shop
+
+
+def found(report: Report) -> list[tuple[str, str, tuple[str, ...]]]:
+    """The differences, plainly."""
+    return [(one.key, one.kind, one.fields) for one in report.differences]
+
+
+def test_sides_that_agree_differ_in_nothing(shop: Shop) -> None:
+    report = shop.compared()
+    assert report.is_equal
+    assert (report.rows, report.keys, report.unsettled, report.looks) == (9, 9, (), 1)
+
+
+def test_each_kind_of_difference_is_named_with_key_and_fields(shop: Shop) -> None:
+    shop.table[4] = 41  # an update that the log never brought
+    shop.table[12] = 1  # a create
+    del shop.table[7]  # a delete
+    assert found(shop.compared()) == [("12", "missing", ()), ("4", "different", ("amount",)), ("7", "extra", ())]
+
+
+@given(
+    steps=some.lists(some.tuples(some.sampled_from([C, U, D]), some.integers(1, 12), some.integers(1, 3)), max_size=40),
+    lost=some.sets(some.integers(0, 39), max_size=4),
+)
+@settings(deadline=None)
+def test_lost_events_are_found_and_nothing_else(steps: list[tuple[Op, int, int]], lost: set[int]) -> None:
+    shop = Shop()
+    mirror: Articles = {}
+    for number, (op, key, price) in enumerate(steps):
+        if (op is C) == (key in shop.table):
+            continue
+        shop.write(op, key, None if op is D else price)
+        if number in lost:
+            shop.late.clear()
+        elif op is D:
+            mirror.pop(key, None)
+        else:
+            mirror[key] = price
+        shop.follow()
+    keys = {key for key in shop.table.keys() | mirror.keys() if shop.table.get(key) != mirror.get(key)}
+    report = shop.compared()
+    assert {int(one.key) for one in report.differences} == keys
+    assert not report.unsettled
+
+
+def test_changes_under_way_are_no_differences(shop: Shop) -> None:
+    """Each page is followed by changes that the journal has only later."""
+    shop.table[5] = 55  # a loss among them
+    moves = iter([(U, 1, 2), (D, 2, None), (C, 20, 5), (U, 9, 8), (U, 1, 3), (C, 2, 4), (U, 1, 7)])
+
+    def meanwhile() -> None:
+        move = next(moves, None)
+        if move is not None:
+            shop.write(*move)
+
+    shop.on_page = meanwhile
+    report = shop.compared()
+    assert found(report) == [("5", "different", ("amount",))]
+    assert report.looks > 1
+    assert not report.unsettled
+
+
+def test_a_key_that_never_stands_still_is_unsettled_and_no_difference(shop: Shop) -> None:
+    prices = iter(range(100, 200))
+    shop.on_page = lambda: shop.write(U, 3, next(prices))
+    report = shop.compared(looks=4)
+    assert (found(report), report.unsettled, report.looks) == ([], ("3",), 4)
+
+
+def test_nothing_is_settled_before_the_journal_has_caught_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.write(U, 3, 99)
+    monkeypatch.setattr(Shop, "mark", lambda _self: None)
+    monkeypatch.setattr(Shop, "is_passed", lambda _self, _mark: False)
+    monkeypatch.setattr("bridge.reconcile.compare._WAIT_S", 0.2)
+    report = shop.compared()
+    assert (found(report), report.unsettled) == ([], ("3",))
+
+
+def test_a_row_that_the_contract_rejects_is_no_difference(shop: Shop) -> None:
+    shop.write(U, 3, -1)
+    shop.follow()
+    report = shop.compared()
+    assert (found(report), report.rejected) == ([], 1)
+
+
+def test_a_truncate_ends_every_row(shop: Shop) -> None:
+    kept = dict(shop.table)
+    shop.table.clear()
+    shop.at += 1
+    shop.put(raw((T, 0, None), at=shop.at))
+    assert shop.compared().is_equal
+    shop.table = kept
+    assert {one.kind for one in shop.compared().differences} == {"missing"}
