@@ -128,6 +128,7 @@ class _Reading:
                 )
             if isinstance(system, str):
                 self._check_way(path, system, stream, readers)
+            self._check_after(path, dict(_sections(self.data.get("streams"))))
             contract = stream.get("contract")
             if (
                 isinstance(contract, str)
@@ -184,6 +185,20 @@ class _Reading:
                     shown((*path, way), origin),
                     f"a {word} that no other stream of {system} reads, unlike {other}",
                 )
+
+    def _check_after(self, path: KeyPath, streams: Mapping[str, Mapping[str, Any]]) -> None:
+        """What a stream follows is polled on the same system, and the chain has an end."""
+        chain, stream = [path[-1]], streams[path[-1]]
+        while isinstance(following := stream.get("after"), str):
+            peers = [name for name, one in streams.items() if one.get("system") == stream.get("system")]
+            polled = [name for name in peers if not _PUSHED & streams[name].keys() and name not in chain]
+            if following not in polled:
+                problem = shown((*path, "after"), following)
+                expected = f"one of {', '.join(polled)}" if polled else "another polled stream of its system"
+                self._add((*path, "after"), problem, expected, did_you_mean(following, polled))
+                return
+            chain.append(following)
+            stream = streams[following]
 
     def _check_principals(self) -> None:
         """Streams that exist, one principal a subject, and tokens only from an issuer that is configured."""
@@ -261,6 +276,7 @@ class _Reading:
 
 
 _ABSENT = object()
+_PUSHED = {"log", "webhook", "queue"}  # ways of streams that have no schedule
 _ORIGINS = {"log": "table", "view": "view", "webhook": "path", "queue": "queue"}  # in words, by the stream's key
 _WAYS = {"postgres": ("log", "view"), "webhook": ("webhook",), "amqp": ("queue",)}  # those keys, by the system's kind
 

@@ -31,10 +31,12 @@ from bridge.config.kit import (
     section,
     split,
 )
+from bridge.config.schedule import BudgetConfig, CronText, Rhythm, Span
 from bridge.config.secrets import Secret
 from bridge.config.sinks import SinkConfig
 
 SYSTEM_KINDS = ("postgres", "webhook", "amqp")
+SCHEDULE = ("every", "cron", "after", "sweep", "jitter")
 WAYS = ("log", "view", "webhook", "queue")  # how a stream is read
 Waiver = Literal["public_temp", "public_create", "security_definer", "can_write", "unlimited_slot"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
@@ -121,14 +123,6 @@ class PostgresConfig(Section):
         return self
 
 
-class BudgetConfig(Section):
-    """What a legacy system may be asked (I10)."""
-
-    connections: Whole = key("Sessions at most, replication included.", default=3, live=True, ge=2)
-    slot_gigabytes: Number = key("Change log in GB that may wait on the server for us.", default=10.0, live=True, gt=0)
-    snapshot_rows_per_second: Whole = key("Rows a second a re-read may take; 0 = no limit.", default=0, live=True, ge=0)
-
-
 class SystemConfig(Section):
     """One legacy system."""
 
@@ -168,6 +162,18 @@ class StreamConfig(Section):
     parameters: Mapping[str, str | int | float | bool] = key("Values of the view's parameters, by name.", default={})
     webhook: InboxPath | None = key("Path below /v1/inbox/SYSTEM/ that takes its messages in.", default=None)
     queue: Queue | None = key("Queue that its messages are read from.", default=None)
+    every: Span | None = key("How often it is polled, like 30s, 5m or 1d.", default=None, live=True)
+    cron: CronText | None = key(
+        "When it is polled, as in a crontab, by the system's `time_zone`.", default=None, live=True
+    )
+    after: Name | None = key("Stream of the same system whose runs it follows.", default=None, live=True)
+    sweep: Rhythm | None = key(
+        "How often all keys are compared, which finds deletes, like 1d or 0 3 * * 0.", default=None, live=True
+    )
+    jitter: Span | None = key("How much later than planned a run may begin, evenly spread.", default=None, live=True)
+    catch_up: Literal["once", "skip"] = key(
+        "What becomes of runs that could not begin in time: one in their place, or none.", default="once", live=True
+    )
     contract: LocalPath = key("Contract file (ODCS), beside the config file unless absolute.", live=True)
     on_reject: Literal["pass", "hold"] = key(
         "Later changes of a rejected key flow on (`pass`) or wait behind it (`hold`).", default="pass", live=True
@@ -183,6 +189,16 @@ class StreamConfig(Section):
         one_of(self, *WAYS)
         if self.parameters and self.view is None:
             raise ValueError("`view` beside `parameters`")
+        return self
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> "StreamConfig":
+        if self.log or self.webhook or self.queue:
+            given = [name for name in SCHEDULE if getattr(self, name) is not None]
+            if given:
+                raise ValueError(f"no `{given[0]}`: what is polled has a schedule, and this is not")
+        if sum(getattr(self, name) is not None for name in SCHEDULE[:3]) > 1:
+            raise ValueError("one of `every`, `cron` and `after` at most")
         return self
 
     @property

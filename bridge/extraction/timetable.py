@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from bridge.extracted import Run, RunKind
-from bridge.extraction.moments import Cron, Every, Moments, between
+from bridge.moments import Cron, Every, Moments, between
 
 CatchUp = Literal["once", "skip"]
 MOMENTS_LIMIT = 2_000  # that are counted of a long absence; what they were is not worth the time beyond that

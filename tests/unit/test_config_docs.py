@@ -34,5 +34,5 @@ def test_a_path_of_a_file_leads_to_its_key() -> None:
     assert key is not None
     assert (key.dotted, key.choices, key.live) == ("streams.*.on_reject", ("pass", "hold"), True)
     assert keys.at(("streams", "orders")) is None
-    assert keys.below(("systems", "erp", "budget")) == ["connections", "slot_gigabytes", "snapshot_rows_per_second"]
+    assert keys.below(("systems", "erp", "webhook", "basic")) == ["user", "password"]
     assert keys.below(("streams",)) == []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.extraction.moments import Cron, Every, between
+from bridge.moments import Cron, Every, between
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
