@@ -78,6 +78,8 @@ def test_a_reading_by_cursor_gives_each_row_from_there_on_once(
     found = read(rows, subject, Question("s", limit, since=since), grammar)
     wanted = [row for row in rows if row[2] is not None and (since is None or row[2] >= since)]
     assert sorted(map(plain, found)) == sorted(map(plain, wanted))
+    by_key = read(rows, subject, Question("s", limit, is_by_key=True), grammar)
+    assert sorted(map(plain, by_key)) == sorted(map(plain, rows))
     without = read(rows, subject, Question("s", limit, is_without_cursor=True), grammar)
     assert sorted(map(plain, without)) == sorted(map(plain, [row for row in rows if row[2] is None]))
 
@@ -105,11 +107,11 @@ def test_a_range_of_keys_begins_behind_one_and_ends_with_another(
 
 @given(rows=ROWS, limit=some.integers(1, 7))
 @settings(deadline=None)
-def test_a_reading_of_keys_gives_each_key_once(rows: list[Row], limit: int) -> None:
+def test_a_reading_of_keys_gives_each_key_with_its_cursor_once(rows: list[Row], limit: int) -> None:
     rows = distinct_keys(rows)
     subject = Subject("s", ("a", "b"), "c", "incremental", limit)
     found = read(rows, subject, Question("s", limit, want="keys"), GRAMMARS[0])
-    assert sorted(map(plain, found)) == sorted(plain(row[:2]) for row in rows)
+    assert sorted(map(plain, found)) == sorted(map(plain, rows))
 
 
 @given(rows=ROWS, asked=some.lists(some.tuples(*[some.integers(0, 4)] * 2), max_size=6, unique=True))

@@ -20,6 +20,7 @@ GOOD = """\
 -- page_rows: 5_000
 -- statement_timeout: 1.5s
 -- freshness: 15m
+-- overlap: 90s, 2h
 -- parameter: region text = 'EU'
 -- parameter: least number = 1.50
 -- parameter: since date
@@ -47,6 +48,7 @@ def test_the_header_says_how_a_view_is_read() -> None:
         "upd_at",
     )
     assert (view.page_rows, view.statement_timeout_s, view.freshness_s) == (5000, 1.5, 900.0)
+    assert view.overlap == (90.0, 7200.0)
     assert [(one.name, one.type, one.value) for one in view.parameters] == [
         ("region", "text", "EU"),
         ("least", "number", Decimal("1.50")),
@@ -81,9 +83,9 @@ def test_every_mistake_of_a_header_is_told_with_its_line_and_what_was_expected()
         "views/customers.sql:4: cursor is missing",
         "views/customers.sql:5: page_rows is 'many'",
         "views/customers.sql:6: statement_timeout is '2h'",
-        "views/customers.sql:10: parameter since has the unknown type day",
+        "views/customers.sql:11: parameter since has the unknown type day",
     ]
-    assert mistakes(text)[0].endswith("freshness, allow, parameter (did you mean cursor?)")
+    assert mistakes(text)[0].endswith("freshness, overlap, allow, parameter (did you mean cursor?)")
     assert mistakes(text)[3].endswith("expected a time of at most 1h, like 500ms, 30s or 2m")
 
 
@@ -120,7 +122,7 @@ def test_a_parameter_that_is_not_declared_or_not_used_is_a_mistake() -> None:
     with pytest.raises(InvalidConfig) as caught:
         statement(view, "postgres")
     assert [str(mistake).split(";")[0] for mistake in caught.value.mistakes] == [
-        "views/customers.sql:15: :sinse is not declared",
+        "views/customers.sql:16: :sinse is not declared",
         "views/customers.sql:1: parameter since is not used",
     ]
 

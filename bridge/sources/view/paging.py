@@ -57,8 +57,13 @@ def is_narrow(question: Question) -> bool:
     return question.after_key is not None or question.to_key is not None or question.keys is not None
 
 
+def keys_of(subject: Subject) -> tuple[str, ...]:
+    """The columns of a page of keys."""
+    return tuple(dict.fromkeys((*subject.key, *([subject.cursor] if subject.cursor else ()))))
+
+
 def is_by_cursor(subject: Subject, question: Question) -> bool:
-    """Whether the reading goes by the cursor: whole rows of a stream that has one, and no range of keys."""
+    """Whether the reading goes by the cursor: whole rows of a stream that has one, unless they are asked for by key."""
     is_plain = question.want == "rows" and not question.is_by_key and not question.is_without_cursor
     return bool(subject.cursor) and is_plain and not is_narrow(question)
 

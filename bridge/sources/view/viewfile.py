@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from bridge.config.mistakes import InvalidConfig, Mistake, did_you_mean
 from bridge.errors import ConfigError
+from bridge.extraction.extractor import Subject
 from bridge.sources.view.parameters import TYPES, Parameter, read_parameter
 
 Mode = Literal["incremental", "full", "append"]
@@ -41,9 +42,16 @@ class View:
     page_rows: int = 20_000
     statement_timeout_s: float = 30.0
     freshness_s: float = 0.0  # how far the view may lag behind what it shows (a replica, a materialized view)
+    overlap: tuple[float, float] = (60.0, 3600.0)  # least and most that a commit may come late: seconds, else cursors
     parameters: tuple[Parameter, ...] = ()
     allowed: frozenset[str] = frozenset()  # functions and types that the author signs for, lower case
     digest: str = ""  # SHA-256 of the file
+
+    def subject(self, stream: str) -> Subject:
+        """What extraction has to know of it."""
+        return Subject(
+            stream, self.key, self.cursor, self.mode, self.page_rows, overlap=self.overlap, freshness_s=self.freshness_s
+        )
 
     def given(self, values: Mapping[str, Any]) -> "View":
         """The view with these values of its parameters.
@@ -201,6 +209,14 @@ def _timeout(text: str) -> float | None:
     return value if value is not None and 0 < value <= _MAX_TIMEOUT_S else None
 
 
+def _overlap(text: str) -> tuple[float, float] | None:
+    least, _, most = (part.strip() for part in text.partition(","))
+    bounds = tuple(float(part) if part.isascii() and part.isdigit() else seconds(part) for part in (least, most))
+    if bounds[0] is None or bounds[1] is None or bounds[0] > bounds[1]:
+        return None
+    return bounds[0], bounds[1]
+
+
 def _functions(text: str) -> frozenset[str] | None:
     names = _names(text)
     return frozenset(map(str.lower, names)) if names and all(map(_FUNCTION.fullmatch, names)) else None
@@ -215,5 +231,6 @@ _KEYS: Mapping[str, tuple[str, str, _Read]] = {
     "page_rows": ("page_rows", f"a whole number from 1 to {MAX_PAGE_ROWS}", _page_rows),
     "statement_timeout": ("statement_timeout_s", "a time of at most 1h, like 500ms, 30s or 2m", _timeout),
     "freshness": ("freshness_s", "a time like 30s, 15m or 1d", seconds),
+    "overlap": ("overlap", "least and most that a commit may come late, like 1m, 1h", _overlap),
     "allow": ("allowed", "names of functions or types, like sales.price_of", _functions),
 }
