@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from bridge import hush, steer
+from bridge import correct, hush, steer
 from bridge.bell import Bell
 from bridge.contract.compiled import Drift
 from bridge.errors import BridgeError, Declined, InternalError
@@ -304,6 +304,12 @@ def _steer(desk: Desk, request: Request) -> dict[str, Any]:
     return steer.perform(desk.journal, desk.sinks, request, now=desk.now())
 
 
+def _correct(desk: Desk, request: Request) -> dict[str, Any]:
+    judge = _judge(desk, request)
+    source = desk.systems[judge.stream]
+    return correct.perform(desk.journal, judge, request, source=source, now=desk.now(), turned=desk.turned)
+
+
 _CUT_OFF = {"ok": False, "detail": "cut off by a stop or a reload", "hint": "Ask again.", "took_ms": 0.0}
 
 
@@ -372,6 +378,7 @@ _ACTIONS: Mapping[str, Callable[[Desk, Request], dict[str, Any] | Awaited]] = {
     "stream.pause": _pause,
     "stream.resume": _resume,
     "stream.remove": _remove,
+    correct.KIND: _correct,
     "dead.replay": _replay,
     "dead.discard": _discard,
     "sink.pause": _steer,

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from bridge.latest import KEY
 from bridge.reconcile.prints import differing
@@ -45,6 +46,7 @@ class Report:
     not_held: int  # rows whose events the journal no longer holds
     looks: int
     seconds: float
+    own_keys: pa.RecordBatch | None = None  # the system's key columns of what is missing or different, in that order
 
     @property
     def is_equal(self) -> bool:
@@ -68,6 +70,16 @@ class Patience:
 
     looks: int = 10
     wait_s: float = 60.0  # for the journal to catch up, at each look
+
+
+def passes(barrier: Barrier, patience: Patience, *, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Wait until the journal holds what there is at this moment; False when it does not come so far in time."""
+    mark, deadline = barrier.mark(), time.monotonic() + patience.wait_s
+    while not barrier.is_passed(mark):
+        if time.monotonic() >= deadline:
+            return False
+        sleep(_WAIT_S)
+    return True
 
 
 def compare(
@@ -111,6 +123,7 @@ class _Comparison:
         self._progress = progress
         self._sleep = sleep
         self._settled: list[Difference] = []
+        self._rows: dict[str, int] = {}  # of settled differences: where the first look saw their rows
 
     def run(self) -> Report:
         started = time.monotonic()
@@ -127,23 +140,23 @@ class _Comparison:
             self._progress("looking again", open_keys.height)
             open_keys, is_passed = self._again(open_keys, looked, seen)
         rejected = {key for key in looked.rejected if key is not None}
-        found = [one for one in self._settled if one.key not in rejected]
+        found = sorted((one for one in self._settled if one.key not in rejected), key=lambda one: one.key)
+        rows = np.array([self._rows[one.key] for one in found if one.key in self._rows], np.int64)
         return Report(
             rows=looked.rows,
             keys=self._ours.rows().height,
-            differences=tuple(sorted(found, key=lambda one: one.key)),
+            differences=tuple(found),
             unsettled=tuple(sorted(set(open_keys[KEY].to_list()) - rejected)),
             rejected=len(looked.rejected),
             not_held=not_held,
             looks=looks,
             seconds=time.monotonic() - started,
+            own_keys=looked.legacy_keys(rows) if rows.size else None,
         )
 
     def _wait(self) -> bool:
         """Read the journal once it holds what was there to be seen; False when it does not come that far in time."""
-        mark, deadline = self._barrier.mark(), time.monotonic() + self._patience.wait_s
-        while not (is_passed := self._barrier.is_passed(mark)) and time.monotonic() < deadline:
-            self._sleep(_WAIT_S)
+        is_passed = passes(self._barrier, self._patience, sleep=self._sleep)
         self._ours.catch_up()
         return is_passed
 
@@ -162,6 +175,8 @@ class _Comparison:
 
     def _difference(self, row: dict[str, object], names: list[str]) -> Difference:
         key = str(row["_k"])
+        if row[KEY] is not None:
+            self._rows.setdefault(key, int(str(row["_row"])))
         if row[KEY + _OTHER] is None:
             return Difference(key, "missing")
         if row[KEY] is None:
@@ -176,7 +191,8 @@ class _Comparison:
         before = self._ours.number
         for part in known.iter_slices(AGAIN_KEYS):
             legacy = looked.legacy_keys(part["_row"].to_numpy().astype(np.int64))
-            frames.append(self._theirs.look(legacy).frame(self._theirs.fields))
+            again = self._theirs.look(legacy).frame(self._theirs.fields).drop("_row")
+            frames.append(again.join(seen.select(KEY, "_row"), on=KEY))
         is_passed = self._wait()
         if frames and is_passed:
             held = self._ours.rows().join(known.select(KEY), on=KEY, how="semi")

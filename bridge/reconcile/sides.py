@@ -76,6 +76,7 @@ class Looked:
 
     prints: list[pl.DataFrame] = field(default_factory=list)  # `_key` and fields
     keys: list[pa.RecordBatch] = field(default_factory=list)  # the legacy key columns of the same rows
+    events: list[pa.RecordBatch] = field(default_factory=list)  # the rows themselves; only of a look at some keys
     rejected: list[str | None] = field(default_factory=list)  # keys of rows that the contract rejects
     rows: int = 0
 
@@ -129,7 +130,7 @@ class Legacy:
         """
         found = Looked()
         for page in self._pages(keys):
-            self._take(found, page)
+            self._take(found, page, keeps=keys is not None)
             turned(found.rows)
         return found
 
@@ -145,7 +146,7 @@ class Legacy:
                 return
             question = replace(question, resume=page.resume)
 
-    def _take(self, found: Looked, page: Page) -> None:
+    def _take(self, found: Looked, page: Page, *, keeps: bool) -> None:
         count = page.columns.num_rows
         if not count:
             return
@@ -155,6 +156,8 @@ class Legacy:
         found.prints.append(prints(verdict.events, self.fields))
         subject = self._extractor.subjects[self._stream]
         found.keys.append(page.columns.select(list(subject.key)).take(pa.array(verdict.rows)))
+        if keeps:
+            found.events.append(verdict.events)
         if verdict.rejected is not None:
             found.rejected += verdict.rejected.keys
 

@@ -3,15 +3,19 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from bridge import correct
 from bridge.extraction.extractor import Load, Page, Question, Subject
 from bridge.model import Commit, Op, RawBatch
+from bridge.operate import Desk, perform
 from bridge.reconcile.compare import Patience, Report, compare
+from bridge.reconcile.mend import corrections
 from bridge.reconcile.sides import Legacy, Replayed, fields_of
 from bridge.testing import MemoryJournal
 from tests import shelf
@@ -108,9 +112,26 @@ class Shop:
 
     def compared(self, *, looks: int = 10) -> Report:
         """The outcome of a comparison."""
+        ours, theirs = self.sides()
+        return compare(ours, theirs, self, patience=Patience(looks, 1))
+
+    def sides(self) -> tuple[Replayed, Legacy]:
+        """The journal's and the table's."""
         contract = shelf.contract()
-        ours = Replayed(self.journal, "item", fields_of(contract))
-        return compare(ours, Legacy(self, "item", contract, pace=self), self, patience=Patience(looks, 1))
+        return Replayed(self.journal, "item", fields_of(contract)), Legacy(self, "item", contract, pace=self)
+
+    def healed(self, *, meanwhile: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
+        """The outcome of each correction after a comparison; `meanwhile` comes before each."""
+        ours, theirs = self.sides()
+        report = compare(ours, theirs, self, patience=Patience(10, 1))
+        contract, outcomes = shelf.contract(), []
+        for args in corrections(report, ours, theirs, self, document=contract, patience=Patience(10, 1)):
+            meanwhile()
+            number = self.journal.request("stream.correct", args, "a test")
+            request = next(one for one in self.journal.requests() if one.id == number)
+            perform(Desk(self.journal, {"item": shelf.judge()}, systems={"item": "shop"}), request)
+            outcomes.append(next(one for one in self.journal.requests(open_only=False) if one.id == number).result)
+        return [dict(outcome or {}) for outcome in outcomes]
 
 
 @pytest.fixture
@@ -214,3 +235,62 @@ def test_a_truncate_ends_every_row(shop: Shop) -> None:
     assert shop.compared().is_equal
     shop.table = kept
     assert {one.kind for one in shop.compared().differences} == {"missing"}
+
+
+def test_corrections_bring_the_stream_back_and_are_declared(shop: Shop) -> None:
+    shop.table |= {4: 41, 12: 1}
+    del shop.table[7]
+    assert [each["corrected"] for each in shop.healed()] == [1, 2]
+    assert shop.compared().is_equal
+    batch = list(shop.journal.read("item", after=9))
+    rows = [row for block in batch for row in block.batch.to_pylist()]
+    assert [(row["_op"], row["_key"]) for row in rows] == [(D, "7"), (Op.READ, "12"), (Op.READ, "4")]
+    assert [row["_snapshot"] - (1 << 31) for row in rows] == [1, 2, 2]
+    assert all('"found_by": "compare"' in row["_note"] for row in rows)
+
+
+def test_a_key_that_moved_since_it_was_compared_is_left_alone(shop: Shop) -> None:
+    """Else an older state would follow a newer one (I5)."""
+    del shop.table[7]
+    shop.table[4] = 41
+
+    def meanwhile() -> None:
+        if 7 not in shop.table:
+            shop.write(C, 7, 71)
+            shop.write(U, 4, 42)
+            shop.follow()
+
+    outcomes = shop.healed(meanwhile=meanwhile)
+    assert outcomes[0] == {"stream": "item", "corrected": 0, "moved": ["7"]}
+    assert shop.compared().is_equal
+    assert sum(each["corrected"] for each in outcomes) <= 1
+
+
+def test_a_correction_that_is_performed_again_after_a_kill_is_made_once(shop: Shop) -> None:
+    shop.table[4] = 41
+    assert [each["corrected"] for each in shop.healed()] == [1]
+    (request,) = shop.journal.requests(open_only=False)
+    last = shop.journal.extents()["item"].last
+    again = correct.perform(shop.journal, shelf.judge(), request, source="shop", now=shelf.START)
+    assert again == {"stream": "item", "corrected": 1, "moved": []}
+    assert shop.journal.extents()["item"].last == last
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"contract": "0.9.0"}, "contract 0.9.0"),
+        ({"after": "x"}, "names the number"),
+        ({"rows": "!"}, "cannot be read"),
+        ({"gone": [str(number) for number in range(1001)]}, "at most 1000"),
+    ],
+)
+def test_a_correction_that_does_not_fit_is_declined(shop: Shop, change: dict[str, Any], said: str) -> None:
+    args = {"stream": "item", "contract": "1.0.0", "after": 9, "rows": "", "gone": ["7"]} | change
+    shop.journal.request("stream.correct", args, "a test")
+    (request,) = shop.journal.requests()
+    perform(Desk(shop.journal, {"item": shelf.judge()}, systems={"item": "shop"}), request)
+    (settled,) = shop.journal.requests(open_only=False)
+    assert settled.ok is False
+    assert said in str(settled.result)
+    assert shop.journal.extents()["item"].last == 9
