@@ -47,3 +47,15 @@ def principals(configured: Mapping[str, PrincipalConfig]) -> dict[str, Principal
         )
         for name, each in configured.items()
     }
+
+
+def cursor_of(principal: str, name: str) -> str:
+    """The subscriber of the journal that a principal's named cursor is; no sink is called so."""
+    return f"api:{principal}:{name}"
+
+
+def reader_of(subscriber: str) -> tuple[str, str] | None:
+    """The principal and the name of a cursor; None where the subscriber is a sink."""
+    kind, _, rest = subscriber.partition(":")
+    principal, _, name = rest.partition(":")
+    return (principal, name) if kind == "api" else None

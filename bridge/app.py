@@ -37,6 +37,7 @@ from bridge.sources.postgres import configured, preflight
 from bridge.sources.postgres.reader import PostgresSource, Settings
 from bridge.sources.postgres.tables import Capture
 from bridge.sources.webhook import WebhookSource
+from bridge.standing import readers_of
 from bridge.watch import Watch
 from bridge.web.authentication import Gatekeeper
 from bridge.web.door import Door, Witness
@@ -323,11 +324,12 @@ def build_loops(
     )
     pumps = [Pump(flow, handoff, board, stop, points=metrics.points) for flow in flows.values()]
     ingest = Ingest(journal, handoff, judges, board=board, metrics=metrics, desk=desk, stop=stop)
-    watch = Watch(journal, flows, judges, board=board, metrics=metrics, sinks=sinks_of(config))
+    watch = Watch(
+        journal, flows, judges, board=board, metrics=metrics, sinks=sinks_of(config), readers=readers_of(config)
+    )
     threads = [threading.Thread(target=pump.run, name=f"pump-{pump.flow.name}") for pump in pumps]
     threads.append(threading.Thread(target=ingest.run, name="ingest"))
-    # without sinks there may be cursors of former ones, which health has to name
-    delivers = bool(config.sinks) or any(":" not in subscriber for subscriber in journal.subscribers())
+    delivers = bool(config.sinks)
     if delivers:
         threads.append(threading.Thread(target=delivery.run, name="deliver"))
     lookout = Lookout(config, journal, flows=flows, judges=judges, board=board, points=metrics.points)

@@ -386,6 +386,7 @@ _ACTIONS: Mapping[str, Callable[[Desk, Request], dict[str, Any] | Awaited]] = {
     "sink.replay": _steer,
     "sink.breaker": _steer,
     "sink.forget": _steer,
+    "cursor.forget": _steer,
     "sink.test": _sink_test,
     "snapshot.start": _reread,
     "snapshot.pause": _reread,

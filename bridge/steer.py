@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from bridge.access import cursor_of, reader_of
 from bridge.errors import Declined
 from bridge.model import AuditEntry, LetterState
 from bridge.parcel import Delivered, Job, Switches, Undelivered
@@ -77,13 +78,25 @@ def _forget(journal: Journal, sinks: Sinks, request: Request, _now: datetime) ->
         return {"sink": sink, "streams": lost, "forgotten": True}
     if sink in sinks:
         raise Declined(f"sink {sink} is configured", hint="Take it out of the configuration and reload first.")
-    if not held or ":" in sink:
+    if not held or reader_of(sink) is not None:
         raise Declined(f"there is no sink {sink}")
     journal.forget_subscriber(sink)
     gone = {(kind, sink): None for kind in ("sink", "delivery")}
     gone |= {("replay", number): None for number, job in journal.kept("replay").items() if job["sink"] == sink}
     _store(journal, sink, AuditEntry(request.actor, request.kind, sink), gone)
     return {"sink": sink, "forgotten": True}
+
+
+def _forget_cursor(journal: Journal, _sinks: Sinks, request: Request, _now: datetime) -> dict[str, Any]:
+    """Forget a named cursor of a principal, on every stream: retention waits no longer. Raises: Declined."""
+    principal, name = str(request.args.get("principal")), str(request.args.get("name"))
+    subscriber = cursor_of(principal, name)
+    streams = sorted(journal.subscribers().get(subscriber, {}))
+    if not streams:
+        raise Declined(f"{principal} has no cursor {name!r}", hint="See `legacy-bridge cursor list`.")
+    journal.forget_subscriber(subscriber)
+    journal.audit(AuditEntry(request.actor, request.kind, f"{principal}/{name}", f"streams {', '.join(streams)}"))
+    return {"principal": principal, "name": name, "streams": streams, "forgotten": True}
 
 
 def replay_letters(journal: Journal, sinks: Sinks, request: Request) -> int:
@@ -195,4 +208,5 @@ _ACTIONS: Mapping[str, Callable[[Journal, Sinks, Request, datetime], dict[str, A
     "sink.replay": _replay,
     "sink.breaker": _force_breaker,
     "sink.forget": _forget,
+    "cursor.forget": _forget_cursor,
 }

@@ -18,6 +18,7 @@ from bridge.model import StreamPhase
 from bridge.parcel import Progress
 from bridge.ports import Journal, StreamExtent
 from bridge.pump import Flow
+from bridge.standing import left_behind
 
 INTERVAL_S = 2.0
 _TRAIL_LENGTH = 1024
@@ -50,6 +51,7 @@ class Watch:
         board: where what is not well is said.
         metrics: where figures are shown.
         sinks: the streams that each sink reads.
+        readers: the streams that each principal sees.
         now: the clock.
     """
 
@@ -62,6 +64,7 @@ class Watch:
         board: HealthBoard,
         metrics: Metrics,
         sinks: Mapping[str, Sequence[str]] | None = None,
+        readers: Mapping[str, Sequence[str]] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.journal = journal
@@ -70,6 +73,8 @@ class Watch:
         self._board = board
         self._metrics = metrics
         self._sinks = sinks or {}
+        self._readers = readers or {}
+        self._left: set[str] = set()  # components of cursors that nobody moves
         self._now = now
         self._lateness = {system: Lateness() for system in flows}
         self._seen: dict[str, object] = {}  # system -> the look at its slot that the gauges show
@@ -96,7 +101,7 @@ class Watch:
 
     def end(self) -> None:
         """Take back what the sources said: whoever looks after them next says it anew."""
-        for component in set().union(*self._found.values()):
+        for component in self._left.union(*self._found.values()):
             self._board.forget(component)
 
     def _look_at_slot(self, system: str, flow: Flow) -> None:
@@ -163,13 +168,22 @@ class Watch:
         self._metrics.set_parked_rows(self.journal.parked_counts())
         extents = self.journal.extents()
         self._metrics.journal_bytes.set(sum(extent.bytes for extent in extents.values()))
-        self._look_at_sinks(extents)
+        reached = self.journal.subscribers()
+        self._look_at_cursors(reached)
+        self._look_at_sinks(reached, extents)
 
-    def _look_at_sinks(self, extents: Mapping[str, StreamExtent]) -> None:
-        if not self._sinks:
-            self._metrics.set_sinks({})
-            return
-        reached, letters = self.journal.subscribers(), self.journal.undelivered_counts()
+    def _look_at_cursors(self, reached: Mapping[str, Mapping[str, Progress]]) -> None:
+        found = left_behind(reached, sinks=self._sinks, readers=self._readers)
+        for component in self._left - found.keys():
+            self._board.forget(component)
+        for component, (what, action) in found.items():
+            self._board.fail(component, what, action, level="warn")
+        self._left = set(found)
+
+    def _look_at_sinks(
+        self, reached: Mapping[str, Mapping[str, Progress]], extents: Mapping[str, StreamExtent]
+    ) -> None:
+        letters = self.journal.undelivered_counts() if self._sinks else {}
         lags = {}
         for sink, streams in self._sinks.items():
             at = {stream: reached.get(sink, {}).get(stream, Progress()) for stream in streams if stream in extents}

@@ -15,6 +15,7 @@ from bridge.cli import (
     alarms,
     audit,
     care,
+    cursors,
     daemon,
     demo,
     doctor,
@@ -79,6 +80,7 @@ cli.add_typer(letters.dead, name="dead")
 cli.add_typer(streams.stream, name="stream")
 cli.command()(streams.snapshot)
 cli.add_typer(sinks.sink, name="sink")
+cli.add_typer(cursors.cursor, name="cursor")
 cli.add_typer(alarms.alarm, name="alarm")
 cli.add_typer(care.journal, name="journal")
 cli.add_typer(audit.audit, name="audit")

@@ -9,17 +9,19 @@ import json
 import os
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from bridge.cli.ask import PATIENCE_S, RequestPending
 from bridge.errors import BridgeError, ConfigError
 
 KEY_VARIABLE = "LEGACY_BRIDGE_KEY"
 ANSWER_S = 60.0
+AGAIN_S = 1.0  # before a live connection is made again
 _LATER = 202
+_PASSING = (429, 503)  # of a live connection: made again
 _HINTS = {401: "Give a good key by --key-file or LEGACY_BRIDGE_KEY.", 403: "Ask whoever writes `principals`."}
 _EXITS = {401: 77, 403: 77, 404: 66, 400: 64, 429: 75, 503: 75}
 
@@ -74,9 +76,32 @@ class Server:
         with self._ask("GET", _with_query(path, query)) as response:
             return json.loads(response.read())
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    def live(self, path: str, *, after: int) -> Iterator[str]:
+        """The text of each event above a number as it is journalled, without end: a connection that ends is made again.
+
+        Raises: DoorRefused, DoorUnreachable for a first connection that fails.
+        """
+        is_first = True
+        while True:
+            try:
+                with self._ask("GET", _with_query(path, {"after": after})) as response:
+                    is_first = False
+                    for number, text in _frames(response):
+                        yield text
+                        after = number
+            except (DoorUnreachable, DoorRefused) as error:
+                is_passing = isinstance(error, DoorUnreachable) or error.status in _PASSING
+                if is_first or not is_passing:
+                    raise
+            except (OSError, http.client.HTTPException):
+                pass  # the connection broke
+            time.sleep(AGAIN_S)
+
+    def post(
+        self, path: str, body: Mapping[str, Any] | None = None, *, method: Literal["POST", "DELETE"] = "POST"
+    ) -> Mapping[str, Any]:
         """Have an act done and give its result. Raises: DoorRefused, DoorUnreachable, RequestPending."""
-        with self._ask("POST", path, body) as response:
+        with self._ask(method, path, body) as response:
             done = json.loads(response.read())
             where = response.headers["location"] if response.status == _LATER else None
         deadline = time.monotonic() + PATIENCE_S
@@ -108,6 +133,22 @@ class Server:
             with response:
                 raise DoorRefused(response.status, _problem(response.read()))
         return response
+
+
+def _frames(response: http.client.HTTPResponse) -> Iterator[tuple[int, str]]:
+    """Server-sent events with an id, each with its data, until the connection ends or the door says that it does.
+
+    Source: WHATWG HTML, "Server-sent events"; the door writes one line of data an event.
+    """
+    number = -1
+    for line in response:
+        name, _, value = line.decode().rstrip("\n").partition(": ")
+        if name == "id":
+            number = int(value)
+        elif name == "event":  # dropped, or closing
+            return
+        elif name == "data" and number >= 0:
+            yield number, value
 
 
 def _problem(body: bytes) -> Mapping[str, Any]:

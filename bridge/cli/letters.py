@@ -18,6 +18,7 @@ from bridge.errors import BridgeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.cli.session import Session
     from bridge.config.models import Config
     from bridge.model import Letter
     from bridge.parcel import Undelivered
@@ -29,6 +30,8 @@ dead = typer.Typer(help="Dead letters: list, show, replay, discard.", no_args_is
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of dead letters: 17, or d17.")]
+OfStream = Annotated[str | None, typer.Option("--stream", metavar="STREAM", help="Every open letter of this stream.")]
+OfSink = Annotated[str | None, typer.Option("--sink", metavar="SINK", help="Every open letter of this sink.")]
 Sink = Annotated[str | None, typer.Option(metavar="SINK", help="Only what this sink could not deliver.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
@@ -102,8 +105,8 @@ def replay(
     context: typer.Context,
     *,
     ids: Ids = None,
-    stream: Annotated[str | None, typer.Option(metavar="STREAM", help="Every open letter of this stream.")] = None,
-    sink: Annotated[str | None, typer.Option(metavar="SINK", help="Every open letter of this sink.")] = None,
+    stream: OfStream = None,
+    sink: OfSink = None,
     every: Annotated[bool, typer.Option("--all", help="Every open letter.")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -113,16 +116,9 @@ def replay(
     Rows that pass the present contract become events; one overtaken by a later change of its key is superseded. An
     undelivered event keeps its id; its letter is settled when the receiver has it.
     """
-    if sum([bool(ids), stream is not None, sink is not None, every]) != 1:
-        raise typer.BadParameter("name letters by ID, or give --stream, --sink or --all")
-    args: dict[str, Any] = {"ids": ids} if ids else {"stream": stream} if stream else {"all": True}
-    args = {"sink": sink} if sink else args
+    args = _args(ids, stream, sink, every=every)
     if dry_run:
-        opened = session(context)
-        with opened.journal(opened.config()) as journal:
-            found = [_open_letter(journal, number) for number in ids or []]
-            found += [] if ids else _letters(journal, stream=stream, sink=sink, every=False, limit=None)
-        note(f"would replay {len(found)} dead letters")
+        note(f"would replay {_count(session(context), args)} dead letters")
         return
     _report(ask(session(context), "dead.replay", args).result, as_json=as_json)
 
@@ -131,9 +127,9 @@ def replay(
 def discard(
     context: typer.Context,
     *,
-    ids: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="Ids of dead letters: 17, or d17.", show_default=False)
-    ],
+    ids: Ids = None,
+    stream: OfStream = None,
+    sink: OfSink = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept for ever.", show_default=False)],
     dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -145,15 +141,33 @@ def discard(
     """
     if not reason.strip():
         raise typer.BadParameter("a reason is needed", param_hint="--reason")
+    args = _args(ids, stream, sink)
     opened = session(context)
-    with opened.journal(opened.config()) as journal:
-        found = [_open_letter(journal, number) for number in ids]
+    count = _count(opened, args)
     if dry_run:
-        note(f"would discard {len(found)} dead letters")
+        note(f"would discard {count} dead letters")
         return
     if not yes:
-        typer.confirm(f"Discard {len(found)} dead letters for good?", abort=True, err=True)
-    _report(ask(opened, "dead.discard", {"ids": ids, "reason": reason}).result, as_json=as_json)
+        typer.confirm(f"Discard {count} dead letters for good?", abort=True, err=True)
+    _report(ask(opened, "dead.discard", args | {"reason": reason}).result, as_json=as_json)
+
+
+def _args(ids: list[str] | None, stream: str | None, sink: str | None, *, every: bool = False) -> dict[str, Any]:
+    """Which open letters are meant. Raises: BadParameter unless in one way."""
+    if bool(ids) + (stream is not None or sink is not None) + every != 1:
+        raise typer.BadParameter("name letters by ID, or give --stream, --sink or both, or --all where there is one")
+    if ids:
+        return {"ids": ids}
+    given = {"stream": stream, "sink": sink, "all": every}
+    return {name: value for name, value in given.items() if value}
+
+
+def _count(opened: "Session", args: Mapping[str, Any]) -> int:
+    """How many letters are meant. Raises: NoSuchLetter, RequestRefused for one that is named and not open."""
+    with opened.journal(opened.config()) as journal:
+        if "ids" in args:
+            return len([_open_letter(journal, number) for number in args["ids"]])
+        return len(_letters(journal, stream=args.get("stream"), sink=args.get("sink"), every=False, limit=None))
 
 
 def summary(letter: "Letter | Undelivered") -> dict[str, Any]:

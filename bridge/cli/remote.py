@@ -1,9 +1,11 @@
 """`legacy-bridge --server URL ...`: commands that speak to a running daemon through its HTTP door, as a principal."""
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 import typer
@@ -24,14 +26,20 @@ remote = typer.Typer(
 )
 dead = typer.Typer(help="Dead letters: list, show, replay, discard.", no_args_is_help=True)
 stream = typer.Typer(help="Streams: list, pause, resume, snapshot.", no_args_is_help=True)
-sink = typer.Typer(help="Sinks: list, show, pause, resume, replay, test.", no_args_is_help=True)
+sink = typer.Typer(help="Sinks: list, show, pause, resume, replay, test, breaker, forget.", no_args_is_help=True)
+cursor = typer.Typer(help="Named cursors: list, forget.", no_args_is_help=True)
 remote.add_typer(dead, name="dead")
 remote.add_typer(stream, name="stream")
 remote.add_typer(sink, name="sink")
+remote.add_typer(cursor, name="cursor")
 
 Json = Annotated[bool, typer.Option("--json", help="What the door says, as JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the stream or sink.", show_default=False)]
 Letter = Annotated[str, typer.Argument(metavar="ID", help="Id of the letter, like 17 or d4.", show_default=False)]
+MaybeLetter = Annotated[str | None, typer.Argument(metavar="ID", help="Id of the letter, like 17 or d4.")]
+OfStream = Annotated[str | None, typer.Option("--stream", metavar="STREAM", help="Every open letter of this stream.")]
+OfSink = Annotated[str | None, typer.Option("--sink", metavar="SINK", help="Every open letter of this sink.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be asked of the door, and ask nothing.")]
 
 
 @remote.callback()
@@ -75,15 +83,29 @@ def events(
     after: Annotated[int, typer.Option(metavar="SEQ", min=0, help="Only events after this sequence number.")] = 0,
     key: Annotated[str | None, typer.Option(metavar="KEY", help="Only events of this key.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most this many events.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more, until interrupted.")] = False,
 ) -> None:
     """Print the events of a stream as CloudEvents, one a line, oldest first."""
-    server, left, more = _server(context), limit, True
-    while more and (left is None or left > 0):
-        size = PAGE if left is None else min(PAGE, left)
-        page = server.get(_path("streams", name, "events"), after=after, key=key, limit=size)
+    server = _server(context)
+    texts = _live(server, name, after=after, key=key) if follow else _paged(server, name, after=after, key=key)
+    for text in islice(texts, limit):
+        say(text)
+        if follow:
+            sys.stdout.flush()
+
+
+def _live(server: "Server", name: str, *, after: int, key: str | None) -> Iterator[str]:
+    for text in server.live(_path("streams", name, "events", "live"), after=after):
+        if key is None or json.loads(text).get("subject") == key:
+            yield text
+
+
+def _paged(server: "Server", name: str, *, after: int, key: str | None) -> Iterator[str]:
+    more = True
+    while more:
+        page = server.get(_path("streams", name, "events"), after=after, key=key, limit=PAGE)
         for event in page["events"]:
-            say(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
-        left = None if left is None else left - len(page["events"])
+            yield json.dumps(event, ensure_ascii=False, separators=(",", ":"))
         more, after = page["next"] > after and bool(page["events"] or key), page["next"]
 
 
@@ -107,20 +129,42 @@ def show_letter(context: typer.Context, *, letter: Letter) -> None:
 
 
 @dead.command("replay")
-def replay_letter(context: typer.Context, *, letter: Letter) -> None:
-    """Check a rejected row again, or deliver an undelivered event again."""
-    _done(_server(context).post(_path("dead-letters", letter, "replay")))
+def replay_letter(
+    context: typer.Context,
+    *,
+    letter: MaybeLetter = None,
+    of: OfStream = None,
+    undelivered: OfSink = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Check rejected rows again, or deliver undelivered events again: one letter, or all of a stream or sink."""
+    path, body = _letters("replay", letter, of, undelivered)
+    _act(context, path, body or None, dry_run=dry_run)
 
 
 @dead.command("discard")
 def discard_letter(
     context: typer.Context,
     *,
-    letter: Letter,
+    letter: MaybeLetter = None,
+    of: OfStream = None,
+    undelivered: OfSink = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept for ever.", show_default=False)],
+    dry_run: DryRun = False,
 ) -> None:
-    """Close a letter for good, with a reason."""
-    _done(_server(context).post(_path("dead-letters", letter, "discard"), {"reason": reason}))
+    """Close letters for good, with a reason: one, or all of a stream or sink."""
+    path, body = _letters("discard", letter, of, undelivered)
+    _act(context, path, body | {"reason": reason}, dry_run=dry_run)
+
+
+def _letters(verb: str, letter: str | None, of: str | None, undelivered: str | None) -> tuple[str, dict[str, Any]]:
+    """Where to ask, and which letters are meant."""
+    if (letter is None) == (of is None and undelivered is None):
+        raise typer.BadParameter("name a letter by ID, or give --stream, --sink or both")
+    if letter is not None:
+        return _path("dead-letters", letter, verb), {}
+    chosen = {"stream": of, "sink": undelivered}
+    return _path("dead-letters", verb), {name: value for name, value in chosen.items() if value}
 
 
 @stream.command("list")
@@ -131,21 +175,32 @@ def list_streams(context: typer.Context, *, as_json: Json = False) -> None:
 
 
 @stream.command("pause")
-def pause_stream(context: typer.Context, *, name: Name) -> None:
+def pause_stream(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
     """Park a stream's rows from now on."""
-    _done(_server(context).post(_path("streams", name, "pause")))
+    _act(context, _path("streams", name, "pause"), dry_run=dry_run)
 
 
 @stream.command("resume")
-def resume_stream(context: typer.Context, *, name: Name) -> None:
+def resume_stream(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
     """Let a stream's parked rows through, and go on."""
-    _done(_server(context).post(_path("streams", name, "resume")))
+    _act(context, _path("streams", name, "resume"), dry_run=dry_run)
 
 
 @stream.command("snapshot")
-def snapshot_stream(context: typer.Context, *, name: Name) -> None:
+def snapshot_stream(
+    context: typer.Context,
+    *,
+    name: Name,
+    pause: Annotated[bool, typer.Option("--pause", help="Let the one under way rest.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with it.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Give it up; what was read stays journalled.")] = False,
+    dry_run: DryRun = False,
+) -> None:
     """Read a stream's table again."""
-    _done(_server(context).post(_path("streams", name, "snapshot")))
+    if sum([pause, resume, cancel]) > 1:
+        raise typer.BadParameter("choose one of --pause, --resume and --cancel")
+    verb = ["pause"] * pause + ["resume"] * resume + ["cancel"] * cancel
+    _act(context, _path("streams", name, "snapshot", *verb), dry_run=dry_run)
 
 
 @sink.command("list")
@@ -162,21 +217,39 @@ def show_sink(context: typer.Context, *, name: Name) -> None:
 
 
 @sink.command("pause")
-def pause_sink(context: typer.Context, *, name: Name) -> None:
+def pause_sink(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
     """Send nothing more to a sink."""
-    _done(_server(context).post(_path("sinks", name, "pause")))
+    _act(context, _path("sinks", name, "pause"), dry_run=dry_run)
 
 
 @sink.command("resume")
-def resume_sink(context: typer.Context, *, name: Name) -> None:
+def resume_sink(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
     """Let a paused sink go on."""
-    _done(_server(context).post(_path("sinks", name, "resume")))
+    _act(context, _path("sinks", name, "resume"), dry_run=dry_run)
 
 
 @sink.command("test")
 def test_sink(context: typer.Context, *, name: Name) -> None:
     """Send one test event and say what the receiver answered."""
-    _done(_server(context).post(_path("sinks", name, "test")))
+    _act(context, _path("sinks", name, "test"), dry_run=False)
+
+
+@sink.command("breaker")
+def force_breaker(
+    context: typer.Context,
+    *,
+    name: Name,
+    force: Annotated[Literal["open", "closed", "none"], typer.Argument(help="Which side; none: judge by itself.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Hold a sink's breaker open or closed, or let it judge by itself."""
+    _act(context, _path("sinks", name, "breaker"), {"force": force}, dry_run=dry_run)
+
+
+@sink.command("forget")
+def forget_sink(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
+    """Forget a sink that is not configured any more, or streams it is not sent: retention waits no longer."""
+    _act(context, _path("sinks", name, "forget"), dry_run=dry_run)
 
 
 @sink.command("replay")
@@ -187,10 +260,48 @@ def replay_sink(
     of: Annotated[str, typer.Argument(metavar="STREAM", help="Stream to send again.", show_default=False)],
     first: Annotated[int, typer.Option("--from", metavar="SEQ", min=1, help="First sequence number.")],
     last: Annotated[int | None, typer.Option("--to", metavar="SEQ", min=1, help="Last one.")] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Send events once more, with the ids they had."""
     span = {"stream": of, "first": first, "last": first if last is None else last}
-    _done(_server(context).post(_path("sinks", name, "replay"), span))
+    _act(context, _path("sinks", name, "replay"), span, dry_run=dry_run)
+
+
+@cursor.command("list")
+def list_cursors(context: typer.Context, *, as_json: Json = False) -> None:
+    """List everybody's named cursors on your streams."""
+    found = _server(context).get("/v1/cursors")["cursors"]
+    _answer(found, "principal", "name", "stream", "after", "last", "is_left", as_json=as_json)
+
+
+@cursor.command("forget")
+def forget_cursor(
+    context: typer.Context,
+    *,
+    principal: Annotated[str, typer.Argument(metavar="PRINCIPAL", help="Whose it is.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the cursor.", show_default=False)],
+    dry_run: DryRun = False,
+) -> None:
+    """Forget a cursor on every stream: retention waits for it no longer."""
+    _act(context, _path("cursors", principal, name), method="DELETE", dry_run=dry_run)
+
+
+def _act(
+    context: typer.Context,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    dry_run: bool,
+    method: Literal["POST", "DELETE"] = "POST",
+) -> None:
+    """Ask for one thing and say what became of it."""
+    server = _server(context)
+    if dry_run:
+        said = f" with {json.dumps(body)}" if body else ""
+        note(f"would ask {server.url} for {method} {path}{said}")
+        return
+    result = server.post(path, body, method=method)
+    note(", ".join(f"{name}: {value}" for name, value in result.items() if value is not None) or "done")
 
 
 def _path(*parts: str) -> str:
@@ -206,8 +317,3 @@ def _answer(found: list[dict[str, Any]], *names: str, as_json: bool) -> None:
 
 def _rows(found: list[dict[str, Any]], *names: str) -> None:
     table([name.replace("_", " ") for name in names], [[one.get(name) for name in names] for one in found])
-
-
-def _done(result: Mapping[str, Any]) -> None:
-    """What came of an act."""
-    note(", ".join(f"{name}: {value}" for name, value in result.items() if value is not None) or "done")

@@ -17,7 +17,6 @@ import structlog
 
 from bridge.bell import Bell
 from bridge.deliver.ledger import Account
-from bridge.deliver.left import left_behind
 from bridge.deliver.loop import SinkLoop
 from bridge.deliver.route import Route
 from bridge.deliver.trial import try_out
@@ -82,7 +81,6 @@ class Delivery:
         self._trouble = Repeating(_log, failed="delivery.not_stored", recovered="delivery.stored_again")
         self._backoff = Backoff()
         self._seen_version = -1
-        self._left: set[str] = set()  # components of cursors that nobody moves
         self._books = asyncio.Lock()  # held while replays are looked up, and while what was settled is stored
         self.loops: dict[str, SinkLoop] = {}
         self.turned_at = time.monotonic()
@@ -166,17 +164,8 @@ class Delivery:
                 changed=changed,
                 now=self._now,
             )
-        self._tell_left(held)
         await self._look()
         await self._announce()
-
-    def _tell_left(self, held: Mapping[str, Mapping[str, Progress]]) -> None:
-        found = left_behind(held, {name: loop.feeds.keys() for name, loop in self.loops.items()})
-        for component in self._left - found.keys():
-            self._board.forget(component)
-        for component, (what, action) in found.items():
-            self._board.fail(component, what, action, level="warn")
-        self._left = set(found)
 
     async def _supervise(self, loop: SinkLoop, stop: asyncio.Event) -> None:
         """A bug in one loop stops that one, loudly, and no other (I3)."""
@@ -245,8 +234,6 @@ class Delivery:
                 mine = {number: job for number, job in jobs.items() if job.sink == name}
                 for job in loop.switch(Switches.load(switches.get(name)), mine):
                     await self._begin(loop, job)
-        if self._left:  # until somebody forgot them
-            self._tell_left(await asyncio.to_thread(self._journal.subscribers))
         self._seen_version = version
         await self._announce()
 

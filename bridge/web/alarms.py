@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from bridge.alarm import book, roll
-from bridge.web.desk import Petition, ask
+from bridge.web.desk import ask, petition
 from bridge.web.endpoint import Answered, Call, Endpoint, Parameter
 from bridge.web.problems import Problem
 
@@ -136,18 +136,15 @@ def _subject(call: Call, of: str) -> str:
 
 
 _ID = "[0-9a-f]{10}"
-_LATER = {202: "It takes longer; Location says where the outcome will be."}
 ENDPOINTS = (
     Endpoint("GET", "/v1/alarms", "listAlarms", "What is wrong with your streams.", get_alarms, act="operate",
              parameters=(Parameter("all", "Resolved ones, too.", kind="flag", default=False),), answer=Alarms),
-    Endpoint("POST", "/v1/alarms/{alarm}/ack", "ackAlarm", "Take care of an alarm: no more reminders.", ack_alarm,
-             act="operate", parameters=(Parameter("alarm", "Id of the alarm.", place="path", pattern=_ID, most=10),),
-             body=Ack, answer=Petition, statuses=_LATER, problems=(409,)),
+    petition("POST", "/v1/alarms/{alarm}/ack", "ackAlarm", "Take care of an alarm: no more reminders.", ack_alarm,
+             parameters=(Parameter("alarm", "Id of the alarm.", place="path", pattern=_ID, most=10),), body=Ack),
     Endpoint("GET", "/v1/silences", "listSilences", "When nobody is told of alarms.", get_silences, act="operate",
              answer=Silences),
-    Endpoint("POST", "/v1/silences", "addSilence", "Tell nobody of some alarms until an end.", add_silence,
-             act="operate", body=NewSilence, answer=Petition, statuses=_LATER, problems=(409,)),
-    Endpoint("DELETE", "/v1/silences/{silence}", "endSilence", "End a silence.", end_silence, act="operate",
-             parameters=(Parameter("silence", "Id of the silence.", place="path", pattern=_ID, most=10),),
-             answer=Petition, statuses=_LATER, problems=(409,)),
+    petition("POST", "/v1/silences", "addSilence", "Tell nobody of some alarms until an end.", add_silence,
+             body=NewSilence),
+    petition("DELETE", "/v1/silences/{silence}", "endSilence", "End a silence.", end_silence,
+             parameters=(Parameter("silence", "Id of the silence.", place="path", pattern=_ID, most=10),)),
 )  # fmt: skip

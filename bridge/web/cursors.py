@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from bridge import standing
+from bridge.access import cursor_of
 from bridge.errors import InternalError
+from bridge.web.desk import ask, petition
 from bridge.web.endpoint import NAME, WHOLE_MOST, Answered, Call, Endpoint, Parameter, stream_parameter
 from bridge.web.problems import Problem
 
@@ -19,6 +23,23 @@ class Cursor(msgspec.Struct, frozen=True):
     name: str
     stream: str
     after: int  # everything up to this number is acknowledged
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A cursor of any principal."""
+
+    principal: str
+    name: str
+    stream: str
+    after: int
+    last: int  # the stream's newest event
+    is_left: bool  # its principal, or the stream for it, is gone; retention waits all the same
+
+
+class Cursors(msgspec.Struct, frozen=True):
+    """The cursors on a principal's streams."""
+
+    cursors: list[Held]
 
 
 class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,7 +55,7 @@ def parameter(name: str, about: str, *, in_path: bool = False) -> Parameter:
 
 def subscriber(call: Call, name: str) -> str:
     """The subscriber of the journal that a cursor of the principal is."""
-    return f"api:{call.principal.name}:{name}"
+    return cursor_of(call.principal.name, name)
 
 
 def find(call: Call, name: str) -> Cursor:
@@ -71,11 +92,30 @@ def put_cursor(call: Call) -> Answered:
 
 
 def delete_cursor(call: Call) -> Answered:
-    """Forget a cursor."""
-    name = call.values["name"]
-    find(call, name)
-    call.door.journal.forget_subscriber(subscriber(call, name))
+    """Forget a cursor on one stream."""
+    found = find(call, call.values["name"])
+    call.door.journal.forget_subscriber(subscriber(call, found.name), [found.stream])
     return Response(status_code=204)
+
+
+def list_cursors(call: Call) -> Answered:
+    """Everybody's cursors on the principal's streams."""
+    return Cursors([one for one in _held(call) if call.principal.sees(one.stream)])
+
+
+async def forget_cursor(call: Call) -> Answered:
+    """Forget a cursor of anybody, all of whose streams the principal sees."""
+    principal, name = call.values["principal"], call.values["name"]
+    streams = [
+        one.stream for one in await run_in_threadpool(_held, call) if (one.principal, one.name) == (principal, name)
+    ]
+    if not streams or not all(map(call.principal.sees, streams)):
+        raise Problem(404, "not-found", f"{principal} has no cursor {name} on streams of yours.")
+    return await ask(call, "cursor.forget", {"principal": principal, "name": name})
+
+
+def _held(call: Call) -> list[Held]:
+    return [Held(**one) for one in standing.cursors(call.door.journal, call.door.config)]
 
 
 def _own(call: Call) -> Iterator[tuple[str, object]]:
@@ -102,6 +142,19 @@ ENDPOINTS = (
         answer=Cursor,
         problems=(409,),
     ),
-    Endpoint("DELETE", _PATH, "deleteCursor", "Forget a named cursor, on every stream that has it.", delete_cursor,
+    Endpoint("DELETE", _PATH, "deleteCursor", "Forget a named cursor of yours on this stream.", delete_cursor,
              parameters=_PARAMETERS, statuses={204: "It is forgotten."}),
+    Endpoint("GET", "/v1/cursors", "listCursors", "Everybody's named cursors on your streams.", list_cursors,
+             act="operate", answer=Cursors),
+    petition(
+        "DELETE",
+        "/v1/cursors/{principal}/{name}",
+        "forgetCursor",
+        "Forget a named cursor of anybody, on every stream that has it: retention waits for it no more.",
+        forget_cursor,
+        parameters=(
+            Parameter("principal", "Whose it is.", place="path", pattern=NAME, most=63),
+            parameter("name", "Name of the cursor.", in_path=True),
+        ),
+    ),
 )  # fmt: skip

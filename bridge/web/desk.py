@@ -9,8 +9,9 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 
 from bridge import asking
+from bridge.config.access import Act
 from bridge.ports import Request
-from bridge.web.endpoint import Answered, Call, Endpoint, Parameter, json_answer
+from bridge.web.endpoint import Answered, Call, Endpoint, Handler, Method, Parameter, json_answer
 from bridge.web.problems import Problem
 
 PATIENCE_S = 10.0
@@ -64,6 +65,25 @@ def get_request(call: Call) -> Answered:
     if found is None or not (found.actor == call.principal.actor or call.principal.may("administer")):
         raise Problem(404, "not-found", f"You have made no request {call.values['id']}, or long ago.")
     return _shown(found)
+
+
+LATER = {202: "It takes longer; Location says where the outcome will be."}
+
+
+def petition(  # noqa: PLR0917  as an endpoint has them
+    method: Method,
+    path: str,
+    name: str,
+    about: str,
+    handler: Handler,
+    *,
+    act: Act = "operate",
+    parameters: tuple[Parameter, ...] = (),
+    body: type[msgspec.Struct] | None = None,
+) -> Endpoint:
+    """An endpoint whose handler asks the daemon for something and answers with what became of it."""
+    return Endpoint(method, path, name, about, handler, act=act, parameters=parameters, body=body, answer=Petition,
+                    statuses=LATER, problems=(409,))  # fmt: skip
 
 
 ENDPOINTS = (

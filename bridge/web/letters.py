@@ -12,7 +12,7 @@ from bridge.access import Principal
 from bridge.contract.expression import columns
 from bridge.model import Letter, LetterState
 from bridge.parcel import Undelivered
-from bridge.web.desk import Petition, ask
+from bridge.web.desk import ask, petition
 from bridge.web.door import Door
 from bridge.web.endpoint import NAME, Answered, Call, Endpoint, Parameter
 from bridge.web.problems import Problem
@@ -66,6 +66,20 @@ class Letters(msgspec.Struct, frozen=True):
 
 class Discard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why a letter is closed for good."""
+
+    reason: str
+
+
+class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which open letters are meant: those of a stream, of a sink, of both at once, or all."""
+
+    stream: str | None = None
+    sink: str | None = None
+    all: bool = False
+
+
+class Unwanted(Chosen, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which open letters are closed for good, and why."""
 
     reason: str
 
@@ -198,12 +212,34 @@ async def discard_letter(call: Call) -> Answered:
     return await ask(call, "dead.discard", {"ids": [_number(call, found)], "reason": call.body.reason})
 
 
+async def replay_letters(call: Call) -> Answered:
+    """Replay every letter that is meant."""
+    return await ask(call, "dead.replay", _filter(call))
+
+
+async def discard_letters(call: Call) -> Answered:
+    """Close every letter that is meant."""
+    return await ask(call, "dead.discard", _filter(call) | {"reason": call.body.reason})
+
+
+def _filter(call: Call) -> dict[str, Any]:
+    """What is asked for, no letter of a foreign stream among it. Raises: Problem 404, 409."""
+    chosen: Chosen = call.body
+    if chosen.stream is not None and not call.principal.sees(chosen.stream):
+        raise Problem(404, "not-found", f"There is no stream {chosen.stream!r}.")
+    if chosen.all == bool(chosen.stream or chosen.sink):
+        raise Problem(409, "declined", "No letters were named: give `stream`, `sink`, or both, or `all`.")
+    if chosen.stream is None and call.principal.streams != "*":
+        raise Problem(409, "declined", "Not every stream is yours: name one of yours as `stream`.")
+    given = {"stream": chosen.stream, "sink": chosen.sink, "all": chosen.all}
+    return {name: value for name, value in given.items() if value}
+
+
 def _number(call: Call, letter: Letter | Undelivered) -> int | str:
     return letter.id if isinstance(letter, Letter) else str(call.values["id"])
 
 
 _ONE = (Parameter("id", "Number of the letter: 17, or d17 of an undelivered event.", place="path", pattern=_ID),)
-_LATER = {202: "It takes longer; Location says where the outcome will be."}
 ENDPOINTS = (
     Endpoint(
         "GET",
@@ -225,10 +261,12 @@ ENDPOINTS = (
     ),
     Endpoint("GET", "/v1/dead-letters/{id}", "getDeadLetter", "One dead letter whole; classified values only if they "
              "are released to you.", get_letter, act="mend", parameters=_ONE, answer=WholeLetter),
-    Endpoint("POST", "/v1/dead-letters/{id}/replay", "replayDeadLetter", "Check a rejected row again under the present "
-             "contract, or deliver an undelivered event again.", replay_letter, act="mend", parameters=_ONE,
-             answer=Petition, statuses=_LATER, problems=(409,)),
-    Endpoint("POST", "/v1/dead-letters/{id}/discard", "discardDeadLetter", "Close a letter for good, with a reason "
-             "that is kept.", discard_letter, act="mend", parameters=_ONE, body=Discard, answer=Petition,
-             statuses=_LATER, problems=(409,)),
+    petition("POST", "/v1/dead-letters/replay", "replayDeadLetters", "Replay every open letter of a stream, of "
+             "a sink, of both at once, or all there are.", replay_letters, act="mend", body=Chosen),
+    petition("POST", "/v1/dead-letters/discard", "discardDeadLetters", "Close every such letter for good, with a "
+             "reason that is kept.", discard_letters, act="mend", body=Unwanted),
+    petition("POST", "/v1/dead-letters/{id}/replay", "replayDeadLetter", "Check a rejected row again under the present "
+             "contract, or deliver an undelivered event again.", replay_letter, act="mend", parameters=_ONE),
+    petition("POST", "/v1/dead-letters/{id}/discard", "discardDeadLetter", "Close a letter for good, with a reason "
+             "that is kept.", discard_letter, act="mend", parameters=_ONE, body=Discard),
 )  # fmt: skip

@@ -1,12 +1,13 @@
 """Sinks: how they stand, pause, resume, test, replay. Who sees all of a sink's streams sees the sink."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 
 from bridge.standing import standings, state_of
-from bridge.web.desk import Petition, ask
+from bridge.web.desk import ask, petition
 from bridge.web.door import Door
 from bridge.web.endpoint import NAME, WHOLE_MOST, Answered, Call, Endpoint, Handler, Parameter
 from bridge.web.problems import Problem
@@ -66,6 +67,12 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last: Number
 
 
+class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a breaker is to be held."""
+
+    force: Literal["open", "closed", "none"]
+
+
 def _sees(call: Call, name: str) -> bool:
     config = call.door.config
     return all(call.principal.sees(stream) for stream in config.streams_for(config.sinks[name].streams))
@@ -112,10 +119,14 @@ def get_attempts(call: Call) -> Answered:
     return Tries(tries, tries[-1].id if len(tries) == limit else None)
 
 
+def _is_own(call: Call, name: str) -> bool:
+    return name in call.door.config.sinks and _sees(call, name)
+
+
 def _named(call: Call) -> str:
     """Raises: Problem 404 where there is none, or none that the principal sees."""
     name: str = call.values["sink"]
-    if name not in call.door.config.sinks or not _sees(call, name):
+    if not _is_own(call, name):
         raise Problem(404, "not-found", f"There is no sink {name!r}.")
     return name
 
@@ -134,6 +145,21 @@ async def replay_sink(call: Call) -> Answered:
     return await ask(call, "sink.replay", {"sink": name, "stream": span.stream, "first": span.first, "last": span.last})
 
 
+async def force_breaker(call: Call) -> Answered:
+    """Hold a breaker on one side."""
+    return await ask(call, "sink.breaker", {"sink": _named(call), "force": call.body.force})
+
+
+async def forget_sink(call: Call) -> Answered:
+    """Forget what a sink that is gone, or is not sent a stream any more, was sent."""
+    name: str = call.values["sink"]
+    held = (await run_in_threadpool(call.door.journal.subscribers)).get(name, {})
+    is_former = name not in call.door.config.sinks and bool(held)
+    if not (is_former or _is_own(call, name)) or not all(map(call.principal.sees, held)):
+        raise Problem(404, "not-found", f"There is no sink {name!r}.")
+    return await ask(call, "sink.forget", {"sink": name})
+
+
 def _require_span(door: Door, name: str, span: Span) -> None:
     """Raises: Problem 409."""
     if span.stream not in door.config.streams_for(door.config.sinks[name].streams):
@@ -143,7 +169,6 @@ def _require_span(door: Door, name: str, span: Span) -> None:
 
 
 _ONE = (Parameter("sink", "Name of the sink.", place="path", pattern=NAME, most=63),)
-_LATER = {202: "It takes longer; Location says where the outcome will be."}
 ENDPOINTS = (
     Endpoint("GET", "/v1/sinks", "listSinks", "The sinks all of whose streams are yours.", get_sinks, act="operate",
              answer=Sinks),
@@ -155,12 +180,14 @@ ENDPOINTS = (
                  Parameter("before", "Only tries with lower ids.", kind="whole"),
                  Parameter("limit", "Tries at most.", kind="whole", least=1, most=1_000, default=100),
              ), answer=Tries),
-    Endpoint("POST", "/v1/sinks/{sink}/pause", "pauseSink", "Send nothing until it is resumed; events are kept.",
-             _asks("sink.pause"), act="operate", parameters=_ONE, answer=Petition, statuses=_LATER, problems=(409,)),
-    Endpoint("POST", "/v1/sinks/{sink}/resume", "resumeSink", "Go on sending.", _asks("sink.resume"), act="operate",
-             parameters=_ONE, answer=Petition, statuses=_LATER, problems=(409,)),
-    Endpoint("POST", "/v1/sinks/{sink}/test", "testSink", "Send a test event.", _asks("sink.test"), act="operate",
-             parameters=_ONE, answer=Petition, statuses=_LATER, problems=(409,)),
-    Endpoint("POST", "/v1/sinks/{sink}/replay", "replaySink", "Send events again, their ids unchanged.", replay_sink,
-             act="operate", parameters=_ONE, body=Span, answer=Petition, statuses=_LATER, problems=(409,)),
+    petition("POST", "/v1/sinks/{sink}/pause", "pauseSink", "Send nothing until it is resumed; events are kept.",
+             _asks("sink.pause"), parameters=_ONE),
+    petition("POST", "/v1/sinks/{sink}/resume", "resumeSink", "Go on sending.", _asks("sink.resume"), parameters=_ONE),
+    petition("POST", "/v1/sinks/{sink}/test", "testSink", "Send a test event.", _asks("sink.test"), parameters=_ONE),
+    petition("POST", "/v1/sinks/{sink}/breaker", "forceBreaker", "Hold its breaker open (send nothing) or closed (send "
+             "whatever happens), or let it judge by itself.", force_breaker, parameters=_ONE, body=Side),
+    petition("POST", "/v1/sinks/{sink}/forget", "forgetSink", "Forget a sink that is not configured any more, or the "
+             "streams that it is not sent any more: retention waits no longer.", forget_sink, parameters=_ONE),
+    petition("POST", "/v1/sinks/{sink}/replay", "replaySink", "Send events again, their ids unchanged.", replay_sink,
+             parameters=_ONE, body=Span),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.web.desk import Petition, ask
+from bridge.web.desk import ask, petition
 from bridge.web.endpoint import Answered, Call, Endpoint, Handler, stream_parameter
 from bridge.web.problems import Problem
 
@@ -173,20 +173,22 @@ def _asks(kind: str) -> Handler:
 
 
 _ONE = (stream_parameter(),)
-_LATER = {202: "It takes longer; Location says where the outcome will be."}
 ENDPOINTS = (
     Endpoint("GET", "/v1/streams", "listStreams", "Your streams and how they stand.", get_streams, answer=Streams),
     Endpoint("GET", "/v1/streams/{stream}", "getStream", "One stream and how it stands.", get_stream,
              parameters=_ONE, answer=Stream),
-    Endpoint("POST", "/v1/streams/{stream}/pause", "pauseStream", "Park the stream's rows until it is resumed.",
-             _asks("stream.pause"), act="operate", parameters=_ONE, answer=Petition, statuses=_LATER,
-             problems=(409,)),
-    Endpoint("POST", "/v1/streams/{stream}/resume", "resumeStream", "Let parked rows through, then whatever comes.",
-             _asks("stream.resume"), act="operate", parameters=_ONE, answer=Petition, statuses=_LATER,
-             problems=(409,)),
-    Endpoint("POST", "/v1/streams/{stream}/snapshot", "startSnapshot", "Read the stream's table again.",
-             _asks("snapshot.start"), act="operate", parameters=_ONE, answer=Petition, statuses=_LATER,
-             problems=(409,)),
+    petition("POST", "/v1/streams/{stream}/pause", "pauseStream", "Park the stream's rows until it is resumed.",
+             _asks("stream.pause"), parameters=_ONE),
+    petition("POST", "/v1/streams/{stream}/resume", "resumeStream", "Let parked rows through, then whatever comes.",
+             _asks("stream.resume"), parameters=_ONE),
+    petition("POST", "/v1/streams/{stream}/snapshot", "startSnapshot", "Read the stream's table again.",
+             _asks("snapshot.start"), parameters=_ONE),
+    petition("POST", "/v1/streams/{stream}/snapshot/pause", "pauseSnapshot", "Let a re-read under way rest.",
+             _asks("snapshot.pause"), parameters=_ONE),
+    petition("POST", "/v1/streams/{stream}/snapshot/resume", "resumeSnapshot", "Let a paused re-read go on.",
+             _asks("snapshot.resume"), parameters=_ONE),
+    petition("POST", "/v1/streams/{stream}/snapshot/cancel", "cancelSnapshot", "Give up a re-read under way.",
+             _asks("snapshot.cancel"), parameters=_ONE),
     Endpoint("GET", "/v1/sources", "listSources", "The systems your streams are read from.", get_sources,
              act="operate", answer=Sources),
     Endpoint("GET", "/v1/runs", "listRuns", "The newest re-read of each of your streams.", get_runs, act="operate",

@@ -53,6 +53,28 @@ def test_a_key_opens_what_its_principal_may_and_events_come_live(daemon: Daemon)
     assert (status, paused["actor"], paused["result"]["phase"]) == (200, "api:shop", "paused")
 
 
+def test_the_command_line_follows_a_stream_through_the_door_over_a_change_of_configuration(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text(daemon.ask("key", "create", "shop").split()[-1])
+    command = [sys.executable, "-m", "bridge", "events", "articles", "--follow", "--limit", "3"]
+    command += ["--server", f"http://127.0.0.1:{daemon.port}", "--key-file", str(tmp_path / "key")]
+    daemon.database.sql("INSERT INTO shop.articles VALUES (1, 'n', 5)")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        subjects = [json.loads(following.stdout.readline())["subject"]]
+        daemon.database.sql("INSERT INTO shop.articles VALUES (2, 'n', 5)")
+        subjects.append(json.loads(following.stdout.readline())["subject"])
+        daemon.document["principals"]["shop"]["acts"] = ["read"]
+        daemon.write()
+        daemon.signal(signal.SIGHUP)
+        wait_for(lambda: "daemon.reloaded" in daemon.log_tail(), why=daemon.log_tail)
+        daemon.database.sql("INSERT INTO shop.articles VALUES (3, 'n', 5)")
+        subjects.append(json.loads(following.stdout.readline())["subject"])
+        assert following.wait(60) == 0
+    assert subjects == ["1", "2", "3"]
+
+
 def test_a_changed_configuration_stands_behind_the_door_at_once(daemon: Daemon) -> None:
     key = daemon.ask("key", "create", "shop").split()[-1]
     assert ask(daemon, key, "/v1/runs")[0] == 200
@@ -79,6 +101,12 @@ def test_the_command_line_speaks_through_the_door_as_a_principal(daemon: Daemon,
     assert json.loads(remote("stream", "list", "--json").stdout)[0]["why"] == "paused by api:shop"
     with daemon.journal() as journal:
         assert [each.entry.actor for each in journal.audit_trail(action="stream.pause")] == ["api:shop"]
+    said = remote("sink", "breaker", "crm", "open", "--dry-run").stderr
+    assert said.startswith("would ask http://127.0.0.1:")
+    assert said.endswith('for POST /v1/sinks/crm/breaker with {"force": "open"}\n')
+    assert remote("stream", "resume", "articles", "--dry-run").returncode == 0
+    assert remote("stream", "snapshot", "articles", "--cancel").returncode == 1, "none is under way"
+    assert json.loads(remote("stream", "list", "--json").stdout)[0]["phase"] == "paused"
     assert remote("dead", "list").returncode == 77
     assert remote("events", "nowhere").returncode == 66
     assert remote("status", url="http://127.0.0.1:9").returncode == 69

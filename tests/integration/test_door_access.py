@@ -20,6 +20,7 @@ OWN = {
     "slug": "declined",
     "alarm": "0123456789",
     "silence": "0123456789",
+    "principal": "reader",
 }
 FOREIGN = OWN | {"stream": "payroll", "id": "3", "sink": "wages"}
 BODIES = {
@@ -27,6 +28,9 @@ BODIES = {
     "discardDeadLetter": {"reason": "a test"},
     "ackAlarm": {},
     "addSilence": {"of": "stream:orders", "reason": "a test", "ends_at": "2100-01-01T00:00:00Z"},
+    "forceBreaker": {"force": "none"},
+    "replayDeadLetters": {"stream": "orders", "sink": "hook"},
+    "discardDeadLetters": {"stream": "orders", "sink": "hook", "reason": "a test"},
     "replaySink": {"stream": "orders", "first": 1, "last": 1},
 }
 NEVER_ENDING = {"followEvents"}
@@ -141,6 +145,39 @@ def test_a_cursor_moves_on_never_back_and_reads_from_where_it_stands(door: Serve
     assert door.journal.subscribers()["api:root:mine2"]["orders"].settled == 2, "retention knows it"
     assert door.ask(path, "DELETE").status == 204
     assert door.ask(path).status == 404
+
+
+def test_a_cursor_is_deleted_on_the_stream_that_is_named_and_no_other(door: Served) -> None:
+    for stream in ("orders", "payroll"):
+        assert door.ask(f"/v1/streams/{stream}/cursors/both", "PUT", body={"after": 1}).status == 200
+    assert door.ask("/v1/streams/orders/cursors/both", "DELETE").status == 204
+    assert door.ask("/v1/streams/orders/cursors/both").status == 404
+    assert door.ask("/v1/streams/payroll/cursors/both").json["after"] == 1
+
+
+def test_an_operator_sees_and_forgets_cursors_on_own_streams_whoever_has_or_had_them(door: Served) -> None:
+    door.journal.advance("api:former:nightly", {"orders": 2})
+    door.journal.advance("api:former:wages", {"orders": 1, "payroll": 2})
+    found = door.ask("/v1/cursors", who="operator").json["cursors"]
+    assert {each["stream"] for each in found} == {"orders"}
+    shown = {"principal": "former", "name": "nightly", "stream": "orders", "after": 2, "last": 3, "is_left": True}
+    assert shown in found
+    assert door.ask("/v1/cursors/former/wages", "DELETE", who="operator").status == 404, "a part of it is foreign"
+    assert door.ask("/v1/cursors/former/nightly", "DELETE", who="operator").json["ok"]
+    assert "api:former:nightly" not in door.journal.subscribers()
+    assert door.ask("/v1/cursors/former/wages", "DELETE").json["result"]["streams"] == ["orders", "payroll"]
+
+
+def test_letters_are_replayed_and_closed_by_stream(door: Served) -> None:
+    path, chosen = "/v1/dead-letters/discard", {"stream": "payroll", "reason": "a test"}
+    assert door.ask(path, "POST", who="mender", body=chosen).status == 404, "it is foreign"
+    assert door.ask(path, "POST", who="mender", body={"all": True, "reason": "x"}).status == 409
+    assert door.ask(path, "POST", body={"reason": "x"}).status == 409, "none were named"
+    door.reject(2, stream="payroll")
+    replayed = door.ask("/v1/dead-letters/replay", "POST", body={"stream": "payroll"}).json["result"]
+    assert replayed["still_rejected"] >= 2
+    assert door.ask(path, "POST", body=chosen).json["result"]["discarded"] == replayed["still_rejected"]
+    assert door.ask("/v1/dead-letters?stream=payroll").json["letters"] == []
 
 
 def test_what_takes_longer_is_answered_with_where_to_look(door: Served, monkeypatch: pytest.MonkeyPatch) -> None:

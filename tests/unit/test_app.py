@@ -157,12 +157,12 @@ def test_what_stopped_the_journal_is_what_the_process_ends_with(
         daemon._end_loops()
 
 
-def test_a_bridge_without_sinks_still_names_the_cursors_of_former_ones(
+def test_a_bridge_without_sinks_delivers_nothing_and_still_names_the_cursors_of_former_ones(
     config: Config, documents: dict[str, ContractDocument]
 ) -> None:
-    assert not built(config, documents).delivers
-    journal = MemoryJournal()
-    journal.advance("door:reporting", {"item": 0})
+    journal, board = MemoryJournal(), HealthBoard()
     journal.advance("crm", {"item": 0})
-    loops = build_loops(config, documents, journal, board=HealthBoard(), metrics=Metrics(), reload=dict, bell=Bell())
-    assert "deliver" in {thread.name for thread in loops.threads}
+    loops = build_loops(config, documents, journal, board=board, metrics=Metrics(), reload=dict, bell=Bell())
+    assert "deliver" not in {thread.name for thread in loops.threads}
+    loops.watch.step()
+    assert "cursor:crm" in board.report()["checks"]

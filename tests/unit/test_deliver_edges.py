@@ -119,18 +119,6 @@ def test_a_new_sink_does_not_miss_what_was_gone_before_it_came() -> None:
         assert ailment(running) == ""
 
 
-def test_health_names_cursors_that_nobody_moves_until_they_are_forgotten() -> None:
-    journal = filled(sample.events(count=3))
-    journal.record([Delivered("old", {"orders": Progress(1)}), Delivered("crm", {"returns": Progress(1)})])
-    with delivering(journal, (route(), ScriptedSink())) as running:
-        wait_for(lambda: ailment(running, "cursor:old") == "it is configured no more, and retention waits for it")
-        assert ailment(running, "cursor:crm") == "it is sent returns no more, and retention waits for it"
-        journal.forget_subscriber("old")
-        journal.forget_subscriber("crm", ["returns"])
-        wait_for(lambda: not ailment(running, "cursor:old") and not ailment(running, "cursor:crm"))
-    assert progress(journal) == Progress(3)
-
-
 def test_a_replay_of_what_is_forgotten_or_not_shown_ends() -> None:
     class Nothing:
         def apply(self, block: Block) -> Rows:

@@ -116,6 +116,16 @@ def test_only_what_is_not_configured_is_forgotten(journal: MemoryJournal) -> Non
     assert journal.kept("delivery") == {}
 
 
+def test_a_cursor_of_the_door_is_forgotten_whole(journal: MemoryJournal) -> None:
+    journal.advance("api:former:nightly", {"orders": 2, "customers": 0})
+    assert refusal(journal, "sink.forget", {"sink": "api:former:nightly"}) == "there is no sink api:former:nightly"
+    named = {"principal": "former", "name": "nightly"}
+    assert (ask(journal, "cursor.forget", named).result or {})["streams"] == ["customers", "orders"]
+    assert "api:former:nightly" not in journal.subscribers()
+    assert refusal(journal, "cursor.forget", named) == "former has no cursor 'nightly'"
+    assert trail(journal) == [("cli:ann", "cursor.forget", "former/nightly")]
+
+
 def test_delivery_letters_are_sent_again_each_by_a_replay_of_its_own(journal: MemoryJournal) -> None:
     undelivered(journal, 2, 4)
     settled = ask(journal, "dead.replay", {"ids": ["d2", "d1"]})

@@ -213,3 +213,27 @@ def test_health_and_the_validity_level_are_shown_as_figures() -> None:
     assert watching.value("rejected_allowed_ratio", stream="item") == 0.1
     assert watching.value("component_state", component="stream:item") == 1
     assert watching.value("component_state", component="journal:read") == 0
+
+
+def test_health_names_cursors_that_nobody_moves_until_they_are_forgotten() -> None:
+    watching = Watching()
+    watching.watch = Watch(
+        watching.journal, {}, {}, board=watching.board, metrics=watching.metrics, now=watching.clock,
+        sinks={"crm": ("item",)}, readers={"shop": ("item",)},
+    )  # fmt: skip
+    left = {"old": "item", "crm": "returns", "api:former:nightly": "item", "api:shop:mine": "returns"}
+    for subscriber in (*left, "api:shop:yours", "new:thing"):
+        watching.journal.advance(subscriber, {left.get(subscriber, "item"): 0})
+    found = {name: check["what"] for name, check in watching.look().items() if name.startswith("cursor:")}
+    assert found == {
+        "cursor:old": "old is configured no more, and retention waits for it",
+        "cursor:crm": "crm is sent returns no more, and retention waits for it",
+        "cursor:former/nightly": "former is configured no more, and retention waits for it",
+        "cursor:shop/mine": "shop sees returns no more, and retention waits for it",
+    }
+    actions = {name: check["action"] for name, check in watching.look().items() if name.startswith("cursor:")}
+    assert "`legacy-bridge sink forget old`" in actions["cursor:old"]
+    assert "`legacy-bridge cursor forget former nightly`" in actions["cursor:former/nightly"]
+    for subscriber in left:
+        watching.journal.forget_subscriber(subscriber)
+    assert not [name for name in watching.look() if name.startswith("cursor:")]

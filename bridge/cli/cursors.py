@@ -1,0 +1,53 @@
+"""`legacy-bridge cursor`: how far clients of the HTTP door have come; give up one that nobody moves any more."""
+
+from typing import Annotated
+
+import typer
+
+from bridge.cli.ask import ask
+from bridge.cli.session import session
+from bridge.cli.show import note, say_json, say_result, table
+
+cursor = typer.Typer(help="Named cursors of the HTTP door's clients: list, forget.", no_args_is_help=True)
+
+HEADINGS = {"principal": "principal", "name": "cursor", "stream": "stream", "after": "after", "last": "last event",
+            "is_left": "left behind"}  # fmt: skip
+Principal = Annotated[str, typer.Argument(metavar="PRINCIPAL", help="Whose it is.", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the cursor.", show_default=False)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@cursor.command("list")
+def list_cursors(context: typer.Context, *, as_json: Json = False) -> None:
+    """List named cursors, stream by stream; one whose principal is gone, or sees the stream no more, is left behind."""
+    from bridge.standing import cursors
+
+    opened = session(context)
+    config = opened.config()
+    with opened.journal(config) as journal:
+        found = cursors(journal, config)
+    if as_json:
+        say_json(found)
+    else:
+        table(list(HEADINGS.values()), [[one[name] for name in HEADINGS] for one in found])
+
+
+@cursor.command()
+def forget(
+    context: typer.Context,
+    *,
+    principal: Principal,
+    name: Name,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Forget a cursor on every stream: retention waits for it no longer; a client that still uses it begins anew."""
+    if dry_run:
+        note(f"would ask for cursor.forget on {principal}/{name}")
+        return
+    if not yes:
+        typer.confirm(f"Forget how far {principal} was with {name}?", abort=True, err=True)
+    result = ask(session(context), "cursor.forget", {"principal": principal, "name": name}).result
+    say_result(result, as_json=as_json)
