@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from demo.server import VERSIONS, Database, PostgresServer
+from tests.legacy import MariaLegacy
 from tests.machine import require
+from tests.mariadb import PROGRAM as MARIADB
+from tests.mariadb import MariaServer
 from tests.rabbit import PROGRAM, RabbitServer
 
 
@@ -54,3 +57,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=True)
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def _maria_server() -> Iterator[MariaServer]:
+    require(MARIADB.exists(), "no MariaDB here; Debian's package mariadb-server-core brings one")
+    server = MariaServer.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mariadb_legacy(_maria_server: MariaServer) -> Iterator[MariaLegacy]:
+    """A fresh database of MariaDB with a login that may read it."""
+    database = _maria_server.create_database()
+    yield MariaLegacy(database)
+    database.drop()

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from bridge import yamlfile
 from bridge.config import environment, keys
+from bridge.config.databases import DATABASES
 from bridge.config.kit import is_loopback, split
 from bridge.config.mistakes import InvalidConfig, KeyPath, Mistake, did_you_mean, explain, shown
 from bridge.config.models import Config, File
@@ -278,7 +279,13 @@ class _Reading:
 _ABSENT = object()
 _PUSHED = {"log", "webhook", "queue"}  # ways of streams that have no schedule
 _ORIGINS = {"log": "table", "view": "view", "webhook": "path", "queue": "queue"}  # in words, by the stream's key
-_WAYS = {"postgres": ("log", "view"), "webhook": ("webhook",), "amqp": ("queue",)}  # those keys, by the system's kind
+# Those keys, by the system's kind.
+_WAYS = {
+    "postgres": ("log", "view"),
+    **dict.fromkeys(DATABASES, ("view",)),
+    "webhook": ("webhook",),
+    "amqp": ("queue",),
+}
 
 
 def _listed(node: object) -> list[str]:

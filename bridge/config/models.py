@@ -13,6 +13,15 @@ from pydantic import BeforeValidator, model_validator
 
 from bridge.config.access import OidcConfig, PrincipalConfig
 from bridge.config.alarms import AlarmsConfig
+from bridge.config.databases import (
+    DATABASES,
+    Db2Config,
+    FirebirdConfig,
+    MssqlConfig,
+    MysqlConfig,
+    OracleConfig,
+    SqliteConfig,
+)
 from bridge.config.inbox import AmqpSystemConfig, InboxPath, Queue, WebhookSystemConfig
 from bridge.config.kit import (
     Identifier,
@@ -35,7 +44,7 @@ from bridge.config.schedule import BudgetConfig, CronText, Rhythm, Span
 from bridge.config.secrets import Secret
 from bridge.config.sinks import SinkConfig
 
-SYSTEM_KINDS = ("postgres", "webhook", "amqp")
+SYSTEM_KINDS = ("postgres", *DATABASES, "webhook", "amqp")
 SCHEDULE = ("every", "cron", "after", "sweep", "jitter")
 WAYS = ("log", "view", "webhook", "queue")  # how a stream is read
 Waiver = Literal["public_temp", "public_create", "security_definer", "can_write", "unlimited_slot"]
@@ -129,6 +138,12 @@ class SystemConfig(Section):
     postgres: PostgresConfig | None = key(
         "A PostgreSQL server and how to reach it; `{}` leaves everything to libpq.", default=None
     )
+    mysql: MysqlConfig | None = key("A MySQL or MariaDB server, read by views.", default=None)
+    sqlite: SqliteConfig | None = key("A SQLite database file, read by views.", default=None)
+    firebird: FirebirdConfig | None = key("A Firebird server, read by views.", default=None)
+    mssql: MssqlConfig | None = key("A Microsoft SQL Server, read by views.", default=None)
+    oracle: OracleConfig | None = key("An Oracle database, read by views.", default=None)
+    db2: Db2Config | None = key("An IBM Db2 database, read by views.", default=None)
     webhook: WebhookSystemConfig | None = key("A system that sends us HTTP requests.", default=None)
     amqp: AmqpSystemConfig | None = key("A RabbitMQ broker whose queues we read.", default=None)
     time_zone: Zone = key("Zone of its local times.", default="UTC")

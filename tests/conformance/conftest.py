@@ -8,6 +8,7 @@ import pytest
 from bridge.journal.sqlite import SqliteJournal
 from bridge.ports import Retention
 from bridge.testing import FakeClock, MemoryJournal
+from tests.legacy import Legacy
 
 AnyJournal = SqliteJournal | MemoryJournal
 OpenJournal = Callable[[Retention], AnyJournal]
@@ -39,3 +40,10 @@ def open_journal(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeCloc
 def journal(open_journal: OpenJournal) -> AnyJournal:
     """A fresh journal that keeps everything."""
     return open_journal(Retention())
+
+
+@pytest.fixture(params=["mariadb"])
+def legacy(request: pytest.FixtureRequest) -> Legacy:
+    """A fresh legacy database of each kind."""
+    found: Legacy = request.getfixturevalue(f"{request.param}_legacy")
+    return found

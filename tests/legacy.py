@@ -1,0 +1,95 @@
+"""Databases as the tests of extraction see them: a legacy application's own hand, and the bridge's eye."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from bridge.extraction.extractor import Extractor, Page, Question
+from bridge.sources.view.dialects.mysql.session import MysqlSession, MysqlSettings
+from bridge.sources.view.extractor import ViewExtractor
+from bridge.sources.view.viewfile import View, parse
+from tests.mariadb import MariaDatabase
+
+
+class Legacy(Protocol):
+    """One database with an owner who writes and a login of ours that reads."""
+
+    slow: str  # a SELECT that runs for minutes, with a column n
+    has_escapes: bool  # a backslash in a string of SQL escapes
+
+    def run(self, *statements: str) -> Sequence[Sequence[Any]]:
+        """Run statements as the owner; the rows of the last."""
+
+    def extractor(self, *, most_bytes: int | None = None, **views: str) -> Extractor:
+        """Reads views, given as the text of their files, by stream."""
+
+    def working(self) -> int:
+        """How many statements of our login the server is at work on now."""
+
+    def quote(self, name: str) -> str:
+        """A name in SQL."""
+
+
+def view(text: str, **values: str) -> View:
+    """A view file's text, with values of its parameters."""
+    return parse(text, Path("views/some.sql")).given(values)
+
+
+class MariaLegacy:
+    """MariaDB."""
+
+    has_escapes = True
+    slow = "SELECT SUM(a.seq * b.seq) AS n FROM seq_1_to_1000000 a, seq_1_to_1000000 b"
+
+    def __init__(self, database: MariaDatabase) -> None:
+        self.database = database
+
+    def settings(self, **changes: Any) -> MysqlSettings:  # noqa: ANN401  its own fields
+        """How our login reaches it."""
+        name = self.database.name
+        given = {
+            "instance": "test",
+            "host": "127.0.0.1",
+            "port": self.database.server.port,
+            "database": name,
+            "user": name,
+        }
+        return MysqlSettings(**{**given, "password": lambda: "read", **changes})
+
+    def run(self, *statements: str) -> Sequence[Sequence[Any]]:
+        """See `Legacy`."""
+        return self.database.sql(*statements)
+
+    def extractor(self, *, most_bytes: int | None = None, **views: str) -> Extractor:
+        """See `Legacy`."""
+        session = MysqlSession(self.settings(), **({} if most_bytes is None else {"most_bytes": most_bytes}))
+        return ViewExtractor("shop", session, {name: view(text) for name, text in views.items()}, dialect="mysql")
+
+    def working(self) -> int:
+        """See `Legacy`."""
+        found = self.run(
+            "SELECT COUNT(*) FROM information_schema.PROCESSLIST"
+            f" WHERE USER = '{self.database.name}' AND COMMAND <> 'Sleep'"
+        )
+        return int(found[0][0])
+
+    def quote(self, name: str) -> str:
+        """See `Legacy`."""
+        return MysqlSession.grammar.quote(name)
+
+
+def pages(extractor: Extractor, question: Question, *, most: int = 1000) -> list[Page]:
+    """A whole reading."""
+    found: list[Page] = []
+    while len(found) < most:
+        found.append(extractor.page(question))
+        if found[-1].resume is None:
+            return found
+        question = replace(question, resume=found[-1].resume)
+    raise AssertionError("the reading never ends")
+
+
+def rows(extractor: Extractor, question: Question) -> list[dict[str, Any]]:
+    """The rows of a whole reading."""
+    return [row for page in pages(extractor, question) for row in page.columns.to_pylist()]
