@@ -74,7 +74,10 @@ class Extractor(Protocol):
     """Reads one system. Called by one thread, but for `cancel`."""
 
     name: str
-    subjects: Mapping[str, Subject]  # by stream
+
+    @property
+    def subjects(self) -> Mapping[str, Subject]:
+        """What is read, by stream."""
 
     def open(self) -> None:
         """Connect and prove that the login can do no harm (I9). Raises: SourceUnavailable, SourceRefused."""

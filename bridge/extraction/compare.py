@@ -1,0 +1,158 @@
+"""A page against the image: what is new, what is another, what is as it was.
+
+The index is brought forward with it. Promises: every row of the page is told once, as new, changed or unchanged, or is
+counted as one of several with the same key, of which one counts, the same one whatever the order they come in.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bridge.extraction import fingerprint, image
+from bridge.extraction.extractor import Page, Subject
+from bridge.extraction.fingerprint import Hashes
+from bridge.extraction.index import GONE, Index, Level, Numbers
+
+_CURSOR = fingerprint.salt("cursor of the image")
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a page brought."""
+
+    rows: Rows  # of the page: new or changed, in order
+    is_new: NDArray[np.bool_]  # of those
+    keys: list[pa.Array]  # of those
+    hashes: tuple[Hashes, Hashes]  # of row and cursor of those
+    gone: Numbers  # what the changed ones replace
+    seen: Numbers  # what is as it was
+    double_count: int  # rows whose key another row has
+    keyless_count: int  # rows without a whole key, in a stream that has one
+
+
+def cursor_hashes(column: pa.Array) -> Hashes:
+    """Of a cursor, as the image keeps them."""
+    return fingerprint.cells(column, _CURSOR)
+
+
+def compare(index: Index, subject: Subject, page: Page, *, first_number: int, once: bool) -> Difference:
+    """Find out what a page brought; the rows of it are in the index then, numbered from `first_number`.
+
+    Args:
+        index: is changed.
+        subject: whose page it is.
+        page: whole rows.
+        first_number: of what is new or changed.
+        once: a key that this reading has seen before is there twice; else it has moved meanwhile.
+    """
+    columns = page.columns
+    keys = [columns.column(name) for name in subject.key]
+    row = fingerprint.rows(columns, page.marks)
+    cursor = cursor_hashes(columns.column(subject.cursor)) if subject.cursor else np.zeros(len(row), np.uint64)
+    is_whole = image.whole_keys(keys, len(row))
+    if is_whole is not None:
+        cursor[~is_whole] = _ranks(index, row, np.flatnonzero(~is_whole))
+    first, second = image.names_of_rows(keys, row, cursor)
+    counted = _first_of_each(first, second, row)
+    state = _State(len(row))
+    for level, which, places in index.find(first, second):
+        state.meet(level, which, places, row)
+    ignored = ~counted | (state.was_seen & once) if once else ~counted
+    told = ~ignored & (~state.is_held | state.is_other)
+    rows = np.flatnonzero(told)
+    numbers = np.arange(first_number, first_number + len(rows), dtype=np.uint32)
+    new_number = np.full(len(row), GONE, np.uint32)
+    new_number[rows] = numbers
+    for level, which, places in state.met:
+        level.seen[places[counted[which]]] = True
+        mine = told[which]
+        at, of = places[mine], which[mine]
+        level.row[at], level.cursor[at], level.number[at] = row[of], cursor[of], new_number[of]
+    unknown = rows[~state.is_known[rows]]
+    index.add(
+        Level(
+            first[unknown],
+            second[unknown],
+            row[unknown],
+            cursor[unknown],
+            new_number[unknown],
+            np.ones(len(unknown), np.bool_),
+        )
+    )
+    whole_count = int(np.count_nonzero(is_whole)) if is_whole is not None else len(row)
+    return Difference(
+        rows=rows,
+        is_new=~state.is_held[rows],
+        keys=keys if len(rows) == len(row) else [key.take(pa.array(rows)) for key in keys],
+        hashes=(row[rows], cursor[rows]),
+        gone=np.sort(state.number[told & state.is_held]),
+        seen=np.sort(state.number[~ignored & ~told]),
+        double_count=int(np.count_nonzero(ignored)),
+        keyless_count=len(row) - whole_count if subject.key else 0,
+    )
+
+
+def suspects(index: Index, keys: list[pa.Array], cursor: pa.Array | None) -> tuple[Rows, Numbers]:
+    """Of a page of whole keys those whose rows must be read, and the numbers of the others, which are seen."""
+    first, second = fingerprint.keys(keys)
+    mine = cursor_hashes(cursor) if cursor is not None else None
+    is_fine = np.zeros(len(first), np.bool_)
+    numbers = [np.empty(0, np.uint32)]
+    for level, which, places in index.find(first, second):
+        fine = level.number[places] != GONE
+        if mine is not None:
+            fine &= level.cursor[places] == mine[which]
+        is_fine[which] = fine
+        level.seen[places[fine]] = True
+        numbers.append(level.number[places[fine]])
+    return np.flatnonzero(~is_fine), np.unique(np.concatenate(numbers))
+
+
+class _State:
+    """What the index knows of the rows of a page."""
+
+    def __init__(self, count: int) -> None:
+        self.is_known, self.is_held = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        self.is_other, self.was_seen = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        self.number = np.full(count, GONE, np.uint32)
+        self.met: list[tuple[Level, Rows, Rows]] = []
+
+    def meet(self, level: Level, which: Rows, places: Rows, row: Hashes) -> None:
+        self.met.append((level, which, places))
+        self.is_known[which] = True
+        self.number[which] = level.number[places]
+        self.is_held[which] = level.number[places] != GONE
+        self.is_other[which] = level.row[places] != row[which]
+        self.was_seen[which] = level.seen[places] & self.is_held[which]
+
+
+def _first_of_each(first: Hashes, second: Hashes, row: Hashes) -> NDArray[np.bool_]:
+    """One row of each key: that of the lowest hash, which does not depend on the order."""
+    order = np.argsort(first)
+    if not (first[order[1:]] == first[order[:-1]]).any():
+        return np.ones(len(first), np.bool_)
+    order = np.lexsort((row, second, first))
+    again = (first[order[1:]] == first[order[:-1]]) & (second[order[1:]] == second[order[:-1]])
+    counted = np.ones(len(first), np.bool_)
+    counted[order[1:][again]] = False
+    return counted
+
+
+def _ranks(index: Index, row: Hashes, without: Rows) -> Hashes:
+    """Which each row without a key is of those that are equal, those that this reading has seen before counted."""
+    hashes = row[without]
+    _, group, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    order = np.argsort(group, kind="stable")
+    ranks = np.empty(len(hashes), np.int64)
+    ranks[order] = np.arange(len(hashes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    while True:
+        taken = np.zeros(len(hashes), np.bool_)
+        for level, which, places in index.find(*fingerprint.of_rank(hashes, ranks)):
+            taken[which] = level.seen[places] & (level.number[places] != GONE)
+        if not taken.any():
+            return ranks.astype(np.uint64)
+        ranks += np.bincount(group[taken], minlength=len(counts))[group]

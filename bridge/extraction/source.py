@@ -1,0 +1,389 @@
+"""All polled streams of one system as one source: their runs take turns, page by page.
+
+Promises: one thread, one session; each window is one step of one run, and stores how far it is, so that a crash costs
+one page; a long reading never keeps a short one waiting for more than a page; what budget and schedule say is done
+between two pages, what the kill switch says within a second.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from threading import Condition
+from typing import Any
+
+from bridge.errors import Declined, InternalError, SourceRefused, SourceUnavailable
+from bridge.extracted import Charge, Extracted, Run, RunKind, RunState
+from bridge.extraction import findings
+from bridge.extraction.budget import Budget
+from bridge.extraction.extractor import Extractor, Page, Question
+from bridge.extraction.findings import Finding
+from bridge.extraction.progress import Progress
+from bridge.extraction.reader import Reader
+from bridge.extraction.stored import Images, Step
+from bridge.extraction.timetable import Plan, Start, Timetable
+from bridge.model import Position, Window
+from bridge.resilience.failpoint import reach
+
+TRIES = 10  # at one page, before its run is given up and others have their turn
+REMEMBERED_ROWS = 4_000_000  # of images, kept in memory while their streams do not run
+_HOLD_TURNS, _HOLD_S = 20, 0.05
+
+
+class PolledSource:
+    """A `RenewableSource` over one extractor. `read` is for one thread; `confirm`, `ask`, `cancel`, `hold` for any.
+
+    Args:
+        name: of the source; positions and health go by it.
+        system: whose bill it is.
+        extractor: reads the system; its own while this one lives.
+        plans: when its streams are read.
+        budget: what may be asked.
+        images: the journal's images.
+        held: why nothing is to be read yet; None: it may.
+        now: the clock.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        system: str,
+        extractor: Extractor,
+        *,
+        plans: Sequence[Plan],
+        budget: Budget,
+        images: Images,
+        held: str | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.name = name
+        self._system = system
+        self._extractor = extractor
+        self._plans = tuple(plans)
+        self._budget = budget
+        self._images = images
+        self._now = now
+        self._held = held
+        self._changed = Condition()  # guards what other threads change: the fields below
+        self._acts: deque[Callable[[], None]] = deque()
+        self._confirmed: Position | None = None
+        self._is_asking = False
+        self._given = Position(1, (0,))
+        self._timetable: Timetable | None = None
+        self._readers: dict[str, Reader] = {}
+        self._order: deque[str] = deque()  # whose turn is next
+        self._run_count = 0
+        self._is_connected = False
+        self._begun: dict[str, Start] = {}  # runs that no window has told the journal of
+        self._cancelled: dict[str, str] = {}  # stream -> why
+        self._failures: dict[str, int] = {}  # of a page, one after the other
+        self._charges: list[Charge] = []  # of pages that brought no window
+        self._why_failed: dict[str, str] = {}
+        self._odd: dict[str, dict[str, int]] = {}
+
+    # -- the port
+    def open(self, position: Position | None, state: Mapping[str, Any]) -> None:
+        """See the port. Raises: SourceUnavailable, SourceRefused."""
+        self._given = position or Position(1, (0,))
+        with self._changed:
+            self._confirmed = self._given
+        self._run_count = max(self._run_count, int(state.get("runs", 0)))  # a number is never given twice
+        streams = state.get("streams", {})
+        self._readers = {
+            stream: Reader(subject, Progress.load(streams.get(stream), subject), self._images)
+            for stream, subject in self._extractor.subjects.items()
+        }
+        self._order = self._order or deque(self._readers)
+        if self._timetable is None:
+            self._timetable = Timetable(
+                self._plans, source=self.name, number=self._next_run, now=self._now(), memory=state.get("timetable")
+            )
+        if self._held is None:
+            self._connect()
+        for start in self._begun.values():
+            self._begin(start)
+
+    def read(self, timeout_s: float, *, is_busy: Callable[[], bool] = lambda: False) -> Window | None:  # noqa: ARG002
+        """See the port. Each window is one step of one run."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            window = self._turn()
+            left_s = deadline - time.monotonic()
+            if window is not None or left_s <= 0:
+                return window
+            self._wait(left_s)
+
+    def confirm(self, position: Position) -> None:
+        """See the port."""
+        with self._changed:
+            self._confirmed = position
+            self._changed.notify_all()
+
+    def renew(self, position: Position | None, state: Mapping[str, Any], cause: str) -> Window:  # noqa: ARG002
+        """There is no history that could be lost."""
+        raise InternalError(f"system {self.name} has no history of its own")
+
+    def keep_alive(self) -> None:
+        """A session may be idle."""
+
+    def control(self, action: str, stream: str) -> None:  # noqa: ARG002
+        """Re-reads are runs here. Raises: Declined."""
+        raise Declined(f"stream {stream} is polled", hint="See `legacy-bridge run start`.")
+
+    def findings(self) -> Sequence[Finding]:
+        """What somebody should look at."""
+        found = [one for stream, counts in tuple(self._odd.items()) for one in findings.odd(stream, counts)]
+        found += [findings.failed(stream, why) for stream, why in tuple(self._why_failed.items())]
+        return [*found, *([findings.held(self._held)] if self._held is not None else ())]
+
+    def observation(self) -> None:
+        """There is no slot to look at."""
+
+    def close(self) -> None:
+        """See the port."""
+        self._is_connected = False
+        self._extractor.close()
+        for reader in self._readers.values():
+            reader.rest()
+
+    # -- acts, from any thread
+    def ask(self, stream: str, kind: RunKind, *, actor: str) -> None:
+        """Somebody wants a run; it begins as soon as one may. Raises: Declined where there is no such stream."""
+        self._require(stream)
+        self._act(lambda: self._schedule.ask(stream, kind, actor=actor))
+
+    def cancel(self, stream: str, *, actor: str) -> None:
+        """Somebody wants the run of a stream ended, and none that waits. Raises: Declined."""
+        self._require(stream)
+        self._act(lambda: self._cancel(stream, f"cancelled by {actor}"))
+
+    def hold(self, why: str) -> None:
+        """Stop every read within a second and leave nothing behind, until `release`."""
+        self._held = why
+        for _ in range(_HOLD_TURNS):
+            self._extractor.cancel()
+            with self._changed:
+                self._changed.notify_all()
+                if not self._is_asking:
+                    return
+                self._changed.wait(_HOLD_S)
+
+    def release(self) -> None:
+        """Read again."""
+        self._held = None
+        self._act(lambda: None)
+
+    def interrupt(self) -> None:
+        """The bridge stops: what is being asked is not worth waiting for."""
+        self._extractor.cancel()
+
+    def active(self) -> dict[str, Run]:
+        """The run that is under way, by stream."""
+        return {
+            stream: running.record(self.name, stream)
+            for stream, reader in tuple(self._readers.items())
+            if (running := reader.progress.running) is not None
+        }
+
+    def next_at(self, stream: str) -> datetime | None:
+        """When a stream is to be read next; None: nothing is planned."""
+        return self._timetable.next_at(self._now(), stream) if self._timetable is not None else None
+
+    # -- one turn
+    def _turn(self) -> Window | None:
+        """The next window, if there is something to be done now."""
+        while self._acts:
+            self._acts.popleft()()
+        now = self._now()
+        if self._held is not None:
+            self._disconnect()
+        hindrance = f"paused: {self._held}" if self._held is not None else self._hindrance(now)
+        for start in self._schedule.due(now, active=self.active(), hindrance=hindrance):
+            self._begun[start.stream] = start
+            self._begin(start)
+        for stream in tuple(self._cancelled):
+            return self._end(stream, "cancelled", self._cancelled.pop(stream))
+        if hindrance is None and self._budget.wait_s(now) <= 0:
+            for _ in range(len(self._order)):
+                stream = self._order[0]
+                self._order.rotate(-1)
+                if self._readers[stream].is_running and self._is_ready(stream):
+                    return self._step(stream)
+        return self._window(None, Step()) if self._schedule.has_news and self._is_settled() else None
+
+    def _step(self, stream: str) -> Window:
+        reader = self._readers[stream]
+        question = reader.question(self._budget.page_rows)
+        if question is None:
+            reach("extraction.before_step")
+            step = reader.step(self._now())
+            return self._advance(stream, step, ())
+        try:
+            page = self._ask(stream, question)
+        except SourceRefused as error:
+            return self._end(stream, "failed", error.detail)
+        except SourceUnavailable as error:
+            self._failures[stream] = self._failures.get(stream, 0) + 1
+            if self._failures[stream] < TRIES or self._held is not None:
+                raise
+            return self._end(stream, "failed", error.detail)
+        self._failures.pop(stream, None)
+        reach("extraction.page_read")
+        step = reader.take(page)
+        charge = Charge(
+            self._system, stream, page.read_at, page.queries, page.seconds, page.columns.num_rows, page.size_bytes
+        )
+        return self._advance(stream, step, (charge,))
+
+    def _ask(self, stream: str, question: Question) -> Page:
+        """One page. What the system was at work for is paid for, whatever comes of it."""
+        started = time.monotonic()
+        seconds = None
+        with self._changed:
+            self._is_asking = self._held is None
+        try:
+            if self._held is not None:
+                raise SourceUnavailable(f"system {self._system} is paused: {self._held}")
+            self._connect()
+            page = self._extractor.page(question)
+            seconds = page.seconds
+            return page
+        finally:
+            with self._changed:
+                self._is_asking = False
+                self._changed.notify_all()
+            most = self._extractor.subjects[stream].page_rows * (4 if question.want == "keys" else 1)
+            budgeted = f"{stream}/keys" if question.want == "keys" else stream
+            spent = time.monotonic() - started if seconds is None else seconds
+            if seconds is None:
+                self._charges.append(Charge(self._system, stream, self._now(), 1, spent))
+            self._budget.spent(budgeted, rows=question.limit, most=most, seconds=spent, now=self._now())
+
+    def _advance(self, stream: str, step: Step, charges: tuple[Charge, ...]) -> Window:
+        """The window of a step, with which its run may be over."""
+        reader = self._readers[stream]
+        running = reader.running
+        if reader.progress.reading is None:
+            self._note_odd(stream)
+            self._why_failed.pop(stream, None)
+            return self._end(stream, "done", "", step=step, charges=charges)
+        excess = self._budget.excess(rows=running.rows, size_bytes=running.size_bytes)
+        if excess is not None:
+            return self._end(stream, "done", f"ended by {excess}; the next goes on", step=step, charges=charges)
+        return self._window(stream, step, runs=(running.record(self.name, stream),), charges=charges)
+
+    def _end(
+        self, stream: str, state: RunState, detail: str, *, step: Step | None = None, charges: tuple[Charge, ...] = ()
+    ) -> Window:
+        """The window that ends a run."""
+        reader = self._readers[stream]
+        run = reader.running.record(self.name, stream, state, at=self._now(), detail=detail)
+        last = reader.end(is_whole=state == "done")
+        if state == "failed":
+            self._why_failed[stream] = detail
+        self._failures.pop(stream, None)
+        self._schedule.ended(run)
+        self._forget_images()
+        step = step or Step()
+        step = replace(step, forgotten=(*step.forgotten, *last.forgotten))
+        return self._window(stream, step, runs=(run,), charges=charges)
+
+    def _window(
+        self, stream: str | None, step: Step, *, runs: tuple[Run, ...] = (), charges: tuple[Charge, ...] = ()
+    ) -> Window:
+        self._given = Position(self._given.epoch, (self._given.at[0] + 1,))
+        if stream is not None:
+            self._begun.pop(stream, None)
+        pending, self._charges = tuple(self._charges), []
+        extracted = Extracted(
+            blocks=step.blocks,
+            forgotten=step.forgotten,
+            runs=(*self._schedule.drain(), *runs),
+            charges=(*pending, *charges),
+        )
+        state = {
+            "runs": self._run_count,
+            "streams": {name: reader.progress.dump() for name, reader in self._readers.items()},
+            "timetable": self._schedule.memory(),
+        }
+        raw = step.raw
+        size = raw.columns.nbytes if raw is not None else 0
+        return Window((raw,) if raw is not None else (), self._given, state, size_bytes=size, extracted=extracted)
+
+    # -- what these are made of
+    @property
+    def _schedule(self) -> Timetable:
+        assert self._timetable is not None  # noqa: S101  made when it is opened
+        return self._timetable
+
+    def _begin(self, start: Start) -> None:
+        self._readers[start.stream].begin(start.kind, number=self._next_run(), cause=start.cause, now=self._now())
+
+    def _next_run(self) -> int:
+        self._run_count += 1
+        return self._run_count
+
+    def _is_ready(self, stream: str) -> bool:
+        """Whether the stream's next step can be taken: what is stored is only read when everything is."""
+        return not self._readers[stream].needs_journal or self._is_settled()
+
+    def _is_settled(self) -> bool:
+        with self._changed:
+            return self._confirmed == self._given
+
+    def _hindrance(self, now: datetime) -> str | None:
+        if self._budget.wants_probe(now) and self._is_connected:
+            started = time.monotonic()
+            load = self._extractor.probe()
+            self._budget.probed(load, seconds=time.monotonic() - started, now=now)
+        return self._budget.hindrance(now)
+
+    def _connect(self) -> None:
+        if not self._is_connected:
+            self._extractor.open()
+            self._is_connected = True
+
+    def _disconnect(self) -> None:
+        if self._is_connected:
+            self._is_connected = False
+            self._extractor.close()
+
+    def _wait(self, left_s: float) -> None:
+        """Until something may have changed: an act, a confirmation, the clock."""
+        now = self._now()
+        rest_s = self._budget.wait_s(now)
+        due = self._schedule.next_at(now)
+        until_s = [left_s, *([rest_s] if rest_s > 0 else [])]
+        if due is not None and due > now:
+            until_s.append((due - now).total_seconds())
+        with self._changed:
+            if not self._acts:
+                self._changed.wait(min(until_s))
+
+    def _act(self, act: Callable[[], None]) -> None:
+        with self._changed:
+            self._acts.append(act)
+            self._changed.notify_all()
+
+    def _cancel(self, stream: str, why: str) -> None:
+        self._schedule.withdraw(stream)
+        if self._readers[stream].is_running:
+            self._cancelled[stream] = why
+
+    def _require(self, stream: str) -> None:
+        if stream not in self._extractor.subjects:
+            raise Declined(f"stream {stream} is not polled", hint="See `legacy-bridge stream list`.")
+
+    def _note_odd(self, stream: str) -> None:
+        odd = self._readers[stream].doubles
+        self._odd.pop(stream, None)
+        if odd:
+            self._odd[stream] = dict(odd)
+
+    def _forget_images(self) -> None:
+        """Keep the images of streams at rest in memory while they are small together."""
+        resting = [reader for reader in self._readers.values() if not reader.is_running]
+        for reader in sorted(resting, key=Reader.size, reverse=True):
+            if sum(map(Reader.size, resting)) > REMEMBERED_ROWS:
+                reader.rest()

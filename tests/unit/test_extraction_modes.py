@@ -1,0 +1,351 @@
+"""What each mode finds, and what it does not: the promises of docs/views-modes.md, one by one."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pyarrow as pa
+import pytest
+
+from bridge.errors import SourceRefused, SourceUnavailable
+from bridge.extraction.budget import Limits
+from bridge.extraction.timetable import Plan
+from bridge.model import StreamPhase
+from bridge.testing import FakeClock, MemoryJournal
+from bridge.testing.extractor import ScriptedExtractor
+from tests import polled, shelf
+from tests.polled import Mode, Process, held, read, row, told, world
+
+
+@pytest.fixture
+def journal() -> MemoryJournal:
+    return MemoryJournal()
+
+
+@pytest.mark.parametrize("mode", ["full", "incremental", "append"])
+def test_the_first_run_reads_every_row_and_the_next_finds_nothing_new(mode: Mode, journal: MemoryJournal) -> None:
+    table, system, clock = world(mode)
+    for number in range(10):
+        table.put(**row(number, at=number))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    assert sorted(told(journal)) == [("r", number, 1) for number in range(10)]
+    process.run()
+    assert len(told(journal)) == 10
+    assert [run.state for run in journal.runs()] == ["done", "done"]
+
+
+def test_full_finds_inserts_updates_and_deletes(journal: MemoryJournal) -> None:
+    table, system, clock = world("full")
+    for number in range(10):
+        table.put(**row(number))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    table.remove(id=3)
+    table.put(**row(4, 7))
+    table.put(**row(12))
+    process.run()
+    assert told(journal, after=10) == [("u", 4, 7), ("c", 12, 1), ("d", 3, None)]
+    newest = shelf.rows(journal)[-1]
+    assert newest["_note"] == '{"found_by": "compare"}'
+    assert (newest["_position"], newest["_tx_index"], newest["_key"]) == (2, 2, "3")
+
+
+def test_incremental_finds_what_its_cursor_shows_and_no_deletes(journal: MemoryJournal) -> None:
+    table, system, clock = world("incremental")
+    for number in range(3):
+        table.put(**row(number, at=number))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    table.remove(id=1)
+    table.put(**row(2, 5, at=100))
+    table.put(**row(3, at=101))
+    process.run()
+    assert told(journal, after=3) == [("u", 2, 5), ("c", 3, 1)]
+    assert shelf.rows(journal)[-1]["_note"] == '{"found_by": "cursor"}'
+
+
+def test_incremental_finds_commits_that_come_late_by_less_than_its_window(journal: MemoryJournal) -> None:
+    table, system, clock = world("incremental")
+    table.put(**row(1, at=100))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    table.put(**row(2, at=100))  # the same moment
+    table.put(**row(3, at=100 - polled.OVERLAP_S))
+    process.run()
+    assert sorted(told(journal, after=1)) == [("c", 2, 1), ("c", 3, 1)]
+
+
+def test_incremental_leaves_a_later_commit_to_the_sweep(journal: MemoryJournal) -> None:
+    table, system, clock = world("incremental")
+    table.put(**row(1, at=100))
+    table.put(**row(2, at=100))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    table.put(**row(2, 8, at=99 - polled.OVERLAP_S))
+    table.put(**row(3, at=98 - polled.OVERLAP_S))
+    process.run()
+    assert len(told(journal)) == 2
+    process.run(kind="sweep")
+    assert sorted(told(journal, after=2)) == [("c", 3, 1), ("u", 2, 8)]
+    assert shelf.rows(journal)[-1]["_note"] == '{"found_by": "sweep"}'
+
+
+def test_incremental_reads_rows_without_a_cursor_in_each_run(journal: MemoryJournal) -> None:
+    table, system, clock = world("incremental")
+    table.put(**row(1, at=None))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    table.put(**row(1, 2, at=None))
+    table.put(**row(2, at=None))
+    process.run()
+    assert told(journal) == [("r", 1, 1), ("u", 1, 2), ("c", 2, 1)]
+
+
+def test_a_cursor_that_is_still_to_come_does_not_hide_the_present(journal: MemoryJournal) -> None:
+    table, system, clock = world("incremental")
+    table.put(**row(1, at=1e9))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    assert {finding.code for finding in process.source.findings()} == {"view.future_cursor"}
+    table.put(**row(2, at=timedelta(hours=15).total_seconds()))
+    clock.advance(timedelta(hours=15).total_seconds())
+    process.run()
+    assert told(journal, after=1) == [("c", 2, 1)]
+
+
+def test_a_sweep_finds_deletes_and_a_key_that_came_back(journal: MemoryJournal) -> None:
+    table, system, clock = world("incremental")
+    for number in range(40):
+        table.put(**row(number, at=number))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    for number in range(5, 20):
+        table.remove(id=number)
+    process.run(kind="sweep")
+    assert told(journal, after=40) == [("d", number, None) for number in range(5, 20)]
+    table.put(**row(7, 3, at=1))
+    process.run(kind="sweep")
+    assert told(journal, after=55) == [("c", 7, 3)]
+    assert read(journal) == held(table)
+
+
+def test_append_tells_a_row_once_and_forgets_what_is_behind_its_window(journal: MemoryJournal) -> None:
+    table, system, clock = world("append", key=())
+    table.rows = [row(1, at=1), row(1, at=1), row(2, at=2)]  # two alike
+    process = Process(journal, system, clock=clock, has_key=False)
+    process.run()
+    table.rows += [row(1, at=1), row(3, at=300)]
+    process.run()
+    assert told(journal) == [("r", 1, 1), ("r", 1, 1), ("r", 2, 1), ("c", 1, 1), ("c", 3, 1)]
+    for _ in range(2):  # the last one took two pages, so the next does not rely on it
+        process.run()
+    assert len(told(journal)) == 5
+    assert journal.position("erp")[1]["streams"]["item"]["held"] == 1
+
+
+def test_a_rejected_row_is_a_dead_letter_once(journal: MemoryJournal) -> None:
+    table, system, clock = world("full")
+    table.put(**row(1, -1))
+    table.put(**row(2))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    process.run()
+    assert journal.letter_counts() == {"item": 1}
+    assert told(journal) == [("r", 2, 1)]
+    table.put(**row(1, 5))
+    process.run()
+    assert told(journal, after=1) == [("u", 1, 5)]
+
+
+def test_rows_that_share_a_key_are_told_of_and_do_not_flap(journal: MemoryJournal) -> None:
+    table, system, clock = world("full", page_rows=4)
+    table.rows = [row(1, 1), row(1, 2), row(2)]
+    process = Process(journal, system, clock=clock)
+    process.run()
+    table.rows.reverse()
+    process.run()
+    assert len(told(journal)) == 2
+    assert [finding.code for finding in process.source.findings()] == ["view.double_keys"]
+    table.rows = [row(1, 1), row(2)]
+    process.run()
+    assert process.source.findings() == []
+
+
+def test_rows_without_a_key_are_told_once_and_their_going_is_not(journal: MemoryJournal) -> None:
+    table, system, clock = world("full")
+    nameless = {**row(1), "id": None}
+    table.rows = [nameless, row(2)]
+    process = Process(journal, system, clock=clock)
+    process.run()
+    process.run()
+    assert journal.letter_counts() == {"item": 1}  # the contract wants a key
+    assert [finding.code for finding in process.source.findings()] == ["view.null_keys"]
+    table.rows = [row(2)]
+    process.run()
+    assert told(journal) == [("r", 2, 1)]
+
+
+def test_a_system_that_says_nothing_changed_is_believed(journal: MemoryJournal) -> None:
+    table, system, clock = world("full")
+    table.put(**row(1))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    table.is_unchanged = True
+    asked = len(system.questions)
+    process.run()
+    assert len(system.questions) == asked + 1
+    assert told(journal) == [("r", 1, 1)]
+
+
+def test_a_page_that_fails_in_the_middle_is_asked_for_again(journal: MemoryJournal) -> None:
+    table, system, clock = world("full")
+    for number in range(10):
+        table.put(**row(number))
+    system.faults.extend([None, None, SourceUnavailable("a test"), None, SourceUnavailable("a test")])
+    process = Process(journal, system, clock=clock)
+    process.run()
+    assert told(journal) == [("r", number, 1) for number in range(10)]
+    assert [run.state for run in journal.runs()] == ["done"]
+    bill = journal.bill(since=clock())[0]
+    assert bill.queries == len(system.questions)  # those that failed cost too
+
+
+def test_a_refused_page_fails_its_run_and_not_the_source(journal: MemoryJournal) -> None:
+    table, other = polled.table("full"), polled.table("full", stream="other")
+    system = ScriptedExtractor("erp", table, other)
+    for number in range(6):
+        table.put(**row(number))
+        other.put(**row(number))
+    process = Process(journal, system, clock=FakeClock())
+    process.run()
+    table.remove(id=0)
+    system.faults.append(SourceRefused("no such view"))
+    process.run()
+    assert [run.state for run in journal.runs(stream="item")] == ["failed", "done"]
+    assert [finding.code for finding in process.source.findings()] == ["view.run_failed"]
+    process.run("other")
+    assert len(told(journal, "other")) == 6
+    process.run()
+    assert told(journal, after=6) == [("d", 0, None)]
+    assert process.source.findings() == []
+
+
+def test_a_page_that_never_comes_fails_its_run_in_the_end(journal: MemoryJournal) -> None:
+    table, system, clock = world("full")
+    table.put(**row(1))
+    system.faults.extend([SourceUnavailable("a test")] * 10)
+    process = Process(journal, system, clock=clock)
+    process.run()
+    assert [run.state for run in journal.runs()] == ["failed"]
+    process.run()
+    assert told(journal) == [("r", 1, 1)]
+
+
+def test_a_shape_that_changes_within_a_run_parks_the_rows_and_loses_none(journal: MemoryJournal) -> None:
+    table, system, clock = world("full", page_rows=4)
+    for number in range(30):
+        table.put(**row(number))
+    process = Process(journal, system, clock=clock)
+    process.read()
+    process.source.ask("item", "run", actor="ann")
+    while len(told(journal)) < 4:
+        process.read()
+        process.store()
+    table.columns["colour"] = pa.large_string()
+    process.settle()
+    assert journal.stream_states()["item"].phase is StreamPhase.DRIFT
+    assert len(told(journal)) + journal.parked_counts()["item"] == 30
+    process.run()
+    assert len(told(journal)) + journal.parked_counts()["item"] == 30  # a column without values changes no row
+
+
+def test_another_key_begins_anew_with_every_row(journal: MemoryJournal) -> None:
+    table, system, clock = world("full")
+    table.put(**row(1))
+    Process(journal, system, clock=clock).run()
+    table.subject = replace(table.subject, key=("id", "name"))
+    Process(journal, system, clock=clock).run()
+    assert told(journal) == [("r", 1, 1), ("r", 1, 1)]
+    assert [block.generation for block in journal._images] == [3] * len(journal._images)
+
+
+def test_a_run_that_its_budget_ends_is_gone_on_with_by_the_next(journal: MemoryJournal) -> None:
+    table, system, clock = world("full")
+    for number in range(10):
+        table.put(**row(number))
+    process = Process(journal, system, clock=clock, limits=Limits(active_seconds_per_minute=60, rows_per_run=6))
+    process.run()
+    assert len(told(journal)) == 6
+    assert journal.runs()[0].detail == "ended by the budget: 6 rows a run; the next goes on"
+    process.run()
+    assert told(journal) == [("r", number, 1) for number in range(10)]
+    table.remove(id=9)
+    for _ in range(2):
+        process.run()
+    assert told(journal, after=10) == [("d", 9, None)]
+
+
+def test_runs_of_two_streams_take_turns(journal: MemoryJournal) -> None:
+    long, short = polled.table("full"), polled.table("full", stream="other")
+    for number in range(30):
+        long.put(**row(number))
+    short.put(**row(1))
+    system = ScriptedExtractor("erp", long, short)
+    process = Process(journal, system, clock=FakeClock())
+    process.read()
+    process.source.ask("item", "run", actor="ann")
+    process.source.ask("other", "run", actor="ann")
+    process.settle()
+    asked = [question.stream for question in system.questions]
+    assert set(asked[:3]) == {"item", "other"}
+    assert asked[-1] == "item"
+
+
+def test_a_cancelled_run_leaves_a_record_and_the_next_begins_anew(journal: MemoryJournal) -> None:
+    table, system, clock = world("full")
+    for number in range(30):
+        table.put(**row(number))
+    process = Process(journal, system, clock=clock)
+    process.read()
+    process.source.ask("item", "run", actor="ann")
+    for _ in range(3):
+        process.read()
+    process.source.cancel("item", actor="bob")
+    process.settle()
+    assert [(run.state, run.detail) for run in journal.runs()] == [("cancelled", "cancelled by bob")]
+    assert len(told(journal)) < 30
+    process.run()
+    assert read(journal) == held(table)
+
+
+def test_a_held_system_is_left_alone_until_it_is_released(journal: MemoryJournal) -> None:
+    table, system, clock = world("full")
+    for number in range(9):
+        table.put(**row(number))
+    process = Process(journal, system, clock=clock)
+    process.read()
+    process.source.ask("item", "run", actor="ann")
+    process.read()
+    asked = len(system.questions)
+    process.source.hold("year's end")
+    process.settle()
+    assert (len(system.questions), system.is_open, system.cancel_count) == (asked, False, 1)
+    assert [finding.code for finding in process.source.findings()] == ["view.paused"]
+    process.source.release()
+    process.settle()
+    assert read(journal) == held(table)
+
+
+def test_a_stream_is_read_when_its_schedule_says_so(journal: MemoryJournal) -> None:
+    table, system, clock = world("full")
+    table.put(**row(1))
+    process = Process(journal, system, clock=clock, plans=[Plan("item", every=timedelta(minutes=5))])
+    process.settle()
+    assert [run.cause for run in journal.runs()] == ["the first"]
+    clock.advance(299)
+    process.settle()
+    assert len(journal.runs()) == 1
+    clock.advance(1)
+    process.settle()
+    assert [run.cause for run in journal.runs()] == ["every 5m", "the first"]
+    assert process.source.next_at("item") == clock() + timedelta(minutes=5)
