@@ -68,7 +68,8 @@ def set_level(level: str) -> None:
 class Repeating:
     """Says a lasting failure once per `every_s` with a count, then one "recovered".
 
-    One for each thing that can fail; used by one thread. A failure of another kind is news and is said at once.
+    One for each thing that can fail; used by one thread. A failure of another kind is news and is said at once. What
+    fails and recovers by turns is no news more often than that: turns in between are counted with the next one said.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Repeating:
         self._clock = clock
         self._kind: object = None
         self._count = 0
+        self._is_told = False  # that it fails
         self._since = self._said = 0.0
 
     def failure(self, error: BaseException, **fields: object) -> None:
@@ -97,17 +99,17 @@ class Repeating:
         self._count += 1
         if kind == self._kind and now - self._said < self._every_s:
             return
-        self._kind, self._said = kind, now
+        self._kind, self._said, self._is_told = kind, now, True
         waits = isinstance(error, BridgeError) and error.reaction == "wait"
         say = self._log.warning if waits else self._log.error
         say(self._failed, error=error, count=self._count, failing_s=round(now - self._since, 1), **fields)
 
     def success(self, **fields: object) -> None:
         """Report that it works; says so only after a failure."""
-        if self._count:
+        if self._is_told:
             failed_s = round(self._clock() - self._since, 1)
             self._log.info(self._recovered, count=self._count, failed_s=failed_s, **fields)
-            self._count, self._kind = 0, None
+            self._count, self._is_told = 0, False
 
 
 def printable(text: str) -> str:

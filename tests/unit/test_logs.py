@@ -151,6 +151,19 @@ def test_a_lasting_failure_is_said_once_per_half_minute_with_a_count_and_then_re
     assert lines()[-1]["failed_s"] == 64.0
 
 
+def test_what_fails_and_recovers_by_turns_is_said_once_per_half_minute(lines: LogLines) -> None:
+    now = 0.0
+    repeating = logs.Repeating(structlog.get_logger(), failed="failed", recovered="well", clock=lambda: now)
+    for second in range(40):
+        now = float(second)
+        repeating.failure(SourceUnavailable("connection refused"))
+        repeating.success()
+    said = [(line["event"], line["count"]) for line in lines()]
+    assert said == [("failed", 1), ("well", 1), ("failed", 30), ("well", 30)]
+    repeating.failure(ConfigError("another kind"))
+    assert lines()[-1]["event"] == "failed", "news is said at once"
+
+
 def test_a_failure_of_another_kind_is_said_at_once_and_one_that_stops_is_an_error(lines: LogLines) -> None:
     repeating = logs.Repeating(structlog.get_logger(), failed="f", recovered="r", clock=lambda: 0.0)
     repeating.failure(SourceUnavailable("a"))
