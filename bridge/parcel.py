@@ -222,6 +222,7 @@ class Job:
     last: int
     actor: str
     letter: int | None = None  # the delivery letter that is replayed
+    key: str | None = None  # of the letter's event
     cursor: int | None = None  # how far it is; None: not begun
     pending: tuple[tuple[int, int], ...] = ()
 
@@ -237,6 +238,7 @@ class Job:
             last=kept["last"],
             actor=kept["actor"],
             letter=kept.get("letter"),
+            key=kept.get("key"),
             cursor=kept.get("cursor"),
             pending=pending,
         )
@@ -250,6 +252,7 @@ class Job:
             "last": self.last,
             "actor": self.actor,
             "letter": self.letter,
+            "key": self.key,
             "cursor": reached.cursor if reached else self.cursor,
             "pending": [list(one) for one in (reached.pending if reached else self.pending)],
         }

@@ -108,7 +108,8 @@ def replay_letters(journal: Journal, sinks: Sinks, request: Request) -> int:
             f"sink {', '.join(strange)} is not configured any more", hint="Discard its letters with a reason."
         )
     for letter in letters:
-        job = Job(f"d{letter.id}", letter.sink, letter.stream, letter.number, letter.number, request.actor, letter.id)
+        first = last = letter.number
+        job = Job(f"d{letter.id}", letter.sink, letter.stream, first, last, request.actor, letter.id, letter.key)
         entry = AuditEntry(request.actor, "dead.replay", f"{letter.sink}/d{letter.id}")
         _store(journal, letter.sink, entry, {("replay", job.id): job.dump()})
     return len(letters)

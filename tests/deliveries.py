@@ -5,8 +5,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import pyarrow as pa
 
 from bridge.bell import Bell
 from bridge.config.sinks import SinkConfig
@@ -16,8 +18,8 @@ from bridge.deliver.thread import Delivery
 from bridge.export import Envelope
 from bridge.health import HealthBoard
 from bridge.metrics import Metrics
-from bridge.model import Block
-from bridge.parcel import Attempt, Form, Rows
+from bridge.model import Block, EventBatch
+from bridge.parcel import Attempt, Form, Progress, Rows
 from bridge.ports import Journal, Sink
 from bridge.testing import MemoryJournal
 from tests import journal_samples as sample
@@ -121,3 +123,17 @@ def filled(*batches: Any) -> MemoryJournal:  # noqa: ANN401  event batches
     for at, batch in enumerate(batches):
         journal.append(sample.commit(batch, at=at))
     return journal
+
+
+def progress(journal: Journal, sink: str = "crm", stream: str = "orders") -> Progress:
+    """How far a sink is by the journal."""
+    return journal.subscribers().get(sink, {}).get(stream, Progress())
+
+
+def same_key(count: int, *, start: int = 0) -> EventBatch:
+    """Events of the key N0."""
+    events = sample.events(count=count, start=start)
+    place = events.batch.schema.get_field_index("_key")
+    keys = pa.array(["N0"] * count, pa.large_string())
+    batch = events.batch.set_column(place, events.batch.schema.field(place), keys)
+    return replace(events, batch=batch)

@@ -150,7 +150,9 @@ class SinkConfig(Section):
         le=4096,
     )
     hold_events: Whole = key(
-        "Events that may wait behind failed ones; above it the sink reads no further.", default=10_000, ge=1
+        "Events of a stream that may wait behind failed ones; above it the sink reads no further in that stream.",
+        default=10_000,
+        ge=1,
     )
     retry: RetryConfig = section("What becomes of an event that could not be delivered.")
     breaker: BreakerConfig = section("When a receiver is left alone.")

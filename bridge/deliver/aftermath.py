@@ -227,10 +227,11 @@ class Aftermath:
         if self._route.kind == "webhook":
             self._metrics.record_attempts(self._route.sink, outcome_of(failure))
 
-    def report(self, board: HealthBoard, switches: Switches, *, streams: tuple[str, ...], waiting: int) -> None:
-        """Tell people how the sink is; `waiting` events failed or are held behind failed ones."""
+    def report(self, board: HealthBoard, switches: Switches, waiting: Mapping[str, int]) -> None:
+        """Tell people how the sink is; `waiting` events, by stream, failed or are held behind failed ones."""
         self._metrics.set_breaker(self._route.sink, self.breaker.state)
-        component = f"sink:{self._route.sink}"
+        component, streams, count = f"sink:{self._route.sink}", tuple(waiting), sum(waiting.values())
+        stopped = tuple(stream for stream, held in waiting.items() if held >= self._route.hold_events)
         if self.crashed:
             board.fail(component, f"stopped by {self.crashed}", InternalError.default_hint, blocks=streams)
         elif self.gone is not None:
@@ -242,11 +243,11 @@ class Aftermath:
             board.fail(component, self._stuck.detail, self._stuck.hint, blocks=streams)
         elif self.breaker.state != "closed":
             board.fail(component, f"the breaker is open: {self.breaker.why}", _MEND, blocks=streams)
-        elif waiting >= self._route.hold_events:
-            what = f"{waiting} events wait behind failed ones: it reads no further"
-            board.fail(component, what, _MEND, blocks=streams)
-        elif waiting:
-            board.fail(component, f"{waiting} events wait to be tried again", _MEND, level="warn")
+        elif stopped:
+            what = f"{count} events wait behind failed ones: it reads no further in {', '.join(stopped)}"
+            board.fail(component, what, _MEND, blocks=stopped)
+        elif count:
+            board.fail(component, f"{count} events wait to be tried again", _MEND, level="warn")
         elif self._missed:
             what = ", ".join(f"{first} to {last} of {stream}" for stream, (first, last) in self._missed.items())
             seen = f"`legacy-bridge sink resume {self._route.sink}` takes this note away."

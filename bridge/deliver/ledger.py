@@ -10,7 +10,7 @@ from bridge.deliver.feed import Load
 from bridge.deliver.replays import Replay
 from bridge.errors import BridgeError, SinkGone, SinkRefused
 from bridge.model import AuditEntry, Block, LetterState
-from bridge.parcel import Attempt, Delivered, Message, NewUndelivered, Parcel, Progress
+from bridge.parcel import Attempt, Delivered, Job, Message, NewUndelivered, Parcel, Progress
 from bridge.resilience.lanes import Entry
 
 NO_VALUE: Mapping[str, Any] = MappingProxyType({})
@@ -88,16 +88,20 @@ class Ledger:
     def replayed(self, replay: Replay) -> None:
         """A replay is through."""
         job = replay.job
-        self.forget_replay(job.id)
-        subject = f"{job.sink}/{job.stream}/{job.first}-{job.last}"
-        outcome = "failed again" if replay.feed.has_failed else "delivered"
-        self._account.audit.append(AuditEntry(job.actor, "sink.replayed", subject, outcome))
+        self._end(job, "failed again" if replay.feed.has_failed else "delivered")
         if job.letter is not None and not replay.feed.has_failed:
             self._account.settled[job.letter] = (LetterState.REPLAYED, f"{job.actor}: delivered")
 
-    def forget_replay(self, number: str) -> None:
-        """A replay that cannot be made, or is through."""
-        self._account.kept["replay", number] = None
+    def given_up(self, job: Job, why: str) -> None:
+        """A replay cannot be made; a letter stays open."""
+        self._end(job, f"not sent: {why}")
+
+    def _end(self, job: Job, outcome: str) -> None:
+        self._account.kept["replay", job.id] = None
+        subject = (
+            f"{job.sink}/{job.stream}/{job.first}-{job.last}" if job.letter is None else f"{job.sink}/d{job.letter}"
+        )
+        self._account.audit.append(AuditEntry(job.actor, "sink.replayed", subject, outcome))
 
     def is_over(self, number: str) -> bool:
         """Whether a replay ended and the journal does not know yet."""

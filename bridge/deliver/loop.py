@@ -226,9 +226,9 @@ class SinkLoop:
     def _has_room(self, feed: Feed) -> bool:
         if not feed.has_more or feed.lanes.ready_count >= (2 * self.route.batch_events if self._is_single() else 1):
             return False
-        feeds = self._all_feeds()
-        if sum(each.lanes.waiting_count for each in feeds) >= self.route.hold_events:
+        if feed.lanes.waiting_count >= self.route.hold_events:
             return False
+        feeds = self._all_feeds()
         # a stream that holds nothing may always read: another that stands still must not starve it
         return not feed.lanes.bytes or sum(each.lanes.bytes for each in feeds) < self.route.memory_bytes
 
@@ -339,16 +339,21 @@ class SinkLoop:
             if not self.replays[number].feed.lanes.flight_count:
                 del self.replays[number]
         waiting = [job for job in jobs.values() if job.id not in self.replays and not self.ledger.is_over(job.id)]
-        waiting.sort(key=lambda job: (job.stream, job.first))
-        return waiting[: max(0, REPLAYS - len(self.replays))]
+        return replays.choose(waiting, [each.job for each in self.replays.values()], REPLAYS - len(self.replays))
 
     async def begin(self, job: Job) -> None:
-        """Begin a replay. Raises: BridgeError when its letter cannot be read."""
-        letter = None if job.letter is None else await asyncio.to_thread(self._journal.undelivered_one, job.letter)
-        replay = replays.begin(job, self.route, letter, one_a_key=not self._sink.is_atomic)
+        """Begin a replay; one that cannot be made is given up, once and with the reason. Raises: JournalUnavailable."""
+        try:
+            letter = None if job.letter is None else await asyncio.to_thread(self._journal.undelivered_one, job.letter)
+            replay = replays.begin(job, self.route, letter, one_a_key=not self._sink.is_atomic)
+            why = "" if replay else "its stream or its letter is there no more"
+        except BridgeError as error:
+            if error.reaction == "wait":
+                raise
+            replay, why = None, error.detail
         if replay is None:
-            _log.warning("replay.dropped", sink=self.name, stream=job.stream, letter=job.letter)
-            self.ledger.forget_replay(job.id)
+            _log.error("replay.dropped", sink=self.name, stream=job.stream, letter=job.letter, why=why)
+            self.ledger.given_up(job, why)
             self._after.changed.set()
         else:
             self.replays[job.id] = replay
@@ -371,8 +376,10 @@ class SinkLoop:
 
     def report(self, board: HealthBoard) -> None:
         """Tell people how the sink is."""
-        waiting = sum(feed.lanes.waiting_count for feed in self._all_feeds())
-        self._after.report(board, self.switches, streams=tuple(self.feeds), waiting=waiting)
+        waiting = {stream: feed.lanes.waiting_count for stream, feed in self.feeds.items()}
+        for replay in self.replays.values():
+            waiting[replay.feed.stream] += replay.feed.lanes.waiting_count
+        self._after.report(board, self.switches, waiting)
 
     # -- what the journal has to remember
 

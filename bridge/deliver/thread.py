@@ -105,7 +105,8 @@ class Delivery:
         loop = self._loop
         if loop is None or loop.is_closed() or sink not in self.loops:
             return None
-        return asyncio.run_coroutine_threadsafe(try_out(self.loops[sink].adapter, message), loop)
+        adapter, stream = self.loops[sink].adapter, next(iter(self.loops[sink].route.looks), "test")
+        return asyncio.run_coroutine_threadsafe(try_out(adapter, message, stream=stream), loop)
 
     async def _main(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -233,16 +234,9 @@ class Delivery:
             for name, loop in self.loops.items():
                 mine = {number: job for number, job in jobs.items() if job.sink == name}
                 for job in loop.switch(Switches.load(switches.get(name)), mine):
-                    await self._begin(loop, job)
+                    await loop.begin(job)
         self._seen_version = version
         await self._announce()
-
-    async def _begin(self, loop: SinkLoop, job: Job) -> None:
-        """A letter that cannot be read keeps no other from being replayed."""
-        try:
-            await loop.begin(job)
-        except BridgeError as error:
-            _log.error("replay.not_begun", sink=loop.name, letter=job.letter, error=error)
 
     # -- storing
 

@@ -32,15 +32,15 @@ def test_message(*, instance: str, type_prefix: str) -> Message:
     return Message(0, number, None, json.dumps(event, separators=(",", ":")).encode())
 
 
-async def try_out(sink: Sink, message: Message) -> dict[str, Any]:
-    """Send the message, or where a sink takes columns see that it opens; says how it went."""
+async def try_out(sink: Sink, message: Message, *, stream: str) -> dict[str, Any]:
+    """Send the message as an event of this stream would go, or where a sink takes columns see that it opens."""
     started = time.perf_counter()
     failure: BridgeError | None = None
     try:
         async with asyncio.timeout(PATIENCE_S):
             await sink.open()
             if sink.wants != "columns":
-                failures = await sink.send(Parcel("test", (message,), lines=message.text + b"\n"))
+                failures = await sink.send(Parcel(stream, (message,), lines=message.text + b"\n"))
                 failure = next(iter(failures.values()), None)
     except BridgeError as error:
         failure = error

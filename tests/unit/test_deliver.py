@@ -3,20 +3,18 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from bridge.deliver.feed import Feed
 from bridge.errors import BridgeError, JournalUnavailable, SinkGone, SinkRefused, SinkUnavailable
-from bridge.model import Block, EventBatch, LetterState
+from bridge.model import Block, LetterState
 from bridge.parcel import Delivered, Form, Message, Progress
 from bridge.testing import MemoryJournal, ScriptedSink
 from tests import journal_samples as sample
-from tests.deliveries import Running, data, delivering, filled, look, numbers, route, wait_for
+from tests.deliveries import Running, data, delivering, filled, look, numbers, progress, route, same_key, wait_for
 
 QUICK = {"after_s": [0.01, 0.01]}
 SLOW = {"after_s": [3600]}
@@ -25,10 +23,6 @@ SLOW = {"after_s": [3600]}
 def failing(*numbers: int, error: type[BridgeError] = SinkUnavailable) -> Callable[[Message], BridgeError | None]:
     """A receiver that does not take these events."""
     return lambda message: error("HTTP 500") if message.number in numbers else None
-
-
-def progress(journal: MemoryJournal, sink: str = "crm", stream: str = "orders") -> Progress:
-    return journal.subscribers().get(sink, {}).get(stream, Progress())
 
 
 def tries(journal: MemoryJournal) -> dict[str, list[float]]:
@@ -41,15 +35,6 @@ def waiting(running: Running, sink: str = "crm") -> int:
     """Events that wait behind failures."""
     loop = running.delivery.loops.get(sink)
     return sum(feed.lanes.waiting_count for feed in loop.feeds.values()) if loop else 0
-
-
-def same_key(count: int, *, start: int = 0) -> EventBatch:
-    """Events of the key N0."""
-    events = sample.events(count=count, start=start)
-    place = events.batch.schema.get_field_index("_key")
-    keys = pa.array(["N0"] * count, pa.large_string())
-    batch = events.batch.set_column(place, events.batch.schema.field(place), keys)
-    return replace(events, batch=batch)
 
 
 def test_what_is_there_and_what_comes_arrives_in_order() -> None:

@@ -14,14 +14,15 @@ from bridge.deliver import trial
 from bridge.deliver.aftermath import Aftermath
 from bridge.deliver.feed import Feed
 from bridge.deliver.loop import SinkLoop
+from bridge.deliver.replays import choose
 from bridge.errors import BridgeError, JournalCorrupt, SinkRefused, SinkUnavailable
 from bridge.metrics import Metrics
 from bridge.model import AuditEntry, Block, LetterState
-from bridge.parcel import Delivered, Message, Parcel, Progress, Rows, Switches
+from bridge.parcel import Delivered, Job, Message, Parcel, Progress, Rows, Switches
 from bridge.ports import Retention
 from bridge.testing import MemoryJournal, ScriptedSink
 from tests import journal_samples as sample
-from tests.deliveries import Running, delivering, filled, look, numbers, route, wait_for
+from tests.deliveries import Running, delivering, filled, look, numbers, progress, route, same_key, wait_for
 
 QUICK = {"after_s": [0.01, 0.01]}
 LETTER = {"sink": "crm", "stream": "orders", "first": 2, "last": 2, "actor": "ann", "letter": 1}
@@ -54,10 +55,6 @@ class Hanging(ScriptedSink):
         """Never done."""
         self.asked.set()
         await asyncio.Event().wait()
-
-
-def progress(journal: MemoryJournal, sink: str = "crm") -> Progress:
-    return journal.subscribers().get(sink, {}).get("orders", Progress())
 
 
 def ailment(running: Running, component: str = "sink:crm") -> str:
@@ -171,6 +168,91 @@ def test_a_letter_discarded_while_it_is_replayed_holds_nothing_up() -> None:
     assert journal.undelivered(state=None)[0].state is LetterState.DISCARDED
 
 
+def test_letters_of_one_key_are_replayed_one_after_the_other_and_other_keys_beside_them() -> None:
+    journal = filled(same_key(3), sample.events(count=2, start=7))  # the second of these is N8
+    refusing = ScriptedSink(judge=lambda message: SinkRefused("HTTP 400") if message.number != 4 else None)
+    with delivering(journal, (route(retry={"after_s": []}, breaker={"minimum_calls": 1_000}), refusing)):
+        wait_for(lambda: journal.undelivered_counts() == {"crm": 4})
+    letters = {
+        f"d{each.id}": LETTER | {"letter": each.id, "key": each.key, "first": each.number, "last": each.number}
+        for each in journal.undelivered()
+    }
+    journal.keep("replay", letters)
+    sink = ScriptedSink()
+    sink.gate.clear()
+    with delivering(journal, (route(), sink)) as running:
+        wait_for(lambda: len(sink.under_way) == 2)
+        assert sorted(job.job.first for job in running.delivery.loops["crm"].replays.values()) == [1, 5]
+        running.call(sink.gate.set)
+        wait_for(lambda: journal.undelivered_counts() == {})
+    assert numbers(sink.received, "N0") == [1, 2, 3]
+
+
+def test_a_letter_without_a_key_is_replayed_between_those_before_and_those_after_it() -> None:
+    jobs = [
+        Job(f"d{number}", "crm", "orders", number, number, "ann", number, key)
+        for number, key in [(4, "A"), (1, "A"), (2, "B"), (3, None), (5, "C")]
+    ]
+    everything = Job("7", "crm", "orders", 1, 9, "ann")
+    assert [job.first for job in choose(jobs, [], 9)] == [1, 2]
+    assert [job.first for job in choose([jobs[3], jobs[4]], [jobs[2]], 9)] == []
+    assert [job.first for job in choose([jobs[3], jobs[4]], [], 9)] == [3]
+    assert choose([*jobs, everything], [], 1) == [jobs[1]]
+    assert everything in choose([*jobs, everything], [], 9), "a range is ordered within itself"
+
+
+def test_a_letter_that_is_damaged_is_given_up_once_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, sink = filled(sample.events(count=3)), ScriptedSink(judge=_refusing(2))
+    with delivering(journal, (route(retry={"after_s": []}), sink)):
+        wait_for(lambda: journal.undelivered_counts() == {"crm": 1})
+    asked: list[int] = []
+
+    def damaged(letter: int) -> None:
+        asked.append(letter)
+        raise JournalCorrupt("the checksum of letter d1 is wrong")
+
+    monkeypatch.setattr(journal, "undelivered_one", damaged)
+    journal.keep("replay", {"d1": LETTER})
+    with delivering(journal, (route(), sink)) as running:
+        wait_for(lambda: journal.kept("replay") == {})
+        journal.append(sample.commit(sample.events(count=1, start=3), at=9))
+        running.bell.ring()
+        wait_for(lambda: progress(journal) == Progress(4))
+    assert asked == [1]
+    entry = journal.audit_trail()[-1].entry
+    told = "not sent: the checksum of letter d1 is wrong"
+    assert (entry.actor, entry.action, entry.subject, entry.reason) == ("ann", "sink.replayed", "crm/d1", told)
+    assert journal.undelivered_counts() == {"crm": 1}, "it stays open"
+
+
+def test_a_stream_that_is_stopped_by_poison_stops_no_other_of_its_sink() -> None:
+    journal = filled(same_key(20))
+    journal.append(sample.commit(sample.events("customers", 300), at=2))
+    sink = ScriptedSink(judge=lambda message: SinkUnavailable("HTTP 500") if message.id.startswith("orders") else None)
+    keys: dict[str, Any] = {"hold_events": 5, "retry": {"after_s": [3600]}, "breaker": {"minimum_calls": 1_000}}
+    with delivering(journal, (route(streams=("orders", "customers"), **keys), sink)) as running:
+        wait_for(lambda: progress(journal, stream="customers") == Progress(300))
+        wait_for(lambda: ailment(running) == "20 events wait behind failed ones: it reads no further in orders")
+        journal.append(sample.commit(sample.events("customers", 10, start=300), at=3))
+        journal.append(sample.commit(sample.events(count=5, start=20), at=4))
+        running.bell.ring()
+        wait_for(lambda: progress(journal, stream="customers") == Progress(310))
+        assert running.board.report()["checks"]["sink:crm"]["blocks"] == ["orders"]
+        assert running.delivery.loops["crm"].feeds["orders"].taken == 20
+
+
+def test_a_test_event_goes_the_way_of_the_first_stream() -> None:
+    """What a broker binds for a stream is bound for one that there is."""
+    journal, sink = filled(sample.events(count=1)), ScriptedSink()
+    message = trial.test_message(instance="acme", type_prefix="com.acme")
+    with delivering(journal, (route(streams=("orders", "customers")), sink)) as running:
+        wait_for(lambda: progress(journal) == Progress(1))
+        future = running.delivery.try_out("crm", message)
+        assert future is not None
+        assert future.result(20)["ok"]
+    assert ("orders", message) in sink.received
+
+
 def test_only_so_many_letters_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     journal, sink = filled(sample.events(count=40)), ScriptedSink(judge=lambda _message: SinkRefused("HTTP 400"))
     with delivering(journal, (route(retry={"after_s": []}, breaker={"minimum_calls": 10_000}), sink)) as running:
@@ -179,7 +261,7 @@ def test_only_so_many_letters_are_in_memory_at_once(monkeypatch: pytest.MonkeyPa
         sink.judge = lambda _message: None
         monkeypatch.setattr("bridge.deliver.loop.REPLAYS", 3)
         letters = {
-            f"d{each.id}": {"letter": each.id, "first": each.number, "last": each.number}
+            f"d{each.id}": {"letter": each.id, "key": each.key, "first": each.number, "last": each.number}
             for each in journal.undelivered()
         }
         journal.keep("replay", {number: {**LETTER, **each} for number, each in letters.items()})
@@ -287,8 +369,8 @@ def test_a_bug_or_a_hang_in_a_trial_is_told_to_whoever_asked(monkeypatch: pytest
 
     monkeypatch.setattr("bridge.deliver.trial.PATIENCE_S", 0.01)
     message = trial.test_message(instance="acme", type_prefix="com.acme")
-    assert asyncio.run(trial.try_out(Buggy(), message))["detail"] == "stopped by ZeroDivisionError"
-    assert asyncio.run(trial.try_out(Hanging(), message))["detail"] == "no answer within 0.01 s"
+    assert asyncio.run(trial.try_out(Buggy(), message, stream="orders"))["detail"] == "stopped by ZeroDivisionError"
+    assert asyncio.run(trial.try_out(Hanging(), message, stream="orders"))["detail"] == "no answer within 0.01 s"
 
 
 def _refusing(number: int) -> Callable[[Message], BridgeError | None]:
