@@ -1,7 +1,7 @@
 """The composition root: the only module that knows all parts, and puts together what a configuration asks for."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from bridge import operate, signing
+from bridge import halt, operate, signing
 from bridge.alarms.lookout import Lookout
 from bridge.alarms.loop import Alarms, Telling
 from bridge.bell import Bell
@@ -28,6 +28,7 @@ from bridge.journal.attempts import AttemptLog, beside
 from bridge.judge import StreamJudge
 from bridge.metrics import Metrics
 from bridge.outlets.build import build_beats, build_outlets, words_of
+from bridge.polls import polled_by
 from bridge.ports import Journal
 from bridge.postgres.session import Connection
 from bridge.pump import Flow, Handoff, Pump, RenewableSource
@@ -248,9 +249,13 @@ class Loops:
     stop: threading.Event  # for the sources; what they handed over is still journalled
     threads: list[threading.Thread]
     delivers: bool  # there is something for the delivery to do
+    readers: Mapping[str, Sequence[Pump]]  # what reads each system
 
     def start(self) -> None:
-        """Start every thread."""
+        """Start every thread; what is paused does not touch its system."""
+        for system, held in halt.halts(self.watch.journal).items():
+            for pump in self.readers.get(system, ()):
+                pump.halt(held.why)
         for thread in self.threads:
             thread.start()
 
@@ -312,17 +317,20 @@ def build_loops(
     delivery = Delivery(
         journal, build_routes(config, documents), bell=bell, board=board, metrics=metrics, attempts=attempts
     )
+    pumps = [Pump(flow, handoff, board, stop, points=metrics.points) for flow in flows.values()]
+    readers = {system: [pump for pump in pumps if pump.system == system] for system in config.systems}
     desk = operate.Desk(
         journal,
         judges,
         rereads,
         reload=reload,
+        polled=polled_by((flow.source, flow.streams) for flow in flows.values()),
+        halts=readers,
         systems=systems_of(config),
         sinks=sinks_of(config),
         test=partial(_try_out, config, delivery),
         bell=bell,
     )
-    pumps = [Pump(flow, handoff, board, stop, points=metrics.points) for flow in flows.values()]
     ingest = Ingest(journal, handoff, judges, board=board, metrics=metrics, desk=desk, stop=stop)
     watch = Watch(
         journal, flows, judges, board=board, metrics=metrics, sinks=sinks_of(config), readers=readers_of(config)
@@ -336,7 +344,9 @@ def build_loops(
     telling = Telling(config.alarms, words_of(config), build_outlets(config), build_beats(config))
     alarms = Alarms(telling, journal, lookout.look, alive=alive, board=board, metrics=metrics, stop=stop)
     threads.append(threading.Thread(target=alarms.run, name="alarms"))
-    return Loops(config, flows, pumps, ingest, delivery, attempts, watch, stop, threads, delivers=delivers)
+    return Loops(
+        config, flows, pumps, ingest, delivery, attempts, watch, stop, threads, delivers=delivers, readers=readers
+    )
 
 
 def _try_out(config: Config, delivery: Delivery, sink: str) -> "Future[dict[str, Any]] | None":

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -22,7 +22,7 @@ from typing import Any
 
 import structlog
 
-from bridge import logs, tracing
+from bridge import halt, logs, tracing
 from bridge.app import (
     Loops,
     build_door,
@@ -100,7 +100,7 @@ class Daemon:
             stack.callback(notary.end)
             gate = self._gate = build_gate(self._config, journal)
             stack.callback(gate.close)
-            self._prove_all()
+            self._prove_all(paused=halt.halts(journal))
             loops = self._build(self._config, documents, journal)
             pin_contracts(journal, documents)
             self._serve(stack, journal, gate)
@@ -115,9 +115,11 @@ class Daemon:
             notifier.stopping("stopping", extend_s=60)
         _log.info("daemon.stopped")
 
-    def _prove_all(self) -> None:
+    def _prove_all(self, *, paused: Container[str]) -> None:
         """Refuse a dangerous login at the start, where an operator sees it; a system that is down is waited for."""
         for system in self._config.systems_of("postgres"):
+            if system in paused:
+                continue
             try:
                 with connect(configured.connect_settings(self._config, system), purpose="preflight") as connection:
                     prove_harmless(self._config, system, connection)

@@ -5,7 +5,7 @@ command line does, as the journal's owner. Whatever changes state is one commit 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from bridge import correct, hush, steer
+from bridge import correct, halt, hush, polls, reread, steer
 from bridge.bell import Bell
 from bridge.contract.compiled import Drift
 from bridge.errors import BridgeError, Declined, InternalError
@@ -44,6 +44,8 @@ class Desk:
     judges: Mapping[str, StreamJudge]
     rereads: Mapping[str, Callable[[str], None]] = field(default_factory=dict)  # stream -> control(action)
     reload: Callable[[], Mapping[str, Any]] | None = None
+    polled: Mapping[str, polls.Polling] = field(default_factory=dict)  # what polls each stream
+    halts: Mapping[str, Sequence[halt.Halting]] = field(default_factory=dict)  # what reads each system
     systems: Mapping[str, str] = field(default_factory=dict)  # stream -> the system it is read from
     sinks: steer.Sinks = field(default_factory=dict)  # the streams of each sink
     test: Callable[[str], "Future[dict[str, Any]] | None"] = lambda _sink: None  # one event to a sink; None: no loop
@@ -58,6 +60,7 @@ class Awaited:
 
     request: Request
     outcome: Callable[[], dict[str, Any] | None]  # None: not yet
+    is_audited: bool = False  # the audit trail was told when it was handed on
 
 
 def perform(desk: Desk, request: Request) -> Awaited | None:
@@ -91,7 +94,8 @@ def conclude(desk: Desk, awaited: Awaited) -> bool:
     result = awaited.outcome()
     if result is None:
         return False
-    desk.journal.audit(AuditEntry(awaited.request.actor, awaited.request.kind, str(result["stream"])))
+    if not awaited.is_audited:
+        desk.journal.audit(AuditEntry(awaited.request.actor, awaited.request.kind, str(result["stream"])))
     reach("operate.before_settle")
     desk.journal.settle(awaited.request.id, ok=True, result=result)
     return True
@@ -334,36 +338,24 @@ def _sink_test(desk: Desk, request: Request) -> Awaited:
 
 def _reread(desk: Desk, request: Request) -> Awaited:
     stream = str(request.args.get("stream"))
-    control = desk.rereads.get(stream)
-    if control is None:
-        raise Declined(f"stream {stream!r} is not read by this daemon", hint="See `legacy-bridge stream list`.")
-    action = request.kind.partition(".")[2]
-    before = _progress(desk, stream)
-    if action != "start" and before.get("phase") not in ("running", "paused"):
-        raise Declined(f"no re-read of {stream} is under way")
-    control(action)
-
-    def outcome() -> dict[str, Any] | None:
-        now = _progress(desk, stream)
-        is_new = now.get("number") != before.get("number")
-        is_done = is_new if action == "start" else is_new or now.get("phase") in _PHASES_AFTER[action]
-        return {"stream": stream, "number": now.get("number")} if is_done else None
-
-    return Awaited(request, outcome)
+    system = desk.systems.get(stream, "")
+    return Awaited(request, reread.begin(desk.journal, request, desk.rereads.get(stream), system=system))
 
 
-_PHASES_AFTER = {
-    "pause": ("paused", "done", "cancelled"),
-    "resume": ("running", "done", "cancelled"),
-    "cancel": ("done", "cancelled"),
-}
+# -- systems and their runs
 
 
-def _progress(desk: Desk, stream: str) -> Mapping[str, Any]:
-    """What the journal holds of the stream's re-read; empty when there never was one."""
-    _, state = desk.journal.position(desk.systems[stream])
-    found: Mapping[str, Any] = state.get("snapshots", {}).get(stream, {})
-    return found
+def _poll(desk: Desk, request: Request) -> Awaited:
+    polling = desk.polled.get(str(request.args.get("stream")))
+    return Awaited(request, polls.begin(desk.journal, request, polling))
+
+
+def _halt(desk: Desk, request: Request) -> dict[str, Any] | Awaited:
+    result = halt.perform(desk.journal, desk.halts, request, now=desk.now())
+    readers = desk.halts.get(str(result["system"]), ())
+    if halt.at_rest(readers) or not result["paused"]:
+        return result
+    return Awaited(request, lambda: result if halt.at_rest(readers) else None, is_audited=True)
 
 
 def _reload(desk: Desk, request: Request) -> dict[str, Any]:
@@ -392,6 +384,10 @@ _ACTIONS: Mapping[str, Callable[[Desk, Request], dict[str, Any] | Awaited]] = {
     "snapshot.pause": _reread,
     "snapshot.resume": _reread,
     "snapshot.cancel": _reread,
+    "run.start": _poll,
+    "run.cancel": _poll,
+    "system.pause": _halt,
+    "system.resume": _halt,
     "reload": _reload,
     **dict.fromkeys(hush.ACTIONS, _hush),
 }

@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
 
 from bridge.errors import BridgeError, InternalError, PositionLost
-from bridge.health import HealthBoard
+from bridge.health import HealthBoard, Level
 from bridge.logs import Repeating
 from bridge.model import Position, Window
 from bridge.points import Points
@@ -23,6 +23,8 @@ from bridge.resilience.retry import Backoff
 
 QUEUED_WINDOWS = 2  # of up to 8 MB each; what does not fit waits in the source's socket
 WAIT_S = 0.5  # at most, for one thing; then the loop turns
+PRESS_EVERY_S = 0.1  # how often a source is interrupted while it is to come to rest
+PRESS_S = 10.0
 
 _log = structlog.get_logger()
 
@@ -42,8 +44,26 @@ class RenewableSource(Source, Protocol):
     def findings(self) -> Sequence[Any]:
         """What is wrong with it now, for people: level, code, detail, fix."""
 
+    def interrupt(self) -> None:
+        """End what is being asked of the system now, so that `read` or `open` returns; callable from any thread."""
+
     def observation(self) -> Any:  # noqa: ANN401  the adapter's own; None before the first look
         """The last look at what it holds on the legacy system."""
+
+
+@runtime_checkable
+class RestingSource(RenewableSource, Protocol):
+    """A source that stays with its loop while its system is paused: what does not happen then is on record, too."""
+
+    def hold(self, why: str) -> None:
+        """Read nothing and hold no session until `release`."""
+
+    def release(self) -> None:
+        """Read again."""
+
+    @property
+    def rests(self) -> bool:
+        """Whether it has no session."""
 
 
 @dataclass(slots=True)
@@ -116,6 +136,43 @@ class Pump:
         self._backoff = Backoff()
         self._trouble = Repeating(_log.bind(system=flow.name), failed="source.failed", recovered="source.recovered")
         self._turned_at = time.monotonic()
+        self._halted: str | None = None  # why nothing may be read
+        self._is_at_rest = threading.Event()
+        self._has_ended = False
+
+    @property
+    def system(self) -> str:
+        """The system that it reads; of one system there may be several sources."""
+        return self.flow.name.partition("/")[0]
+
+    def halt(self, why: str) -> None:
+        """See `bridge.halt.Halting`."""
+        source = self.flow.source
+        if isinstance(source, RestingSource):
+            threading.Thread(target=source.hold, args=(why,), name=f"halt-{source.name}", daemon=True).start()
+            return
+        self._halted = why
+        threading.Thread(target=self._press, name=f"halt-{source.name}", daemon=True).start()
+
+    def release(self) -> None:
+        """See `bridge.halt.Halting`."""
+        if isinstance(self.flow.source, RestingSource):
+            self.flow.source.release()
+        self._is_at_rest.clear()
+        self._halted = None
+
+    @property
+    def rests(self) -> bool:
+        """See `bridge.halt.Halting`."""
+        source = self.flow.source
+        return self._has_ended or (source.rests if isinstance(source, RestingSource) else self._is_at_rest.is_set())
+
+    def _press(self) -> None:
+        """Interrupt the source until it is at rest: it may have been about to ask something else."""
+        deadline = time.monotonic() + PRESS_S
+        while self._halted and not self.rests and time.monotonic() < deadline:
+            self.flow.source.interrupt()
+            self._is_at_rest.wait(PRESS_EVERY_S)
 
     @property
     def turned_at(self) -> float:
@@ -128,15 +185,29 @@ class Pump:
             while not self._stop.is_set():
                 self._turned_at = time.monotonic()
                 try:
-                    self.step(timeout_s=WAIT_S)
+                    if self._halted is None:
+                        self.step(timeout_s=WAIT_S)
+                    else:
+                        self._rest(self._halted)
                 except BridgeError as error:
-                    if not self._recover(error):
+                    if self._halted is None and not self._recover(error):
                         return
         except Exception as error:  # noqa: BLE001  a bug must stop its source, loudly, and not the others (I3)
             _log.error("source.stopped", system=self.flow.name, error=error)
             self._fail(f"stopped by {type(error).__name__}", InternalError.default_hint)
         finally:
             self.flow.source.close()
+            self._has_ended = True
+
+    def _rest(self, why: str) -> None:
+        """Have nothing open on the system, and wait for somebody to resume it."""
+        if not self._is_at_rest.is_set():
+            self.flow.source.close()
+            self._is_open = False
+            self._is_at_rest.set()
+            _log.info("source.paused", system=self.flow.name, why=why)
+        self._fail(why, "Nothing is read until `legacy-bridge system resume`.", level="warn")
+        self._stop.wait(WAIT_S)
 
     def step(self, *, timeout_s: float) -> bool:
         """Read at most one window and hand it over; True when there was one.
@@ -165,7 +236,7 @@ class Pump:
         """Hand a window over, however long it takes; one that is given up is read again from the journal's position."""
         while not self._handoff.give(self.flow, window, timeout_s=WAIT_S):
             self._turned_at = time.monotonic()
-            if self._stop.is_set():
+            if self._stop.is_set() or self._halted is not None:
                 return
             if self._is_open:
                 self.flow.source.keep_alive()
@@ -182,7 +253,7 @@ class Pump:
         Returns: False when told to stop first; the position may then be an old one.
         """
         with self.flow.settled:
-            while self.flow.waiting and not self._stop.is_set():
+            while self.flow.waiting and not self._stop.is_set() and self._halted is None:
                 self._turned_at = time.monotonic()
                 self.flow.settled.wait(WAIT_S)
             return not self.flow.waiting
@@ -203,8 +274,8 @@ class Pump:
         self._stop.wait(self._backoff.next_s())
         return True
 
-    def _fail(self, what: str, action: str) -> None:
-        self._board.fail(self._component, what, action, blocks=tuple(sorted(self.flow.streams)))
+    def _fail(self, what: str, action: str, *, level: Level = "fail") -> None:
+        self._board.fail(self._component, what, action, blocks=tuple(sorted(self.flow.streams)), level=level)
 
     def _begin_epoch(self, lost: PositionLost) -> bool:
         # I2: a gap is declared before anything of the new history is journalled.

@@ -51,10 +51,10 @@ schema:
 """
 CONFIG = """
 bridge: {name: acme, type_prefix: com.acme.erp, journal: {sqlite: journal.db}}
-systems: {erp: {postgres: {}}}
+systems: {erp: {postgres: {}}, hr: {postgres: {}}}
 streams:
   orders: {system: erp, log: sales.oeordh, contract: orders.odcs.yaml}
-  payroll: {system: erp, log: hr.payroll, contract: payroll.odcs.yaml}
+  payroll: {system: hr, log: hr.payroll, contract: payroll.odcs.yaml}
 sinks:
   hook: {stdout: {}, streams: [orders]}
   wages: {parquet: {folder: out}, streams: [payroll]}

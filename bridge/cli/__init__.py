@@ -22,6 +22,7 @@ from bridge.cli import (
     events,
     keys,
     letters,
+    runs,
     sinks,
     starter,
     status,
@@ -85,6 +86,9 @@ cli.add_typer(alarms.alarm, name="alarm")
 cli.add_typer(care.journal, name="journal")
 cli.add_typer(audit.audit, name="audit")
 cli.add_typer(keys.key, name="key")
+cli.add_typer(runs.runs, name="runs")
+cli.command()(runs.bill)
+cli.add_typer(systems.system, name="system")
 cli.command("dba-script")(systems.dba_script)
 cli.command()(systems.decommission)
 cli.command()(demo.demo)

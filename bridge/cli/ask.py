@@ -68,7 +68,7 @@ def ask(session: "Session", kind: str, args: Mapping[str, Any], *, patience_s: f
         request_id = journal.request(kind, args, actor())
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
-            if _settle_here(config, request_id, queue_only=kind.startswith("snapshot.")):
+            if _settle_here(config, request_id, queue_only=kind.startswith(("snapshot.", "run."))):
                 return Outcome(done=False, result={})
             for pause_s in pauses(min(TAKE_OVER_S, deadline - time.monotonic())):
                 settled = find_settled(journal, request_id)
@@ -102,7 +102,13 @@ def _perform(journal: "Journal", config: "Config", request_id: int) -> None:
 
     documents = load_contracts(config)
     pin_contracts(journal, documents)
-    desk = Desk(journal, build_judges(config, documents, journal), systems=systems_of(config), sinks=sinks_of(config))
+    desk = Desk(
+        journal,
+        build_judges(config, documents, journal),
+        systems=systems_of(config),
+        sinks=sinks_of(config),
+        halts=dict.fromkeys(config.systems, ()),
+    )
     for request in journal.requests():
         if request.id == request_id:
             perform(desk, request)

@@ -1,18 +1,85 @@
-"""`legacy-bridge dba-script` and `decommission`: what a legacy system's DBA runs once, and how all of it is undone."""
+"""`legacy-bridge system`, `dba-script`, `decommission`: stop reading a system, what its DBA runs, how to leave it."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bridge.cli.ask import ask
 from bridge.cli.session import session
-from bridge.cli.show import note, say, say_json
+from bridge.cli.show import note, say, say_json, say_result, table
+from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bridge.cli.session import Session
     from bridge.config.models import Config
     from bridge.sources.postgres.dba import Letter
 
 System = Annotated[str, typer.Argument(metavar="SYSTEM", help="Name of the legacy system.", show_default=False)]
+
+
+system = typer.Typer(help="Legacy systems: list, pause (the kill switch), resume.", no_args_is_help=True)
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@system.command("list")
+def list_systems(context: typer.Context, *, as_json: Json = False) -> None:
+    """List the systems: whether they are paused, since when, by whom and why."""
+    from bridge.halt import standings
+
+    opened = session(context)
+    config = opened.config()
+    with opened.journal(config) as journal:
+        found = standings(journal, config)
+    if as_json:
+        say_json(found)
+        return
+    states = ["paused" if one["paused"] else "running" for one in found]
+    rows = [
+        (one["system"], one["kind"], len(one["streams"]), state, one["since"], one["by"], one["reason"])
+        for one, state in zip(found, states, strict=True)
+    ]
+    table(["system", "kind", "streams", "state", "since", "by", "why"], rows)
+
+
+@system.command()
+def pause(
+    context: typer.Context,
+    *,
+    name: System,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown beside the system.")] = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Stop every read of a system within a second and leave no session or lock there, until it is resumed."""
+    from bridge.halt import left
+
+    opened = session(context)
+    stays = left(_known(opened, name), name)
+    if dry_run:
+        note(f"would stop every read of {name}" + (f"; {stays}" if stays else ""))
+        return
+    result = ask(opened, "system.pause", {"system": name, "reason": reason}).result
+    say_result({**result, "left": stays or "nothing"}, as_json=as_json)
+
+
+@system.command()
+def resume(context: typer.Context, *, name: System, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Read a system again, from where it was left."""
+    opened = session(context)
+    if dry_run:
+        note(f"would read {name} again")
+        return
+    say_result(ask(opened, "system.resume", {"system": name}).result, as_json=as_json)
+
+
+def _known(opened: "Session", name: str) -> "Config":
+    """The configuration. Raises: ConfigError where it has no such system."""
+    config = opened.config()
+    if name not in config.systems:
+        raise ConfigError(f"there is no system {name!r}", hint=f"The systems are: {', '.join(sorted(config.systems))}.")
+    return config
 
 
 def dba_script(context: typer.Context, *, system: System) -> None:

@@ -99,6 +99,8 @@ class PolledSource:
             self._timetable = Timetable(
                 self._plans, source=self.name, number=self._next_run, now=self._now(), memory=state.get("timetable")
             )
+        else:
+            self._timetable.away(f"{self._system} could not be read")
         if self._held is None:
             self._connect()
         for start in self._begun.values():
@@ -142,8 +144,8 @@ class PolledSource:
 
     def close(self) -> None:
         """See the port."""
-        self._is_connected = False
         self._extractor.close()
+        self._is_connected = False
         for reader in self._readers.values():
             reader.rest()
 
@@ -174,6 +176,11 @@ class PolledSource:
         self._held = None
         self._act(lambda: None)
 
+    @property
+    def rests(self) -> bool:
+        """Whether it has no session."""
+        return not self._is_connected and not self._is_asking
+
     def interrupt(self) -> None:
         """The bridge stops: what is being asked is not worth waiting for."""
         self._extractor.cancel()
@@ -198,7 +205,7 @@ class PolledSource:
         now = self._now()
         if self._held is not None:
             self._disconnect()
-        hindrance = f"paused: {self._held}" if self._held is not None else self._hindrance(now)
+        hindrance = self._held if self._held is not None else self._hindrance(now)
         for start in self._schedule.due(now, active=self.active(), hindrance=hindrance):
             self._begun[start.stream] = start
             self._begin(start)
@@ -346,8 +353,8 @@ class PolledSource:
 
     def _disconnect(self) -> None:
         if self._is_connected:
-            self._is_connected = False
             self._extractor.close()
+            self._is_connected = False
 
     def _wait(self, left_s: float) -> None:
         """Until something may have changed: an act, a confirmation, the clock."""

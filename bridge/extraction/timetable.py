@@ -112,6 +112,7 @@ class Timetable:
         self._missed: dict[str, Run] = {}  # by job: the record that further moments with the same reason add to
         self._news: dict[int, Run] = {}  # records not taken yet, by number
         self._has_changed = False
+        self._why_away = ""
         for job, plan in self._plans.items():
             if plan.every is not None and job not in self._anchors:
                 self._anchors[job] = now
@@ -120,6 +121,10 @@ class Timetable:
         self._look_back(now, absences, absent)
 
     # -- what happens
+
+    def away(self, why: str) -> None:
+        """Nobody could look since the last `due`, and why."""
+        self._why_away = why
 
     def due(self, now: datetime, *, active: Mapping[str, Run], hindrance: str | None) -> list[Start]:
         """The runs that begin now.
@@ -136,9 +141,11 @@ class Timetable:
             if not moments:
                 continue
             if len(moments) > 1:
-                self._miss(job, moments[:-1], "the clock was set forward, or one question took as long")
+                self._miss(
+                    job, moments[:-1], self._why_away or "the clock was set forward, or one question took as long"
+                )
             self._fire(plan, moments[-1], active=active, hindrance=hindrance)
-        self._seen_at = max(now, self._seen_at)
+        self._seen_at, self._why_away = max(now, self._seen_at), ""
         return self._begin(active, hindrance)
 
     def ask(self, stream: str, kind: RunKind, *, actor: str) -> None:

@@ -7,8 +7,9 @@ start-up, since libpq lets PGDATESTYLE and PGTZ overrule start-up options. Knows
 
 import os
 import re
+import select
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, LiteralString
@@ -36,6 +37,7 @@ _SEARCH_PATH = {"search_path": "pg_catalog"}
 # A dead peer is noticed within about 30 s, also while we only receive.
 _KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30_000}
 _CONNECT_TIMEOUT_S = 10
+_CANCEL_S = 1.0
 _IDLE_TIMEOUT_SINCE = 140000  # server_version_num
 
 
@@ -92,6 +94,22 @@ def connect(settings: ConnectSettings, *, purpose: str, replication: bool = Fals
             connection.close()
             raise
     return connection
+
+
+def cancel(connection: Connection) -> None:
+    """End what runs on a session, if anything does; callable from any thread."""
+    with suppress(psycopg.Error):
+        connection.cancel_safe(timeout=_CANCEL_S)
+
+
+def hear_of_shutdown(idle: Connection) -> None:
+    """A server that stops ends its idle sessions first, and then waits until a streaming one has confirmed all.
+
+    That may be long when the journal takes nothing, so we hang up as soon as the idle session ends (I10).
+    """
+    if select.select([idle.fileno()], [], [], 0)[0]:
+        with translated("listening for a shutdown"):
+            idle.pgconn.consume_input()
 
 
 class _AnyTextLoader(Loader):

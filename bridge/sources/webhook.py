@@ -66,6 +66,9 @@ class WebhookSource:
     def observation(self) -> None:
         """There is nothing to look at."""
 
+    def interrupt(self) -> None:
+        """Nothing is asked of the system."""
+
     def close(self) -> None:
         """See the port; what was handed over may still be confirmed."""
         self._intake.close()

@@ -85,6 +85,11 @@ class ScriptedSource:
     def observation(self) -> None:
         """Nothing is looked at."""
 
+    def interrupt(self) -> None:
+        """Let a `read` that waits return."""
+        with self._grown:
+            self._grown.notify_all()
+
     def close(self) -> None:
         """See the port."""
         self._is_open = False

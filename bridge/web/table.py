@@ -1,6 +1,6 @@
 """The one table of endpoints."""
 
-from bridge.web import alarms, cursors, desk, events, letters, openapi, papers, sinks, streams
+from bridge.web import alarms, cursors, desk, events, letters, openapi, papers, runs, sinks, streams, systems
 from bridge.web.endpoint import Answered, Call, Endpoint
 
 
@@ -15,6 +15,8 @@ TABLE: tuple[Endpoint, ...] = (
     *cursors.ENDPOINTS,
     *letters.ENDPOINTS,
     *sinks.ENDPOINTS,
+    *systems.ENDPOINTS,
+    *runs.ENDPOINTS,
     *alarms.ENDPOINTS,
     *desk.ENDPOINTS,
     *papers.ENDPOINTS,

@@ -16,13 +16,14 @@ OWN = {
     "name": "mine",
     "id": "1",
     "sink": "hook",
+    "system": "erp",
     "version": "1.0.0",
     "slug": "declined",
     "alarm": "0123456789",
     "silence": "0123456789",
     "principal": "reader",
 }
-FOREIGN = OWN | {"stream": "payroll", "id": "3", "sink": "wages"}
+FOREIGN = OWN | {"stream": "payroll", "id": "3", "sink": "wages", "system": "hr"}
 BODIES = {
     "putCursor": {"after": 1},
     "discardDeadLetter": {"reason": "a test"},
@@ -31,11 +32,13 @@ BODIES = {
     "forceBreaker": {"force": "none"},
     "replayDeadLetters": {"stream": "orders", "sink": "hook"},
     "discardDeadLetters": {"stream": "orders", "sink": "hook", "reason": "a test"},
+    "pauseSystem": {"reason": "a test"},
+    "startRun": {"kind": "full"},
     "replaySink": {"stream": "orders", "first": 1, "last": 1},
 }
 NEVER_ENDING = {"followEvents"}
 BEHIND_A_STREAM = [
-    each for each in TABLE if re.search(r"\{(stream|sink)\}|dead-letters/\{id\}|contracts/\{id\}", each.path)
+    each for each in TABLE if re.search(r"\{(stream|sink|system)\}|dead-letters/\{id\}|contracts/\{id\}", each.path)
 ]
 
 
@@ -84,7 +87,7 @@ def test_what_belongs_to_a_foreign_stream_is_as_if_it_were_not_there(
     principal = PRINCIPALS[who]
     if endpoint.act in principal.acts and principal.streams != "*":
         assert status(door, endpoint, FOREIGN, who) == 404
-        nowhere = FOREIGN | {"stream": "nowhere", "sink": "nowhere", "id": "99"}
+        nowhere = FOREIGN | {"stream": "nowhere", "sink": "nowhere", "system": "nowhere", "id": "99"}
         assert status(door, endpoint, nowhere, who) == 404, "no difference to tell by"
 
 
@@ -99,6 +102,7 @@ def test_lists_hold_only_what_is_ones_own(door: Served) -> None:
         ("/v1/dead-letters", "mender"),
         ("/v1/dead-letters?state=any", "mender"),
         ("/v1/sinks", "operator"),
+        ("/v1/systems", "operator"),
         ("/v1/sources", "operator"),
         ("/v1/runs", "operator"),
     ):

@@ -184,6 +184,16 @@ def test_a_clock_set_forward_brings_one_run_and_says_what_it_left_out() -> None:
     assert list(reasons(timetable).values()) == [11]
 
 
+def test_what_was_missed_while_nobody_could_look_says_why() -> None:
+    timetable = table(EVERY)
+    started(timetable, START)
+    timetable.away("erp could not be read")
+    assert started(timetable, START + minutes(21)) == ["orders run"]
+    assert reasons(timetable) == {"erp could not be read": 3}
+    assert started(timetable, START + minutes(31)) == ["orders run"]
+    assert list(reasons(timetable)) == ["the clock was set forward, or one question took as long"]
+
+
 def test_a_clock_set_back_keeps_distances_and_repeats_no_named_hour() -> None:
     timetable = table(EVERY, Plan("night", cron="30 2 * * *"))
     night = datetime(2026, 3, 2, 2, 30, tzinfo=UTC)

@@ -85,6 +85,9 @@ class AmqpSource:
     def observation(self) -> None:
         """There is nothing to look at."""
 
+    def interrupt(self) -> None:
+        """Nothing is asked that takes time."""
+
     def close(self) -> None:
         """See the port; what was handed over may still be confirmed, and is then known by its id."""
         self._intake.close()

@@ -20,7 +20,7 @@ from bridge.errors import InternalError, PositionLost, SourceRefused, SourceUnav
 from bridge.findings import Finding
 from bridge.model import Position, Window
 from bridge.postgres.copying import Received, Run
-from bridge.postgres.session import Connection, ConnectSettings, connect, translated
+from bridge.postgres.session import Connection, ConnectSettings, cancel, connect, hear_of_shutdown, translated
 from bridge.resilience.failpoint import reach
 from bridge.sources.postgres import slot as slots
 from bridge.sources.postgres.assistant import Assistant, Observation
@@ -99,6 +99,8 @@ class PostgresSource:
         self._flushed = Position(0, (0, 0))  # what the journal holds
         self._reported = 0  # what the server was told of it
         self._obstacle: Finding | None = None  # what opening waits for
+        self._is_interrupted = False  # since it was opened
+        self._asking: set[Connection] = set()  # sessions on which a query may run
         self._controls: deque[tuple[str, str]] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         weakref.finalize(self, os.close, self._wake_fd)
@@ -109,6 +111,7 @@ class PostgresSource:
         Raises: PositionLost when the server is not the one we left, or the slot is gone, invalidated or ahead.
         """
         self.close()
+        self._is_interrupted = False
         settings, kept = self._settings, State.load(state)
         if kept.awaits:
             raise self._undecided(kept.awaits)
@@ -127,7 +130,7 @@ class PostgresSource:
                 self._obstacle = None
             tables = self._tables(sql)
             assistant = Assistant(
-                lambda: self._tables(connect(settings.connect, purpose="assist")),
+                lambda: self._tables(self._noted(connect(settings.connect, purpose="assist"))),
                 slot=settings.slot,
                 limits=settings.limits,
                 heartbeat_s=settings.heartbeat_s,
@@ -171,6 +174,7 @@ class PostgresSource:
         Raises: SourceUnavailable, SourceRefused.
         """
         self.close()
+        self._is_interrupted = False
         settings, kept = self._settings, State.load(state)
         with ExitStack() as sessions:
             replication = self._session(sessions, "stream", replication=True)
@@ -219,7 +223,7 @@ class PostgresSource:
         Raises: SourceUnavailable when the server is about to stop.
         """
         at = self._opened()
-        _hear_of_shutdown(at.lookup)
+        hear_of_shutdown(at.lookup)
         with self._lock:
             flushed = self._flushed.at[0] if self._flushed.epoch == at.epoch else 0
         now = time.monotonic()
@@ -262,6 +266,13 @@ class PostgresSource:
         at = self._open
         return at.assistant.observation if at else None
 
+    def interrupt(self) -> None:
+        """See `bridge.pump.RenewableSource`: every query that runs is cancelled, and no wait goes on."""
+        self._is_interrupted = True
+        self._wake()
+        for session in tuple(self._asking):
+            cancel(session)
+
     def close(self) -> None:
         """See `bridge.ports.Source.close`."""
         at, self._open, self._obstacle = self._open, None, None
@@ -271,7 +282,7 @@ class PostgresSource:
 
     def _wait_for_slot(self, sql: Connection) -> None:
         """The server creates a slot only when all transactions that are open have ended; say whose, and heed a stop."""
-        if self._settings.stopping():
+        if self._settings.stopping() or self._is_interrupted:
             raise SourceUnavailable("stopped while the slot was being created")
         self._obstacle = slots.judge_creation(oldest_transaction(sql), slot=self._settings.slot)
 
@@ -294,8 +305,13 @@ class PostgresSource:
         return SourceRefused(f"a gap is declared and a person decides how to go on: {cause}", hint=hint)
 
     def _session(self, sessions: ExitStack, purpose: str, *, replication: bool = False) -> Connection:
-        connection = connect(self._settings.connect, purpose=purpose, replication=replication)
+        connection = self._noted(connect(self._settings.connect, purpose=purpose, replication=replication))
         sessions.callback(connection.close)
+        return connection
+
+    def _noted(self, connection: Connection) -> Connection:
+        """The connection, with whatever runs on it to be cancelled by `interrupt`."""
+        self._asking = {known for known in self._asking if not known.closed} | {connection}
         return connection
 
     def _publications(self, sql: Connection) -> list[str]:
@@ -377,13 +393,3 @@ class PostgresSource:
         at.idle_at = time.monotonic() + IDLE_INTERVAL_S
         at.log.rest_here()
         return self._window(at, batches=())
-
-
-def _hear_of_shutdown(idle: Connection) -> None:
-    """A server that stops ends its idle sessions first, and then waits until the streaming one has confirmed all.
-
-    That may be long when the journal takes nothing, so we hang up as soon as the idle session ends (I10).
-    """
-    if select.select([idle.fileno()], [], [], 0)[0]:
-        with translated("listening for a shutdown"):
-            idle.pgconn.consume_input()
