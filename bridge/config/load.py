@@ -170,11 +170,11 @@ class _Reading:
         kinds = [kind for kind in _WAYS if declared.get(kind) is not None]
         for way, word in _ORIGINS.items():
             origin = stream.get(way)
-            if not isinstance(origin, str):
-                continue
-            if len(kinds) == 1 and way not in _WAYS[kinds[0]]:
+            if origin is not None and len(kinds) == 1 and way not in _WAYS[kinds[0]]:
                 expected = " or ".join(f"`{one}`" for one in _WAYS[kinds[0]])
                 self._add((*path, way), shown((*path, way), origin), f"{expected}: {system} is {kinds[0]}")
+            if not isinstance(origin, str):
+                continue
             if way == "view":  # any number of streams may read one, each with its own parameters
                 if not self._exists(origin):
                     self._add((*path, way), shown((*path, way), origin), "a file that exists")
@@ -278,13 +278,20 @@ class _Reading:
 
 _ABSENT = object()
 _PUSHED = {"log", "webhook", "queue"}  # ways of streams that have no schedule
-_ORIGINS = {"log": "table", "view": "view", "webhook": "path", "queue": "queue"}  # in words, by the stream's key
+_ORIGINS = {  # in words, by the stream's key
+    "log": "table",
+    "view": "view",
+    "resource": "resource",
+    "webhook": "path",
+    "queue": "queue",
+}
 # Those keys, by the system's kind.
 _WAYS = {
     "postgres": ("log", "view"),
     **dict.fromkeys(DATABASES, ("view",)),
     "webhook": ("webhook",),
     "amqp": ("queue",),
+    "rest": ("resource",),
 }
 
 

@@ -40,13 +40,14 @@ from bridge.config.kit import (
     section,
     split,
 )
+from bridge.config.rest import ResourceConfig, RestSystemConfig
 from bridge.config.schedule import BudgetConfig, CronText, Rhythm, Span
 from bridge.config.secrets import Secret
 from bridge.config.sinks import SinkConfig
 
-SYSTEM_KINDS = ("postgres", *DATABASES, "webhook", "amqp")
+SYSTEM_KINDS = ("postgres", *DATABASES, "webhook", "amqp", "rest")
 SCHEDULE = ("every", "cron", "after", "sweep", "jitter")
-WAYS = ("log", "view", "webhook", "queue")  # how a stream is read
+WAYS = ("log", "view", "resource", "webhook", "queue")  # how a stream is read
 Waiver = Literal["public_temp", "public_create", "security_definer", "can_write", "unlimited_slot"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -146,6 +147,7 @@ class SystemConfig(Section):
     db2: Db2Config | None = key("An IBM Db2 database, read by views.", default=None)
     webhook: WebhookSystemConfig | None = key("A system that sends us HTTP requests.", default=None)
     amqp: AmqpSystemConfig | None = key("A RabbitMQ broker whose queues we read.", default=None)
+    rest: RestSystemConfig | None = key("A system that is read by HTTP requests.", default=None)
     time_zone: Zone = key("Zone of its local times.", default="UTC")
     budget: BudgetConfig = section("What it may be asked.")
     allow: Annotated[tuple[Waiver, ...], BeforeValidator(split)] = key(
@@ -175,6 +177,7 @@ class StreamConfig(Section):
     log: Table | None = key("Table read through the change log, as schema.table.", default=None)
     view: LocalPath | None = key("View file (SQL) it is read by, beside the config file unless absolute.", default=None)
     parameters: Mapping[str, str | int | float | bool] = key("Values of the view's parameters, by name.", default={})
+    resource: ResourceConfig | None = key("What it reads of a system that offers HTTP.", default=None)
     webhook: InboxPath | None = key("Path below /v1/inbox/SYSTEM/ that takes its messages in.", default=None)
     queue: Queue | None = key("Queue that its messages are read from.", default=None)
     every: Span | None = key("How often it is polled, like 30s, 5m or 1d.", default=None, live=True)
@@ -224,7 +227,8 @@ class StreamConfig(Section):
     @property
     def origin(self) -> str:
         """Where its changes come from: a table, a view, a path or a queue."""
-        return self.log or (self.view.stem if self.view else None) or self.webhook or self.queue or ""
+        polled = (self.view.stem if self.view else None) or (self.resource.path if self.resource else None)
+        return self.log or polled or self.webhook or self.queue or ""
 
 
 class File(Section):

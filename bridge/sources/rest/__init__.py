@@ -1,0 +1,1 @@
+"""Systems that offer HTTP only: lists of records, read by GET and nothing else."""
