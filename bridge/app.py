@@ -20,7 +20,7 @@ from bridge.contract.expression import columns
 from bridge.deliver.thread import Delivery
 from bridge.deliver.trial import test_message
 from bridge.errors import ConfigError
-from bridge.findings import Level
+from bridge.findings import Level, refuse
 from bridge.health import HealthBoard
 from bridge.inbox.mapping import Mapper
 from bridge.ingest import Ingest
@@ -232,7 +232,7 @@ def prove_harmless(config: Config, system: str, connection: Connection) -> None:
             _log.warning(
                 "source.warned", system=system, code=finding.code, subject=finding.subject, detail=finding.detail
             )
-    preflight.refuse(findings)
+    refuse(findings)
 
 
 @dataclass(slots=True)

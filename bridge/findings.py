@@ -1,7 +1,10 @@
 """What a look at a legacy system finds: one sentence each, with what to do about it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from bridge.errors import SourceRefused
 
 
 class Level(StrEnum):
@@ -22,3 +25,11 @@ class Finding:
     subject: str  # what it is about: a table, a role, a setting
     detail: str
     fix: str = ""  # what to do; empty when all is well
+
+
+def refuse(findings: Iterable[Finding]) -> None:
+    """Stop the start when anything was found that forbids it. Raises: SourceRefused with the whole list."""
+    refused = [finding for finding in findings if finding.level is Level.REFUSE]
+    if refused:
+        lines = [f"{finding.code} {finding.subject}: {finding.detail} [{finding.fix}]" for finding in refused]
+        raise SourceRefused("\n  ".join([f"{len(lines)} reason(s) not to start:", *lines]))

@@ -4,7 +4,8 @@ Reading is one libpq call a message and nothing else; what the messages say is f
 """
 
 import select
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,11 @@ class Received:
 class Copying:
     """A session that sends the rows of a query, or a change log, as COPY messages."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self, connection: Connection, telling: Callable[[str], AbstractContextManager[None]] = translated
+    ) -> None:
+        """Of an open session; `telling` makes our errors of psycopg's."""
+        self._telling = telling
         self._connection = connection
         self._pgconn = connection.pgconn
         self._poll = select.poll()
@@ -69,7 +74,7 @@ class Copying:
 
     def copy_out(self, query: sql.Composable, doing: str) -> None:
         """Start a COPY ... TO STDOUT, by the extended protocol: it is one statement, whatever is in it."""
-        with translated(doing):
+        with self._telling(doing):
             self._pgconn.send_query_params(query.as_bytes(self._connection), None)
             while self._pgconn.flush():
                 select.select([], [self._pgconn.socket], [], 1.0)
@@ -87,7 +92,7 @@ class Copying:
         messages: list[memoryview] = []
         size, append = received.size_bytes, messages.append
         try:
-            with translated("receiving"):
+            with self._telling("receiving"):
                 while size < limit_bytes:
                     count, data = get(1)
                     if count == 0:
@@ -109,7 +114,7 @@ class Copying:
 
     def abandon(self) -> None:
         """Cancel the query under way and throw away what it still sends."""
-        with translated("cancelling"):
+        with self._telling("cancelling"):
             self._connection.cancel_safe()
         try:
             while self.drain(Received(), _DISCARD_BYTES):

@@ -199,12 +199,13 @@ SELECT session_user::text, bool_or(rolreplication OR rolsuper) FILTER (WHERE rol
 """
 
 
-def inspect_rights(connection: Connection, waivers: frozenset[str]) -> list[Finding]:
+def inspect_rights(connection: Connection, waivers: frozenset[str], *, replicates: bool = True) -> list[Finding]:
     """List every right of the login beyond reading, and whether it lacks the one to replicate.
 
     Args:
         connection: a SQL session inside `read_only`.
         waivers: what the operator signed for; a waived right is still listed, one level down.
+        replicates: the login reads the change log; else that right is not asked for.
     Raises: what `translated` says.
     """
     with translated("looking up the login's own rights"):
@@ -212,7 +213,7 @@ def inspect_rights(connection: Connection, waivers: frozenset[str]) -> list[Find
         name, can_replicate, is_superuser = login or ("?", False, False)
         checks = _ATTRIBUTES if is_superuser else (*_ATTRIBUTES, *_GRANTS)
         found = [finding for check in checks for finding in _run(connection, check, waivers)]
-    if not can_replicate:
+    if replicates and not can_replicate:
         fix = f'ALTER ROLE "{name}" REPLICATION'
         found.append(Finding(Level.REFUSE, "right.replication", name, "may not read the change log", fix))
     if all(finding.code.startswith("public.") or finding.code == "right.bypassrls" for finding in found):

@@ -13,12 +13,12 @@ import psycopg
 import pytest
 
 from bridge.errors import SourceRefused
-from bridge.findings import Level
+from bridge.findings import Level, refuse
 from bridge.postgres.session import ConnectSettings, connect
 from bridge.sources.postgres import slot
 from bridge.sources.postgres.dba import Letter, dba_script, undo_script
 from bridge.sources.postgres.decommission import decommission
-from bridge.sources.postgres.preflight import inspect, refuse
+from bridge.sources.postgres.preflight import inspect
 from bridge.sources.postgres.setup import Capture, Setup
 from demo.server import VERSIONS, Database, PostgresServer
 

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from bridge.errors import SourceRefused
-from bridge.findings import Finding, Level
+from bridge.findings import Finding, Level, refuse
 from bridge.postgres.session import Connection, ConnectSettings, connect, read_only
-from bridge.sources.postgres.preflight import inspect, looks_secret, refuse
+from bridge.sources.postgres.preflight import inspect, looks_secret
 from bridge.sources.postgres.setup import WAIVERS, Capture, Setup
 from demo.server import VERSIONS, Database, PostgresServer
 

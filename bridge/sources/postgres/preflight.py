@@ -7,7 +7,6 @@ settings, the slot, each table, each publication. Changes nothing; what must cha
 import re
 from collections.abc import Iterable, Iterator
 
-from bridge.errors import SourceRefused
 from bridge.findings import Finding, Level
 from bridge.postgres.rights import inspect_rights
 from bridge.postgres.session import Connection, read_only, translated
@@ -49,14 +48,6 @@ def inspect(connection: Connection, setup: Setup) -> list[Finding]:
     for publication in publications.values():
         found += _judge_publication(publication, tables, setup)
     return found
-
-
-def refuse(findings: Iterable[Finding]) -> None:
-    """Stop the start when anything was found that forbids it. Raises: SourceRefused with the whole list."""
-    refused = [finding for finding in findings if finding.level is Level.REFUSE]
-    if refused:
-        lines = [f"{finding.code} {finding.subject}: {finding.detail} [{finding.fix}]" for finding in refused]
-        raise SourceRefused("\n  ".join([f"{len(lines)} reason(s) not to start:", *lines]))
 
 
 def looks_secret(name: str, *, column: bool = False) -> bool:

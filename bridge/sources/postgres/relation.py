@@ -4,16 +4,12 @@ Relation messages carry type oids; names of user-defined types come from one cat
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from bridge.errors import MalformedRecord
-from bridge.model import Column, Shape
-from bridge.postgres.types import Kind, PgType, builtin
-
-Lookup = Callable[[list[tuple[int, int]]], Mapping[tuple[int, int], PgType]]
+from bridge.model import Shape
+from bridge.postgres.lookup import Lookup, shape_of, types_of
+from bridge.postgres.types import PgType
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +87,6 @@ def capture(relation: Relation, *, stream: str, key_columns: tuple[str, ...], lo
         if (column.name in key_columns if key_columns else column.is_identity)
     )
     return Captured(relation, stream, shape_of(relation.qualified, names, types), types, key)
-
-
-def types_of(wanted: Sequence[tuple[int, int]], lookup: Lookup) -> tuple[PgType, ...]:
-    """The type of each (oid, modifier); one that was dropped since is exact text under its number."""
-    types = {pair: known for pair in wanted if (known := builtin(*pair)) is not None}
-    missing = sorted(set(wanted) - types.keys())
-    if missing:
-        types.update(lookup(missing))
-    return tuple(types.get(pair) or PgType(f"dropped type {pair[0]}", pa.large_string(), Kind.TEXT) for pair in wanted)
-
-
-def shape_of(table: str, names: Sequence[str], types: Sequence[PgType]) -> Shape:
-    """The shape of a table with these columns."""
-    return Shape(table, tuple(Column(name, of.name, of.arrow) for name, of in zip(names, types, strict=True)))
 
 
 def _text(message: bytes, at: int) -> tuple[str, int]:

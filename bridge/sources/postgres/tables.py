@@ -1,15 +1,14 @@
 """Which tables a source reads, as configured and as the catalogue describes them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from bridge.errors import SourceRefused
 from bridge.model import Shape
+from bridge.postgres.lookup import TypeLookup, shape_of, types_of
 from bridge.postgres.session import Connection, translated
-from bridge.postgres.types import LOOKUP_SQL, PgType, described
-from bridge.sources.postgres.relation import shape_of, types_of
+from bridge.postgres.types import PgType
 
 # The columns the change log sends, in table order, with their place in the index to page by: the primary key, else the
 # replica identity, else any whole unique index over columns that are never null.
@@ -68,7 +67,7 @@ class Tables:
         self._publications = publications
         self._by_table = {capture.table: capture for capture in captures}
         self._by_stream = {capture.stream: capture for capture in captures}
-        self._types: dict[tuple[int, int], PgType] = {}
+        self.lookup = TypeLookup(connection)
 
     def capture_of(self, table: str) -> Capture | None:
         """The capture of `schema.table`; None when it is not ours."""
@@ -109,18 +108,6 @@ class Tables:
         with translated(f"estimating {capture.table}"):
             row = self.connection.execute(_ESTIMATE, asked).fetchone()
         return int(row[0]) if row else 0
-
-    def lookup(self, wanted: list[tuple[int, int]]) -> Mapping[tuple[int, int], PgType]:
-        """User-defined types by (oid, modifier)."""
-        missing = [pair for pair in wanted if pair not in self._types]
-        if missing:
-            oids, modifiers = zip(*missing, strict=True)
-            with translated("looking up types"):
-                rows = self.connection.execute(
-                    LOOKUP_SQL, {"oids": list(oids), "modifiers": list(modifiers)}
-                ).fetchall()
-            self._types.update(described(rows))
-        return self._types
 
 
 def quoted(name: str) -> sql.Identifier:
