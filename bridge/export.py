@@ -219,8 +219,8 @@ def _is_there(batch: pa.RecordBatch, name: str) -> NDArray[np.bool_]:
 
 def _has_key(batch: pa.RecordBatch) -> NDArray[np.bool_]:
     """Where there is a key text to show: an attribute that is empty is none to CloudEvents."""
-    sizes = pc.binary_length(batch.column("_key")).fill_null(0).to_numpy(zero_copy_only=False)
-    found: NDArray[np.bool_] = sizes > 0
+    sizes = pc.binary_length(batch.column("_key"))
+    found: NDArray[np.bool_] = (sizes.fill_null(0) if sizes.null_count else sizes).to_numpy() > 0
     return found
 
 

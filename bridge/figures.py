@@ -1,7 +1,7 @@
 """Text from columns of numbers and times, a whole column at once. Pure; knows nothing of events."""
 
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 TEXT = pa.large_string()
 FEW = 16  # values that are quicker written one by one: a live event often comes alone
+Texts: TypeAlias = pa.LargeStringArray | list[str]  # a list where they are few
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  its text has no zone
 _PAIRS = {  # every two digits of a base, as one number of two bytes
@@ -24,20 +25,20 @@ _CLOCK = ((11, 36_000_000_000, 10), (12, 3_600_000_000, 10), (14, 600_000_000, 6
           (23, 100, 10), (24, 10, 10), (25, 1, 10))  # fmt: skip
 
 
-def decimal(values: NDArray[np.int64] | NDArray[np.uint64], *, width: int = 0) -> pa.LargeStringArray:
+def decimal(values: NDArray[np.int64] | NDArray[np.uint64], *, width: int = 0) -> Texts:
     """Numbers from 0 on in decimal, with zeros in front up to `width` characters."""
     return _digits(values.astype(np.uint64, copy=False), base=10, width=width)
 
 
-def hexadecimal(values: NDArray[np.uint64]) -> pa.LargeStringArray:
+def hexadecimal(values: NDArray[np.uint64]) -> Texts:
     """Numbers in upper-case hexadecimal without zeros in front."""
     return _digits(values, base=16, width=0)
 
 
-def _digits(values: NDArray[Any], *, base: Literal[10, 16], width: int) -> pa.LargeStringArray:
+def _digits(values: NDArray[Any], *, base: Literal[10, 16], width: int) -> Texts:
     form = f"0{width}{'d' if base == 10 else 'X'}"  # noqa: PLR2004  decimal
     if values.size <= FEW:
-        return pa.array([format(value, form) for value in values.tolist()], TEXT)
+        return [format(value, form) for value in values.tolist()]
     least, most = int(values.min()), int(values.max())
     if least == most:
         return pa.repeat(pa.scalar(format(most, form), TEXT), values.size)
@@ -69,9 +70,6 @@ def rfc3339(micros: NDArray[np.int64]) -> pa.LargeStringArray | None:
     """Microseconds since 1970 as ``2026-03-01T08:00:00.000000Z``; None where a year has not four digits."""
     if micros.size and (micros.min() < _YEAR_1 or micros.max() >= _YEAR_10000):
         return None
-    if micros.size <= FEW:
-        moments = (_EPOCH + timedelta(microseconds=at) for at in micros.tolist())
-        return pa.array([f"{moment.isoformat(timespec='microseconds')}Z" for moment in moments], TEXT)
     days, rest = np.divmod(micros, _DAY_US)
     text = np.tile(_TIME, (micros.size, 1))
     known, place = np.unique(days, return_inverse=True)
@@ -80,6 +78,11 @@ def rfc3339(micros: NDArray[np.int64]) -> pa.LargeStringArray | None:
     for column, unit, modulus in _CLOCK:
         text[:, column] += (rest // unit % modulus).astype(np.uint8)
     return fixed(text)
+
+
+def moment(micros: int) -> str:
+    """Microseconds since 1970 as ``2026-03-01T08:00:00.000000``. Raises: OverflowError beyond the years 1 to 9999."""
+    return (_EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds")
 
 
 def fixed(matrix: NDArray[np.uint8]) -> pa.LargeStringArray:

@@ -1,10 +1,12 @@
 """The JSON of a column: one text a value, a whole column at once. Pure; knows nothing of events.
 
-Promises: no value is rounded (decimals are strings, times RFC 3339 with microseconds, binary base64).
+Promises: no value is rounded (decimals are strings, times RFC 3339 with microseconds, binary base64). A few values are
+written one by one, which costs a tenth of setting a column in motion; the text is the same.
 """
 
+import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import polars as pl
@@ -12,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bridge import figures
-from bridge.figures import TEXT
+from bridge.figures import FEW, TEXT, Texts
 
-Piece = Any  # of a text: a str, the same for every row, or a LargeStringArray with one a row
+Piece = str | Texts  # of a text: the same for every row, or one a row
 
 _RFC3339 = "%Y-%m-%dT%H:%M:%S%.6fZ"
 _PLAIN = pl.CompatLevel.oldest()  # strings as Arrow has had them from the beginning
@@ -22,6 +24,10 @@ _PLAIN = pl.CompatLevel.oldest()  # strings as Arrow has had them from the begin
 
 def value(column: pa.Array) -> Iterator[Piece]:
     """The JSON texts of a column, quotes included."""
+    few = _few(column) if len(column) <= FEW else None
+    if few is not None:
+        yield few
+        return
     texts = _plain_texts(column)
     if texts is None:
         yield _any_json(column)
@@ -29,6 +35,28 @@ def value(column: pa.Array) -> Iterator[Piece]:
         yield from ('"', texts, '"')
     else:
         yield join('"', texts, '"').fill_null("null")
+
+
+def _few(column: pa.Array) -> list[str] | None:
+    """The JSON texts of a few values; None for types and values that Python writes in another way, or not at all."""
+    of = column.type
+    write = _DECIMAL if pa.types.is_decimal(of) else _WRITERS.get(of)
+    if write is None:
+        return None
+    if pa.types.is_timestamp(of):
+        column = column.view(pa.int64())
+    try:
+        return ["null" if each is None else write(each) for each in column.to_pylist()]
+    except (ValueError, OverflowError):  # years before 1 and after 9999, tiny numbers
+        return None
+
+
+def _float(each: float) -> str:
+    """Raises: ValueError where Polars puts the exponent in other words."""
+    text = repr(each)
+    if "e-" in text:
+        raise ValueError(text)
+    return text
 
 
 def _plain_texts(column: pa.Array) -> pa.LargeStringArray | None:
@@ -73,11 +101,15 @@ def _as_json(shown: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 def constant(text: str) -> str:
     """The JSON of one text."""
-    return json.dumps(text, ensure_ascii=False)
+    return _encode(text)
 
 
 def join(*pieces: Piece) -> pa.LargeStringArray:
     """Put the text of each row together; what is the same for every row is joined first."""
+    count = next((len(piece) for piece in pieces if isinstance(piece, list)), None)
+    if count is not None:
+        columns = [_repeated(piece, count) for piece in pieces]
+        return pa.array(map("".join, zip(*columns, strict=True)), TEXT, size=count)
     merged: list[Any] = []
     for piece in pieces:
         if isinstance(piece, str) and merged and isinstance(merged[-1], str):
@@ -86,3 +118,27 @@ def join(*pieces: Piece) -> pa.LargeStringArray:
             merged.append(piece)
     arguments = [pa.scalar(piece, TEXT) if isinstance(piece, str) else piece for piece in merged]
     return pc.binary_join_element_wise(*arguments, pa.scalar("", TEXT))
+
+
+def _repeated(piece: Piece, count: int) -> list[str]:
+    if isinstance(piece, str):
+        return [piece] * count
+    texts: list[str] = piece if isinstance(piece, list) else piece.to_pylist()
+    return texts
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+_DECIMAL: Callable[[Any], str] = '"{:f}"'.format
+_WRITERS: dict[pa.DataType, Callable[[Any], str]] = {
+    pa.string(): _encode,
+    TEXT: _encode,
+    pa.bool_(): lambda each: "true" if each else "false",
+    **dict.fromkeys((pa.int8(), pa.int16(), pa.int32(), pa.int64()), str),
+    **dict.fromkeys((pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()), str),
+    pa.float64(): _float,
+    pa.date32(): lambda each: f'"{each.isoformat()}"',
+    pa.timestamp("us", "UTC"): lambda each: f'"{figures.moment(each)}Z"',
+    pa.timestamp("us"): lambda each: f'"{figures.moment(each)}"',
+    pa.time64("us"): lambda each: f'"{each.isoformat(timespec="microseconds")}"',
+    pa.large_binary(): lambda each: f'"{base64.b64encode(each).decode()}"',
+}
