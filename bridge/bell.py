@@ -18,7 +18,7 @@ class Bell:
         with self._lock:
             listeners = list(self._listeners.items())
         for event, loop in listeners:
-            if not loop.is_closed():
+            if not event.is_set() and not loop.is_closed():  # one that is set is cleared before its listener reads
                 loop.call_soon_threadsafe(event.set)
 
     @contextmanager

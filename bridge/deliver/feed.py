@@ -59,6 +59,7 @@ class Chunk:
     lines: memoryview  # where it wants those
     committed_us: NDArray[np.int64]  # a row each; 0 where the source gave no time
     journalled_us: int
+    is_all: bool = False  # the journal held nothing more when this was read
 
 
 class Load(NamedTuple):
@@ -98,6 +99,7 @@ class Feed:
         self.lanes: Lanes[Load] = Lanes(one_a_key=one_a_key, reached=progress.cursor)
         self.until = until
         self.has_more = True  # as far as is known
+        self.is_at_end = False  # the last read left nothing in the journal; only where events go one by one
         self._taken = progress.cursor  # the last number read
         self._again: list[tuple[int, int]] = list(progress.pending)  # to be read once more, first
         self.recorded = progress  # what the journal holds
@@ -171,10 +173,10 @@ class Feed:
         """
         kept, self._rest = self._rest, None
         if kept is None or kept.first != after + 1:
-            found = _alike(journal, self.stream, after=after, limit=limit + BLOCK_EVENTS)
-            blocks = _enough(found, limit, last, budget_bytes=budget_bytes)
+            reading = journal.read(self.stream, after=after, limit=limit + BLOCK_EVENTS)
+            blocks, is_all = _enough(reading, limit, last, budget_bytes=budget_bytes)
         else:
-            blocks = [kept]
+            blocks, is_all = [kept], False
         if not blocks:
             return None
         end = blocks[0].first + limit - 1
@@ -183,10 +185,11 @@ class Feed:
         room = rows * (budget_bytes - sum(block.batch.nbytes for block in before)) // size
         wanted = min(rows, (end if last is None else min(end, last)) - final.first + 1, max(1, room))
         if wanted < rows:
+            is_all = False
             blocks = [*before, _part(final, 0, wanted)]
             if final.batch.get_total_buffer_size() <= budget_bytes:
                 self._rest = _part(final, wanted, rows - wanted)
-        return chunk_of(whole(blocks), self.look)
+        return replace(chunk_of(whole(blocks), self.look), is_all=is_all)
 
     def take_in(self, chunk: Chunk | None, *, now_s: float, last: int | None = None) -> tuple[int, int] | None:
         """Queue what was read for `next_range`, which said `last`; None: there was nothing.
@@ -195,6 +198,8 @@ class Feed:
         """
         after = self._again[0][0] - 1 if self._again else self._taken
         reached = last if chunk is None else chunk.last
+        is_all = chunk is None or chunk.is_all
+        self.is_at_end = is_all and self.until is None and not self._again and self.look.is_single
         if reached is None:
             return None
         if self._again:
@@ -203,7 +208,10 @@ class Feed:
                 self._again.insert(0, (reached + 1, end))
         else:
             self._taken = reached
-        self.has_more = self.until is None or bool(self._again) or self._taken < self.until
+        if self.until is not None:
+            self.has_more = bool(self._again) or self._taken < self.until
+        elif self._again or chunk is None or not is_all:  # else only `more` knows
+            self.has_more = True
         if chunk is not None:
             self._queue(chunk, now_s)
         found = chunk.first if chunk is not None else reached + 1
@@ -264,14 +272,15 @@ class Feed:
 
 def fetch(journal: Journal, look: Look, *, after: int, limit: int | None) -> Chunk | None:
     """Read, select and render events above a number; None when there are none yet. For a worker thread."""
-    blocks = list(_alike(journal, look.stream, after=after, limit=limit))
+    blocks, _ = _enough(journal.read(look.stream, after=after, limit=limit), None, None, budget_bytes=None)
     return chunk_of(whole(blocks), look) if blocks else None
 
 
 def chunk_of(block: Block, look: Look) -> Chunk:
     """A block, selected and rendered."""
     rows = look.selection.apply(block)
-    committed = pc.fill_null(rows.batch.column("_commit_at").cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    moments = rows.batch.column("_commit_at").view(pa.int64())
+    committed = (pc.fill_null(moments, 0) if moments.null_count else moments).to_numpy()
     journalled_us = int(block.journalled_at.timestamp() * 1e6)
     single = messages(rows, look.envelope) if look.is_single else ()
     lines = joined(rows, look.envelope, end="\n") if look.form == "lines" else _NO_LINES
@@ -283,33 +292,31 @@ def _part(block: Block, start: int, count: int) -> Block:
     return replace(block, first=block.first + start, batch=block.batch.slice(start, count))
 
 
-def _alike(journal: Journal, stream: str, *, after: int, limit: int | None) -> Iterator[Block]:
-    """Consecutive blocks of one epoch, contract version and schema."""
-    reading = journal.read(stream, after=after, limit=limit)
-    first = next(reading, None)
-    if first is None:
-        return
-    yield first
-    last = first.last
-    for block in itertools.takewhile(lambda block: alike(first, block), reading):
-        if block.first != last + 1:
-            return
-        last = block.last
-        yield block
+def _enough(
+    blocks: Iterator[Block], events: int | None, end: int | None, *, budget_bytes: int | None
+) -> tuple[list[Block], bool]:
+    """The first blocks that follow on each other with one epoch, contract version and schema.
 
-
-def _enough(blocks: Iterator[Block], events: int, end: int | None, *, budget_bytes: int) -> list[Block]:
-    """The first blocks that hold so many events together, or so many bytes, or all; none that begins after `end`."""
+    Args:
+        blocks: as the journal gives them.
+        events: as many as hold so many together.
+        end: none that begins after it.
+        budget_bytes: as many as hold so many together.
+    Returns: the blocks, and whether they are all there were.
+    """
     found: list[Block] = []
+    rows = size = 0
     for block in blocks:
         if end is not None and block.first > end:
-            break
+            return found, False
+        if found and not (block.first == found[-1].last + 1 and alike(found[-1], block)):
+            return found, False
         found.append(block)
-        events -= block.batch.num_rows
-        budget_bytes -= block.batch.nbytes
-        if events <= 0 or budget_bytes <= 0:
-            break
-    return found
+        rows += block.batch.num_rows
+        size += block.batch.nbytes
+        if (events is not None and rows >= events) or (budget_bytes is not None and size >= budget_bytes):
+            return found, False
+    return found, True
 
 
 def _chunk_id(load: Load) -> int:

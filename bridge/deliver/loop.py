@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -30,6 +31,7 @@ from bridge.resilience.lanes import Entry
 from bridge.resilience.retry import Backoff
 from bridge.tracing import sending
 
+FRESH_EVENTS = 16  # read on the loop itself, at most, by a sink that had everything
 CHUNK_EVENTS = 1_000  # read and rendered at once, at most, where a parcel is smaller
 LINE_BYTES = 256  # of an event as a line, about, however little the event says
 REPLAYS = 16  # under way at once; each letter is one
@@ -198,12 +200,12 @@ class SinkLoop:
         return was_read
 
     async def _read(self, feed: Feed) -> bool:
-        limit, budget = self._chunk_events(), self.route.read_bytes
+        is_fresh = feed.is_at_end  # then little has come since, and two changes of thread would cost more than it does
+        limit, budget = FRESH_EVENTS if is_fresh else self._chunk_events(), self.route.read_bytes
         after, last = feed.next_range(limit)
+        read = partial(feed.read, self._journal, after=after, last=last, limit=limit, budget_bytes=budget)
         try:
-            chunk = await asyncio.to_thread(
-                feed.read, self._journal, after=after, last=last, limit=limit, budget_bytes=budget
-            )
+            chunk = read() if is_fresh else await asyncio.to_thread(read)
         except BridgeError:
             feed.has_more = True
             raise

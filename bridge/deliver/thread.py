@@ -29,7 +29,7 @@ from bridge.ports import Journal, Sink, StreamExtent
 from bridge.resilience.failpoint import reach
 from bridge.resilience.retry import Backoff
 
-GATHER_S = 0.02  # what is settled within this time is stored together: a commit and its sync cost every sink the same
+GATHER_S = 0.05  # what is settled within this time is stored together: a commit and its sync cost every sink the same
 LOOK_S = 0.25  # at switches, and at a journal that somebody else appended to
 REPORT_S = 1.0
 PATIENCE_S = 10.0  # for calls under way at a stop
@@ -182,14 +182,13 @@ class Delivery:
 
     async def _listen(self, stop: asyncio.Event) -> None:
         """Tell the sinks when the journal holds more."""
-        stopping = asyncio.create_task(stop.wait())
         with self._bell.listening() as rung:
+            stopping = asyncio.create_task(_pass_on(stop, rung))
             while not stop.is_set():
-                ringing = asyncio.create_task(rung.wait())
-                await asyncio.wait({ringing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                ringing.cancel()
+                await rung.wait()
                 rung.clear()
                 await self._announce()
+            await stopping
         for loop in self.loops.values():
             loop.wake.set()
 
@@ -290,6 +289,12 @@ def _start(extent: StreamExtent | None, route: Route) -> Progress:
     if extent is None:
         return Progress()
     return Progress(extent.last if route.start == "now" else extent.first - 1)
+
+
+async def _pass_on(stop: asyncio.Event, rung: asyncio.Event) -> None:
+    """A stop wakes whoever waits for the bell."""
+    await stop.wait()
+    rung.set()
 
 
 async def _hold(storing: "asyncio.Task[None]", stop: asyncio.Event) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -94,6 +94,31 @@ def test_of_pending_events_that_retention_took_no_others_are_sent_in_their_place
     chunk = feed.read(journal, after=after, last=last, limit=100, budget_bytes=1 << 20)
     assert feed.take_in(chunk, now_s=0.0, last=last) == (5, 8)
     assert feed.progress() == Progress(20), "11 to 20 were delivered long ago"
+
+
+def test_a_feed_that_read_everything_reads_again_only_when_it_is_told_of_more() -> None:
+    journal, feed = filled(sample.events(count=6)), Feed(look(), progress=Progress(0), one_a_key=True)
+
+    def read(limit: int) -> tuple[int, bool]:
+        after, _ = feed.next_range(limit)
+        feed.take_in(feed.read(journal, after=after, last=None, limit=limit, budget_bytes=1 << 20), now_s=0.0)
+        return feed.taken, feed.has_more
+
+    assert read(4) == (4, True)
+    assert read(1) == (5, True), "from what was decoded"
+    journal.append(sample.commit(sample.events(count=2, start=6), at=1))
+    assert read(100) == (6, True), "what was decoded holds no more; the journal may"
+    assert read(100) == (8, False)
+
+
+def test_what_is_journalled_while_a_feed_reads_is_not_missed() -> None:
+    journal = filled(sample.events(count=3))
+    feed = Feed(look(), progress=Progress(0), one_a_key=True)
+    after, _ = feed.next_range(100)
+    chunk = feed.read(journal, after=after, last=None, limit=100, budget_bytes=1 << 20)
+    feed.more(4, now_s=0.0)
+    feed.take_in(chunk, now_s=0.0)
+    assert feed.has_more
 
 
 def test_people_are_told_what_retention_took_before_it_was_sent() -> None:
@@ -389,3 +414,29 @@ def test_a_replay_is_served_beside_a_stream_that_always_has_more() -> None:
         wait_for(lambda: len(sink.received) == 2_920)
     arrived = numbers(sink.received)
     assert arrived.index(20) < 1_000, "long before the stream had nothing more"
+
+
+class Watched(MemoryJournal):
+    """Notes which thread reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[str] = []
+
+    def read(self, stream: str, *, after: int = 0, limit: int | None = None) -> Iterator[Block]:
+        """See the port."""
+        self.readers.append(threading.current_thread().name)
+        return super().read(stream, after=after, limit=limit)
+
+
+def test_what_is_fresh_is_read_on_the_loop_and_what_is_behind_is_not() -> None:
+    journal, sink = Watched(), ScriptedSink()
+    journal.append(sample.commit(sample.events(count=30)))
+    with delivering(journal, (route(), sink)) as running:
+        wait_for(lambda: len(sink.received) == 30)
+        journal.readers.clear()
+        journal.append(sample.commit(sample.events(count=40, start=30), at=1))
+        running.bell.ring()
+        wait_for(lambda: len(sink.received) == 70)
+    assert "deliver" in journal.readers
+    assert set(journal.readers) != {"deliver"}, "a few at once; where there are more, the loop does not wait for them"
