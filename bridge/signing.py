@@ -200,8 +200,12 @@ def _shared(raw: bytes) -> Key:
     if len(raw) not in _SECRET_BYTES:
         raise ConfigError(f"the webhook secret whsec_... has {len(raw)} bytes; 24 to 64 are asked for", hint=_HINT)
 
+    keyed = hmac.new(raw, digestmod="sha256")
+
     def made(content: bytes) -> bytes:
-        return hmac.digest(raw, content, "sha256")
+        mac = keyed.copy()  # `hmac.digest` lets go of the interpreter lock, and waits for it longer than it reckons
+        mac.update(content)
+        return mac.digest()
 
     return Key("v1", made, lambda signature, content: hmac.compare_digest(made(content), signature))
 
