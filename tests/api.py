@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from bridge import yamlfile
 from bridge.config.rest import ResourceConfig, RestSystemConfig
 from bridge.contract import document
+from bridge.contract.document import ContractDocument
 from bridge.extraction.extractor import Extractor, Page, Question
 from bridge.sources.rest.extractor import RestExtractor
 from bridge.sources.rest.resource import Resource
@@ -82,6 +83,10 @@ class Api:
         found = self.before(received, len(self.server.received))
         return found or self._list(received)
 
+    def unchanged(self, received: Received) -> Act | None:
+        """Not modified, to whoever knows it as it is."""
+        return reply(304) if received.headers.get("if-none-match") == self.headers["etag"] else None
+
     def _list(self, received: Received) -> Act:
         query = {name: values[0] for name, values in parse_qs(urlsplit(received.path).query).items()}
         records = [each for each in self.records if each.get("changed", "") >= query.get("since", "")]
@@ -103,6 +108,7 @@ def extractor(
     *,
     system: Mapping[str, Any] | None = None,
     streams: Sequence[str] = ("customers",),
+    contract: ContractDocument = CONTRACT,
     **resource: Any,  # noqa: ANN401  keys of the section
 ) -> RestExtractor:
     """What reads an API; keys of `rest` and of `resource`."""
@@ -112,7 +118,7 @@ def extractor(
     if "paging" in keys:
         keys["size"] = "size"
     section = ResourceConfig.model_validate(keys)
-    made = {stream: Resource.of(stream, config.url, section, CONTRACT) for stream in streams}
+    made = {stream: Resource.of(stream, config.url, section, contract) for stream in streams}
     found = RestExtractor("crm", config, made)
     api.sources.append(found)
     found.open()

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Condition
 from typing import Any
 
@@ -29,6 +29,7 @@ from bridge.resilience.failpoint import reach
 TRIES = 10  # at one page, before its run is given up and others have their turn
 REMEMBERED_ROWS = 4_000_000  # of images, kept in memory while their streams do not run
 _HOLD_TURNS, _HOLD_S = 20, 0.05
+_LEFT_ALONE_LIMIT = timedelta(days=1)  # more is a clock that was set back
 
 
 class PolledSource:
@@ -80,6 +81,7 @@ class PolledSource:
         self._failures: dict[str, int] = {}  # of a page, one after the other
         self._charges: list[Charge] = []  # of pages that brought no window
         self._why_failed: dict[str, str] = {}
+        self._left_alone_until: datetime | None = None  # the system wants no question before
         self._odd: dict[str, dict[str, int]] = {}
 
     # -- the port
@@ -231,6 +233,9 @@ class PolledSource:
         except SourceRefused as error:
             return self._end(stream, "failed", error.detail)
         except SourceUnavailable as error:
+            if error.retry_after_s is not None:  # no failure: it says when to come again
+                self._left_alone_until = self._now() + timedelta(seconds=error.retry_after_s)
+                return self._window(None, Step())
             self._failures[stream] = self._failures.get(stream, 0) + 1
             if self._failures[stream] < TRIES or self._held is not None:
                 raise
@@ -340,6 +345,10 @@ class PolledSource:
             return self._confirmed == self._given
 
     def _hindrance(self, now: datetime) -> str | None:
+        until = self._left_alone_until
+        if until is not None and timedelta(0) < until - now <= _LEFT_ALONE_LIMIT:
+            return f"the system wants to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
+        self._left_alone_until = None
         if self._budget.wants_probe(now) and self._is_connected:
             started = time.monotonic()
             load = self._extractor.probe()
