@@ -5,17 +5,17 @@ has none by its content, if it was journalled and its acknowledgement may have b
 dead letter and is acknowledged, so it holds nobody up.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aio_pika.abc import AbstractIncomingMessage
 
-from bridge.errors import InternalError, SourceRefused
 from bridge.inbox.incoming import InboxClosed, Incoming
 from bridge.inbox.intake import Intake, Known
 from bridge.inbox.mapping import Mapper
+from bridge.inbox.messagesource import MessageSource
 from bridge.model import Position, Window
 from bridge.sources.amqp.doubts import Doubts, digest, has_id
 from bridge.sources.amqp.session import Session, Settings
@@ -24,7 +24,7 @@ _PREFIXES = ("cloudEvents_", "cloudEvents:")
 _UNBOUNDED = 1 << 62  # the session bounds what is held
 
 
-class AmqpSource:
+class AmqpSource(MessageSource):
     """The queues of one system.
 
     Args:
@@ -35,12 +35,13 @@ class AmqpSource:
         remember: for how long ids are remembered.
     """
 
+    comes_as = "a queue"
+
     def __init__(
         self, name: str, settings: Settings, mappers: Mapping[str, Mapper], *, known: Known, remember: timedelta
     ) -> None:
-        self.name = name
+        super().__init__(name, Intake(mappers, known=known, remember=remember, limit_bytes=_UNBOUNDED))
         self._settings = settings
-        self._intake = Intake(mappers, known=known, remember=remember, limit_bytes=_UNBOUNDED)
         self._doubts = Doubts()
         self._nameless: dict[int, str] = {}  # digests of messages without an id, by delivery tag; the session's thread
         self._session: Session | None = None
@@ -61,42 +62,11 @@ class AmqpSource:
             raise self._session.failure
         return window
 
-    def confirm(self, position: Position) -> None:
-        """See the port: the broker is told soon."""
-        self._intake.confirm(position)
-
-    def renew(self, position: Position | None, state: Mapping[str, Any], cause: str) -> Window:  # noqa: ARG002
-        """There is no history that could be lost."""
-        raise InternalError(f"system {self.name} has no history of its own")
-
-    def keep_alive(self) -> None:
-        """The session keeps itself alive."""
-
-    def control(self, action: str, stream: str) -> None:  # noqa: ARG002
-        """Nothing can be read again. Raises: SourceRefused."""
-        raise SourceRefused(
-            f"stream {stream} is a queue and cannot be read again", hint="Have its sender send it again."
-        )
-
-    def findings(self) -> Sequence[Any]:
-        """What the session meets ends it, and is said by whoever reads."""
-        return ()
-
-    def observation(self) -> None:
-        """There is nothing to look at."""
-
-    def interrupt(self) -> None:
-        """Nothing is asked that takes time."""
-
     def close(self) -> None:
         """See the port; what was handed over may still be confirmed, and is then known by its id."""
-        self._intake.close()
+        super().close()
         if self._session is not None:
             self._session.close()
-
-    def abandon(self) -> None:
-        """Whatever was handed over and not confirmed never will be."""
-        self._intake.abandon()
 
     # -- in the session's thread
 
