@@ -12,9 +12,9 @@ from bridge.ports import Journal, StreamExtent
 def standings(journal: Journal, config: Config) -> list[dict[str, Any]]:
     """One mapping a sink, JSON-able but for times.
 
-    Keys: sink, kind, streams (by name: cursor, pending, behind, last), behind (events in all, pending ones included),
-    pending (those that failed or wait behind one), paused, why, breaker (state, since, why, forced), gone (since, why;
-    or None), dead_letters (open), replays.
+    Keys: sink, kind, streams (by name: cursor, pending, behind, last), behind (events not yet read for it, over its
+    streams), pending (besides, those that failed or wait behind one), paused, why, breaker (state, since, why, forced),
+    gone (since, why; or None), dead_letters (open), replays.
     """
     reached, extents = journal.subscribers(), journal.extents()
     switches, loops, replays = journal.kept("sink"), journal.kept("delivery"), journal.kept("replay")
@@ -123,7 +123,7 @@ def _stream(reached: Progress | None, extent: StreamExtent | None) -> dict[str, 
     return {
         "cursor": progress.cursor,
         "pending": pending,
-        "behind": max(0, last - progress.cursor) + pending,
+        "behind": max(0, last - progress.cursor),
         "last": last,
     }
 

@@ -237,7 +237,7 @@ def _catch_up(stage: Stage, journal: Journal, config: Config, *, daemon: "subpro
         view.show(_figures(journal, config))
         events = sum(extent.last for extent in journal.extents().values())
         is_read = len({event["id"] for event in receipts.noted(stage.live_file)}) >= events
-        return is_read and all(sink["behind"] == 0 for sink in standings(journal, config))
+        return is_read and all(sink["behind"] == sink["pending"] == 0 for sink in standings(journal, config))
 
     _wait(stage, daemon, caught_up, "caught up", timeout_s=CATCH_UP_S)
     _wait(stage, daemon, delivered, "delivered everything", timeout_s=CATCH_UP_S)

@@ -22,8 +22,8 @@ class Sink(msgspec.Struct, frozen=True):
     kind: str
     state: str  # gone, paused, breaker open, waiting or ok
     streams: dict[str, dict[str, Any]]  # by name: cursor, pending, behind, last
-    behind: int  # events that it has not had, over its streams
-    pending: int  # of these, what waits behind a failed event or for another attempt
+    behind: int  # events that were not yet read for it, over its streams
+    pending: int  # besides, what waits behind a failed event or for another attempt
     paused: bool
     why: str
     breaker: dict[str, Any]  # state, since, why, forced

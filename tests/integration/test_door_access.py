@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bridge.parcel import Delivered, Progress
 from bridge.web.endpoint import Endpoint
 from bridge.web.table import TABLE
 from tests.door import PRINCIPALS, Served, served
@@ -170,6 +171,13 @@ def test_an_operator_sees_and_forgets_cursors_on_own_streams_whoever_has_or_had_
     assert door.ask("/v1/cursors/former/nightly", "DELETE", who="operator").json["ok"]
     assert "api:former:nightly" not in door.journal.subscribers()
     assert door.ask("/v1/cursors/former/wages", "DELETE").json["result"]["streams"] == ["orders", "payroll"]
+
+
+def test_what_a_sink_is_behind_is_what_the_metric_counts_and_what_waits_is_told_apart(door: Served) -> None:
+    door.journal.record([Delivered("hook", {"orders": Progress(2, ((1, 1),))})])
+    last = door.journal.extents()["orders"].last
+    found = door.ask("/v1/sinks/hook").json
+    assert (found["behind"], found["pending"], found["state"]) == (last - 2, 1, "waiting")
 
 
 def test_letters_are_replayed_and_closed_by_stream(door: Served) -> None:

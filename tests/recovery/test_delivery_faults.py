@@ -87,7 +87,7 @@ def outage(daemon: Daemon, receiver: Receiver, seconds: float) -> tuple[float, f
         assert standing(daemon)["dead_letters"] == 0, "given up while nobody was there"
         taken, began = len(mood.taken), time.monotonic()
         with receiver:
-            waiting = standing(daemon)["behind"]
+            waiting = standing(daemon)["behind"] + standing(daemon)["pending"]
             wait_for(lambda: len(mood.taken) - taken >= waiting, within_s=seconds + 60, why=daemon.log_tail)
             went_per_s = waiting / (time.monotonic() - began)
             load.stop()
