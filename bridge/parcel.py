@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bridge.model import AuditEntry, Block, LetterState
+from bridge.model import AuditEntry, Block, Letter, LetterState
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,30 @@ class Undelivered:
     settled_at: datetime | None = None
     reason: str | None = None  # who settled it and why
     block: Block | None = None  # the event, one row; only where asked for
+
+
+def summary(letter: Letter | Undelivered) -> dict[str, Any]:
+    """A dead letter without values of its event or row, for people and programs; JSON-able but for times."""
+    shown: dict[str, Any] = {
+        "id": letter.id if isinstance(letter, Letter) else f"d{letter.id}",
+        "stream": letter.stream,
+        "key": letter.key,
+        "event_id": letter.event_id,
+        "state": letter.state.value,
+        "created_at": letter.created_at,
+        "settled_at": letter.settled_at,
+        "reason": letter.reason,
+    }
+    if isinstance(letter, Letter):
+        breaches = [{"rule": each.rule, "field": each.field, "detail": each.detail} for each in letter.breaches]
+        return shown | {"epoch": letter.epoch, "contract": letter.contract, "breaches": breaches}
+    return shown | {
+        "sink": letter.sink,
+        "number": letter.number,
+        "cause": letter.cause,
+        "attempts": letter.attempts,
+        "first_failed_at": letter.first_failed_at,
+    }
 
 
 Kept = Mapping[tuple[str, str], Mapping[str, Any] | None]  # (kind, name) -> JSON-able value; None forgets it

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -96,14 +95,6 @@ def delivering(journal: Journal, *routes: tuple[Route, Sink]) -> Iterator[Runnin
         delivery.end()
         thread.join(DEADLINE_S)
         assert not thread.is_alive()
-
-
-def wait_for(condition: Callable[[], object], what: str = "what the test waits for") -> None:
-    """Return once the condition holds. Raises: AssertionError after the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.005)
 
 
 def numbers(received: Sequence[tuple[str, Any]], key: str | None = None) -> list[int]:

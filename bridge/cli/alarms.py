@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.ask import ask
+from bridge.cli.options import DryRun, Json
 from bridge.cli.session import session
 from bridge.cli.show import note, say_json, say_result, table
 
@@ -24,8 +25,6 @@ alarm = typer.Typer(
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the alarm, or how it begins.", show_default=False)]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the audit trail.", show_default=False)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 _SPAN = re.compile(r"(\d{1,5})\s*(min|m|h|d)")
 _UNITS = {"m": "minutes", "min": "minutes", "h": "hours", "d": "days"}
 _TRIAL_S = 30.0

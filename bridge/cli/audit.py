@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.cli.options import Json, JsonLines
 from bridge.cli.session import Session, session
 from bridge.cli.show import say, say_json, table
 from bridge.errors import BridgeError, JournalCorrupt
@@ -23,7 +24,6 @@ audit = typer.Typer(help="The audit trail: show, verify, export.")
 Limit = Annotated[int, typer.Option(metavar="N", min=1, help="The newest N entries.")]
 Actor = Annotated[str | None, typer.Option(metavar="NAME", help="Only what this actor did.")]
 Action = Annotated[str | None, typer.Option(metavar="ACTION", help="Only this action, or group of actions like dead.")]
-Lines = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
 class BadExport(BridgeError):
@@ -41,7 +41,7 @@ def _bare(
     limit: Limit = 100,
     actor: Actor = None,
     action: Action = None,
-    as_json: Lines = False,
+    as_json: JsonLines = False,
 ) -> None:
     """List who did what, oldest first, and more; alone the same as `audit show`."""
     if context.invoked_subcommand is None:
@@ -55,7 +55,7 @@ def show(
     limit: Limit = 100,
     actor: Actor = None,
     action: Action = None,
-    as_json: Lines = False,
+    as_json: JsonLines = False,
 ) -> None:
     """List who did what, oldest first."""
     _show(session(context), limit=limit, actor=actor, action=action, as_json=as_json)
@@ -72,7 +72,7 @@ def verify(
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="An exported file, held against itself and the journal.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Prove that no entry was changed, removed, added or moved.
 

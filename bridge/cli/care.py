@@ -5,14 +5,12 @@ from typing import Annotated
 
 import typer
 
+from bridge.cli.options import DryRun, Json, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json
 from bridge.errors import JournalCorrupt
 
 journal = typer.Typer(help="The journal: verify, backup, restore.", no_args_is_help=True)
-
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 @journal.command()
@@ -58,7 +56,7 @@ def restore(
     *,
     copy: Annotated[Path, typer.Argument(metavar="FILE", help="A copy made by backup.", show_default=False)],
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Put a copy in the journal's place.
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from bridge.cli.ask import ask
+from bridge.cli.options import DryRun, Json, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say_json, say_result, table
 
@@ -14,8 +15,6 @@ HEADINGS = {"principal": "principal", "name": "cursor", "stream": "stream", "aft
             "is_left": "left behind"}  # fmt: skip
 Principal = Annotated[str, typer.Argument(metavar="PRINCIPAL", help="Whose it is.", show_default=False)]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the cursor.", show_default=False)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 @cursor.command("list")
@@ -40,7 +39,7 @@ def forget(
     principal: Principal,
     name: Name,
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Forget a cursor on every stream: retention waits for it no longer; a client that still uses it begins anew."""

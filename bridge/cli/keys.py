@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.cli.ask import actor
+from bridge.cli.options import DryRun, Json, JsonLines
 from bridge.cli.session import session
 from bridge.cli.show import note as say_note
 from bridge.cli.show import say, say_json, table
@@ -59,11 +60,9 @@ Expires = Annotated[
     typer.Option(parser=span, metavar="SPAN", help="How long it is good, like 90d; for ever when left out."),
 ]
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="What it is for.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Prefix = Annotated[
     str, typer.Argument(metavar="PREFIX", help="The key up to its second underscore.", show_default=False)
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
 @key.command()
@@ -94,7 +93,7 @@ def create(
 def list_keys(
     context: typer.Context,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    as_json: JsonLines = False,
 ) -> None:
     """List the keys, never the secrets."""
     from bridge import keys

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.ask import RequestRefused, ask
+from bridge.cli.options import DryRun, JsonLines, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, table
 from bridge.errors import BridgeError
@@ -28,12 +29,10 @@ PAGE = 500
 
 dead = typer.Typer(help="Dead letters: list, show, replay, discard.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of dead letters: 17, or d17.")]
 OfStream = Annotated[str | None, typer.Option("--stream", metavar="STREAM", help="Every open letter of this stream.")]
 OfSink = Annotated[str | None, typer.Option("--sink", metavar="SINK", help="Every open letter of this sink.")]
 Sink = Annotated[str | None, typer.Option(metavar="SINK", help="Only what this sink could not deliver.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
 class NoSuchLetter(BridgeError):
@@ -52,9 +51,11 @@ def list_letters(
     sink: Sink = None,
     every: Annotated[bool, typer.Option("--all", help="Settled letters too.")] = False,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most this many.")] = None,
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> None:
     """List dead letters, oldest first, without their values."""
+    from bridge.parcel import summary
+
     opened = session(context)
     with opened.journal(opened.config()) as journal:
         found = _letters(journal, stream=stream, sink=sink, every=every, limit=limit)
@@ -63,7 +64,15 @@ def list_letters(
             say_json(summary(letter))
         return
     rows = [
-        (_id(letter), letter.stream, letter.key, letter.created_at, letter.state, _sink(letter), _cause(letter))
+        (
+            summary(letter)["id"],
+            letter.stream,
+            letter.key,
+            letter.created_at,
+            letter.state,
+            _sink(letter),
+            _cause(letter),
+        )
         for letter in found
     ]
     table(["id", "stream", "key", "since", "state", "sink", "broken rules, or why not delivered"], rows)
@@ -76,13 +85,15 @@ def show(
     letter_id: Annotated[
         str, typer.Argument(metavar="ID", help="Id of the dead letter: 17, or d17.", show_default=False)
     ],
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Show one dead letter whole.
 
     Every broken rule and the raw legacy values, or the event and why it was not delivered: mind who looks over your
     shoulder.
     """
+    from bridge.parcel import summary
+
     opened = session(context)
     config = opened.config()
     with opened.journal(config) as journal:
@@ -109,7 +120,7 @@ def replay(
     sink: OfSink = None,
     every: Annotated[bool, typer.Option("--all", help="Every open letter.")] = False,
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Check rejected rows again under the contract; send undelivered events again.
 
@@ -132,8 +143,8 @@ def discard(
     sink: OfSink = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept for ever.", show_default=False)],
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: Json = False,
+    yes: Yes = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Close letters for good, with a reason.
 
@@ -170,32 +181,6 @@ def _count(opened: "Session", args: Mapping[str, Any]) -> int:
         return len(_letters(journal, stream=args.get("stream"), sink=args.get("sink"), every=False, limit=None))
 
 
-def summary(letter: "Letter | Undelivered") -> dict[str, Any]:
-    """A letter without its values, for `dead list --json`."""
-    from bridge.model import Letter
-
-    shown: dict[str, Any] = {
-        "id": _id(letter),
-        "stream": letter.stream,
-        "key": letter.key,
-        "event_id": letter.event_id,
-        "state": str(letter.state),
-        "created_at": letter.created_at,
-        "settled_at": letter.settled_at,
-        "reason": letter.reason,
-    }
-    if isinstance(letter, Letter):
-        breaches = [{"rule": each.rule, "field": each.field, "detail": each.detail} for each in letter.breaches]
-        return shown | {"epoch": letter.epoch, "contract": letter.contract, "breaches": breaches}
-    return shown | {
-        "sink": letter.sink,
-        "number": letter.number,
-        "cause": letter.cause,
-        "attempts": letter.attempts,
-        "first_failed_at": letter.first_failed_at,
-    }
-
-
 def _content(letter: "Letter | Undelivered", config: "Config") -> dict[str, Any]:
     """The raw values of a rejected row, or the event that was not delivered."""
     from bridge.export import cloudevents, legacy_values
@@ -208,12 +193,6 @@ def _content(letter: "Letter | Undelivered", config: "Config") -> dict[str, Any]
     if letter.block is None:
         return {"event": {}}
     return {"event": json.loads(cloudevents(letter.block, envelope(config, letter.stream))[0])}
-
-
-def _id(letter: "Letter | Undelivered") -> int | str:
-    from bridge.model import Letter
-
-    return letter.id if isinstance(letter, Letter) else f"d{letter.id}"
 
 
 def _sink(letter: "Letter | Undelivered") -> str | None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bridge.cli.ask import ask
+from bridge.cli.options import DryRun, Json, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, say_result, table
 from bridge.errors import ConfigError
@@ -17,8 +18,6 @@ SHOWN_ATTEMPTS = 10
 sink = typer.Typer(help="Sinks: list, show, pause, resume, replay, test, breaker, forget.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="SINK", help="Name of the sink.", show_default=False)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 @sink.command("list")
@@ -153,7 +152,7 @@ def forget(
     *,
     name: Name,
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Forget a sink that is not configured any more, or streams it is not sent: retention waits no longer."""

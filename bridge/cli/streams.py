@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.ask import Outcome, ask
+from bridge.cli.options import DryRun, Json, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, on_terminal, say_json, table
 from bridge.errors import ConfigError
@@ -20,8 +21,6 @@ PROGRESS_S = 0.2
 stream = typer.Typer(help="Streams: list, pause, resume, remove.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.", show_default=False)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 @stream.command("list")
@@ -71,7 +70,7 @@ def remove(
     *,
     name: Name,
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Forget a stream that is not configured.
 

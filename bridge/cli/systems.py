@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.ask import ask
+from bridge.cli.options import Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, say_result, table
 from bridge.errors import ConfigError
@@ -20,7 +21,7 @@ System = Annotated[str, typer.Argument(metavar="SYSTEM", help="Name of the legac
 
 system = typer.Typer(help="Legacy systems: list, pause (the kill switch), resume.", no_args_is_help=True)
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Json = Json
 
 
 @system.command("list")
@@ -98,7 +99,7 @@ def decommission(
     *,
     system: System,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be taken away.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
 ) -> None:
     """Leave a legacy system and prove it.

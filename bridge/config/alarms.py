@@ -56,11 +56,16 @@ def _lasting(default: float) -> Any:  # noqa: ANN401  as `key`
     return live("Seconds that it must last before somebody is told.", default=default, ge=0)
 
 
-class FailureRateConfig(Section):
-    """Too many calls to an integration point fail: over a long and over a short time."""
+class RuleConfig(Section):
+    """What every rule has."""
 
     severity: Severity = _severity("warning")
     for_s: Number = _lasting(0.0)
+
+
+class FailureRateConfig(RuleConfig):
+    """Too many calls to an integration point fail: over a long and over a short time."""
+
     percent: Number = live("Share of failed calls above which it fires.", default=0.5, ge=0, le=100)
     long_s: Number = live("The long window.", default=3600.0, ge=60, le=86_400)
     short_s: Number = live("The short window; it ends the alarm soon after the failures end.", default=300.0, ge=60)
@@ -74,11 +79,9 @@ class FailureRateConfig(Section):
         return self
 
 
-class StreamSilentConfig(Section):
+class StreamSilentConfig(RuleConfig):
     """A stream had no event for longer than is usual."""
 
-    severity: Severity = _severity("warning")
-    for_s: Number = _lasting(0.0)
     times: Number = live(
         "Fires after so many times the `frequency` its contract states; streams without one need `silent_after_s`.",
         default=2.0,
@@ -86,21 +89,19 @@ class StreamSilentConfig(Section):
     )
 
 
-class StreamLateConfig(Section):
+class StreamLateConfig(RuleConfig):
     """Events arrive later than the contract's `latency` allows."""
 
-    severity: Severity = _severity("warning")
     for_s: Number = _lasting(60.0)
 
 
-class ValidityConfig(Section):
+class ValidityConfig(RuleConfig):
     """More rows are rejected than the contract allows."""
 
-    severity: Severity = _severity("warning")
     for_s: Number = _lasting(60.0)
 
 
-class SlotFillingConfig(Section):
+class SlotFillingConfig(RuleConfig):
     """A replication slot holds back much of the source's log."""
 
     severity: Severity = _severity("critical")
@@ -109,7 +110,7 @@ class SlotFillingConfig(Section):
     percent: Number = live("Share of its limit above which it fires at any rate.", default=50.0, gt=0, le=100)
 
 
-class DiskFillingConfig(Section):
+class DiskFillingConfig(RuleConfig):
     """The disk below the journal fills up."""
 
     severity: Severity = _severity("critical")
@@ -120,53 +121,47 @@ class DiskFillingConfig(Section):
     free_percent: Number = live("Free share of the disk below which it fires at any rate.", default=5.0, ge=0, le=100)
 
 
-class BreakerOpenConfig(Section):
+class BreakerOpenConfig(RuleConfig):
     """A receiver is left alone because too many calls to it failed."""
 
     severity: Severity = _severity("critical")
     for_s: Number = _lasting(60.0)
 
 
-class SinkGoneConfig(Section):
+class SinkGoneConfig(RuleConfig):
     """A receiver said that it wants nothing any more."""
 
     severity: Severity = _severity("critical")
-    for_s: Number = _lasting(0.0)
 
 
-class DeadLettersConfig(Section):
+class DeadLettersConfig(RuleConfig):
     """Dead letters wait, or grow."""
 
-    severity: Severity = _severity("warning")
-    for_s: Number = _lasting(0.0)
     above: Whole = live("Open letters of one stream or sink above which it fires.", default=1000, ge=0)
     per_hour: Whole = live("New letters within an hour above which it fires.", default=100, ge=0)
 
 
-class SnapshotStuckConfig(Section):
+class SnapshotStuckConfig(RuleConfig):
     """A re-read makes no progress."""
 
-    severity: Severity = _severity("warning")
     for_s: Number = _lasting(900.0)
 
 
-class ClockOffConfig(Section):
+class ClockOffConfig(RuleConfig):
     """This machine's clock jumped, or a source's clock is ahead of it."""
 
-    severity: Severity = _severity("warning")
-    for_s: Number = _lasting(0.0)
     jump_s: Number = live("Seconds of a jump above which it fires, for ten minutes.", default=5.0, gt=0)
     ahead_s: Number = live("Seconds that a commit may lie in the future.", default=60.0, gt=0)
 
 
-class JournalRuleConfig(Section):
+class JournalRuleConfig(RuleConfig):
     """The journal cannot be written or read."""
 
     severity: Severity = _severity("critical")
     for_s: Number = _lasting(10.0)
 
 
-class ComponentConfig(Section):
+class ComponentConfig(RuleConfig):
     """Anything else that the health page calls `fail`."""
 
     severity: Severity = _severity("critical")

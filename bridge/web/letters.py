@@ -11,7 +11,7 @@ from bridge import export
 from bridge.access import Principal
 from bridge.contract.expression import columns
 from bridge.model import Letter, LetterState
-from bridge.parcel import Undelivered
+from bridge.parcel import Undelivered, summary
 from bridge.web.desk import ask, petition
 from bridge.web.door import Door
 from bridge.web.endpoint import NAME, Answered, Call, Endpoint, Parameter
@@ -93,36 +93,10 @@ def _key(door: Door, principal: Principal, stream: str, key: str | None) -> str 
     return key
 
 
-def _rejected(call: Call, letter: Letter) -> DeadLetter:
-    return DeadLetter(
-        str(letter.id),
-        letter.stream,
-        letter.state,
-        letter.created_at,
-        letter.settled_at,
-        letter.reason,
-        letter.event_id,
-        _key(call.door, call.principal, letter.stream, letter.key),
-        contract=letter.contract,
-        breaches=[BrokenRule(each.rule, each.field, each.detail) for each in letter.breaches],
-    )
-
-
-def _undelivered(call: Call, letter: Undelivered) -> DeadLetter:
-    return DeadLetter(
-        f"d{letter.id}",
-        letter.stream,
-        letter.state,
-        letter.created_at,
-        letter.settled_at,
-        letter.reason,
-        letter.event_id,
-        _key(call.door, call.principal, letter.stream, letter.key),
-        sink=letter.sink,
-        number=letter.number,
-        cause=letter.cause,
-        attempts=letter.attempts,
-    )
+def _shown(call: Call, letter: Letter | Undelivered) -> DeadLetter:
+    found = summary(letter)
+    key = _key(call.door, call.principal, letter.stream, letter.key)
+    return msgspec.convert(found | {"id": str(found["id"]), "key": key}, DeadLetter)
 
 
 def get_letters(call: Call) -> Answered:
@@ -152,7 +126,7 @@ def _seen(call: Call) -> Iterator[DeadLetter]:
             )
         for letter in page:
             if call.principal.sees(letter.stream):
-                yield _rejected(call, letter) if isinstance(letter, Letter) else _undelivered(call, letter)
+                yield _shown(call, letter)
         if len(page) < _PAGE:
             return
         after = page[-1].id
@@ -174,14 +148,14 @@ def get_letter(call: Call) -> Answered:
     found = _find(call)
     if isinstance(found, Letter):
         raw, withheld = _raw(call, found)
-        return WholeLetter(_rejected(call, found), raw=raw, withheld=withheld)
+        return WholeLetter(_shown(call, found), raw=raw, withheld=withheld)
     event = None
     if found.block is not None and found.stream in call.door.documents:
         view = call.door.view(call.principal, found.stream)
         call.door.witness.saw(call.principal, found.stream, view)
         (message,) = export.messages(view.selection.apply(found.block), view.envelope)
         event = msgspec.json.decode(message.text)
-    return WholeLetter(_undelivered(call, found), event=event)
+    return WholeLetter(_shown(call, found), event=event)
 
 
 def _raw(call: Call, letter: Letter) -> tuple[dict[str, Any], list[str]]:

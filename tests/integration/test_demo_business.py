@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from demo.erp import HOSTILE, build
 from demo.oracle import TABLES, Oracle, OracleWriter, Table
 from demo.server import Database, PostgresServer
 from demo.session import ErpSession
+from tests.daemon import wait_for
 
 # A module of tests shares one server: building an ERP changes settings of the whole server.
 
@@ -170,14 +170,7 @@ def test_a_terminated_generator_finishes_its_file(erp: Database, tmp_path: Path)
 
 
 def wait_for_lines(file: Path, count: int) -> None:
-    wait_until(lambda: file.exists() and file.read_bytes().count(b"\n") >= count)
-
-
-def wait_until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
+    wait_for(lambda: file.exists() and file.read_bytes().count(b"\n") >= count)
 
 
 def test_the_oracle_stays_true_over_crashes_of_the_server(postgres_server: PostgresServer, tmp_path: Path) -> None:
@@ -214,7 +207,7 @@ def test_a_commit_whose_answer_was_lost_is_noted_when_it_took_place(
             waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
             booking = threading.Thread(target=book, args=(session, writer))
             booking.start()
-            wait_until(lambda: server.sql(waiting) != [])
+            wait_for(lambda: server.sql(waiting) != [])
             server.sql("ALTER SYSTEM RESET synchronous_standby_names")
             server.restart("immediate")
             booking.join(60)

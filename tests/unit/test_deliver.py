@@ -14,7 +14,8 @@ from bridge.model import Block, LetterState
 from bridge.parcel import Delivered, Form, Message, Progress
 from bridge.testing import MemoryJournal, ScriptedSink
 from tests import journal_samples as sample
-from tests.deliveries import Running, data, delivering, filled, look, numbers, progress, route, same_key, wait_for
+from tests.daemon import wait_for
+from tests.deliveries import Running, data, delivering, filled, look, numbers, progress, route, same_key
 
 QUICK = {"after_s": [0.01, 0.01]}
 SLOW = {"after_s": [3600]}

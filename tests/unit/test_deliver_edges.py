@@ -22,7 +22,8 @@ from bridge.parcel import Delivered, Job, Message, Parcel, Progress, Rows, Switc
 from bridge.ports import Retention
 from bridge.testing import MemoryJournal, ScriptedSink
 from tests import journal_samples as sample
-from tests.deliveries import Running, delivering, filled, look, numbers, progress, route, same_key, wait_for
+from tests.daemon import wait_for
+from tests.deliveries import Running, delivering, filled, look, numbers, progress, route, same_key
 
 QUICK = {"after_s": [0.01, 0.01]}
 LETTER = {"sink": "crm", "stream": "orders", "first": 2, "last": 2, "actor": "ann", "letter": 1}
@@ -150,7 +151,7 @@ def test_a_replay_of_what_is_forgotten_or_not_shown_ends() -> None:
     plain = route()
     blind = replace(plain, looks={"orders": replace(plain.looks["orders"], selection=Nothing())})
     with delivering(journal, (blind, sink)):
-        wait_for(lambda: progress(journal) == Progress(10), "the cursor passes what the sink is not shown")
+        wait_for(lambda: progress(journal) == Progress(10))  # the cursor passes what the sink is not shown
         journal.keep("replay", {"1": RANGE})
         wait_for(lambda: journal.kept("replay") == {})
         forget(journal)
