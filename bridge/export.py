@@ -110,13 +110,13 @@ def messages(rows: Rows, envelope: Envelope) -> tuple[Message, ...]:
     return tuple(map(Message, rows.numbers.tolist(), ids.to_pylist(), rows.batch.column("_key").to_pylist(), texts))
 
 
-def columns(events: Block | Rows, *, key: str | None = None) -> pa.RecordBatch:
+def columns(events: Block | Rows, *, key: str | None = None) -> pa.Table:
     """Events as columns for a file: `_seq`, `_id`, `_op` in words, then their other columns."""
     rows = _rows(events, key=key)
     shown = {"_seq": pa.array(rows.numbers), "_id": _ids(rows, swapped=False)}
     shown["_op"] = _WORDS.take(rows.batch.column("_op"))
     others = {name: rows.batch.column(name) for name in rows.batch.schema.names if name not in shown}
-    return pa.RecordBatch.from_pydict(shown | others)
+    return pa.table(shown | others)
 
 
 def legacy_values(raw: RawBatch) -> dict[str, Any]:

@@ -154,7 +154,7 @@ class ParquetSink:
 
     def _write(self, rows: Rows, path: Path) -> None:
         """A complete file, synced, under its temporary name."""
-        table = pa.Table.from_batches([export.columns(rows)])
+        table = export.columns(rows)
         about = {"stream": rows.stream, "epoch": str(rows.epoch), "contract": rows.contract,
                  "withheld": ",".join(rows.withheld)}  # fmt: skip
         table = table.replace_schema_metadata({f"bridge.{key}": value for key, value in about.items()})

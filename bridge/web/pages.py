@@ -187,13 +187,13 @@ def _listed(texts: Iterator[bytes], *, head: bytes, tail: bytes) -> Iterator[byt
 
 def _columns(page: Page, view: View) -> Iterator[bytes]:
     """An Arrow IPC stream of the columns that files have."""
-    batches = map(export.columns, page.rows)
-    first = next(batches, None)
+    tables = map(export.columns, page.rows)
+    first = next(tables, None)
     if first is None:
         first = export.columns(view.nothing)
     yield first.schema.serialize().to_pybytes()
-    for batch in chain([first], batches):
-        if batch.schema != first.schema:
+    for table in chain([first], tables):
+        if table.schema != first.schema:
             raise InternalError(f"{view.envelope.stream}: a page of columns has two schemas")
-        yield batch.serialize().to_pybytes()
+        yield from (batch.serialize().to_pybytes() for batch in table.to_batches())
     yield _END_OF_STREAM

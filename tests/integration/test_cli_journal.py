@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -39,7 +38,7 @@ from bridge.model import (
     StreamPhase,
     StreamState,
 )
-from bridge.ports import Request
+from tests.daemon import wait_for
 
 AT = datetime(2026, 11, 2, 3, 4, 5, tzinfo=UTC)
 FIELDS = [
@@ -382,15 +381,6 @@ def test_doctor_finds_a_journal_that_others_may_read(project: Project) -> None:
 
 def test_health_says_when_nothing_answers(project: Project) -> None:
     assert project.finish("health", "--ready")[0] == 69
-
-
-def wait_for(found: Callable[[], list[Request]], timeout_s: float = 30.0) -> list[Request]:
-    """The first answer that is not empty."""
-    deadline = time.monotonic() + timeout_s
-    while not (answer := found()):
-        assert time.monotonic() < deadline, "nothing came"
-        time.sleep(0.01)
-    return answer
 
 
 def test_the_audit_trail_can_be_exported_and_held_against_the_journal(project: Project, tmp_path: Path) -> None:
