@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bridge.cli.ask import ask
+from bridge.cli.options import DryRun, Json
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, say_result, span, table
 from bridge.errors import BridgeError, ConfigError
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 runs = typer.Typer(help="Runs of polled streams: list, show, start, cancel.")
 
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Stream = Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.", show_default=False)]
 _SHOWN = 30
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.ask import ask
-from bridge.cli.options import Yes
+from bridge.cli.options import DryRun, Json, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, say_result, table
 from bridge.errors import ConfigError
@@ -20,8 +20,6 @@ System = Annotated[str, typer.Argument(metavar="SYSTEM", help="Name of the legac
 
 
 system = typer.Typer(help="Legacy systems: list, pause (the kill switch), resume.", no_args_is_help=True)
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Json = Json
 
 
 @system.command("list")
