@@ -8,6 +8,7 @@ that nothing older follows something newer (I5); a correction that is asked for 
 import base64
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -18,12 +19,14 @@ import pyarrow.compute as pc
 from bridge.contract.compiled import schema_of
 from bridge.contract.document import ContractDocument
 from bridge.errors import Declined
+from bridge.extracted import Charge, Extracted
 from bridge.judge import StreamJudge
 from bridge.latest import KEY, Latest, after_truncate
 from bridge.model import AuditEntry, Commit, EventBatch, Op, Position
 from bridge.ports import Journal, Request
 
 KIND = "stream.correct"
+COMPARED = "stream.compared"
 MOST_KEYS = 1_000  # a request; more are asked for in several
 _FIRST_NUMBER = 1 << 31  # re-reads of sources count from 1
 
@@ -47,6 +50,25 @@ def ask_for(
             writer.write_batch(rows)
         packed = base64.b64encode(sink.getvalue()).decode()
     return {"stream": stream, "contract": document.version, "after": after, "rows": packed, "gone": list(gone)}
+
+
+def told_of(charge: Charge, *, against: str, differences: int) -> dict[str, Any]:
+    """The arguments of a request that tells of a comparison, and puts its cost on the system's bill."""
+    return {**asdict(charge), "at": charge.at.isoformat(), "against": against, "differences": differences}
+
+
+def note(journal: Journal, request: Request) -> dict[str, Any]:
+    """Put a comparison into the audit trail and on the bill. Raises: Declined."""
+    args = dict(request.args)
+    try:
+        against, differences = str(args.pop("against")), int(args.pop("differences"))
+        charge = Charge(**(args | {"at": datetime.fromisoformat(str(args["at"]))}))
+    except (KeyError, TypeError, ValueError) as error:
+        raise Declined("the request does not say what was compared, and what it cost") from error
+    reason = f"with {against}: {differences} differences in {charge.rows} rows"
+    entry = AuditEntry(request.actor, COMPARED, charge.stream, reason)
+    journal.append(Commit(extracted=Extracted(charges=(charge,)), audit=(entry,)))
+    return {"stream": charge.stream}
 
 
 def perform(

@@ -371,6 +371,7 @@ _ACTIONS: Mapping[str, Callable[[Desk, Request], dict[str, Any] | Awaited]] = {
     "stream.resume": _resume,
     "stream.remove": _remove,
     correct.KIND: _correct,
+    correct.COMPARED: lambda desk, request: correct.note(desk.journal, request),
     "dead.replay": _replay,
     "dead.discard": _discard,
     "sink.pause": _steer,

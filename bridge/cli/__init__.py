@@ -15,6 +15,7 @@ from bridge.cli import (
     alarms,
     audit,
     care,
+    compare,
     cursors,
     daemon,
     demo,
@@ -91,6 +92,7 @@ cli.command()(runs.bill)
 cli.add_typer(systems.system, name="system")
 cli.command("dba-script")(systems.dba_script)
 cli.command()(systems.decommission)
+cli.command()(compare.compare)
 cli.command()(demo.demo)
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from bridge.latest import KEY
 from bridge.reconcile.prints import differing
-from bridge.reconcile.sides import Legacy, Looked, Replayed
+from bridge.reconcile.sides import Looked, Replayed, Side
 
 AGAIN_KEYS = 1_000  # asked for in one question
 _OTHER = "_there"
@@ -84,7 +84,7 @@ def passes(barrier: Barrier, patience: Patience, *, sleep: Callable[[float], Non
 
 def compare(
     ours: Replayed,
-    theirs: Legacy,
+    theirs: Side,
     barrier: Barrier,
     *,
     patience: Patience,
@@ -109,7 +109,7 @@ class _Comparison:
     def __init__(
         self,
         ours: Replayed,
-        theirs: Legacy,
+        theirs: Side,
         barrier: Barrier,
         *,
         patience: Patience,

@@ -92,6 +92,39 @@ class Looked:
         return pa.Table.from_batches(self.keys).combine_chunks().take(pa.array(rows)).to_batches()[0]
 
 
+class Side(Protocol):
+    """What the journal's side is compared with."""
+
+    fields: pa.Schema  # that are compared
+
+    def look(self, keys: pa.RecordBatch | None = None, *, turned: Callable[[int], None] = lambda _rows: None) -> Looked:
+        """Read all rows, or those of some of its own keys.
+
+        Args:
+            keys: as `Looked.keys` has them; None: every row.
+            turned: told the number of rows so far, now and then.
+        Raises: SourceUnavailable, SourceRefused, JournalCorrupt.
+        """
+
+
+class Streamed:
+    """Another stream of the journal, in the fields that both have."""
+
+    def __init__(self, other: Replayed, fields: pa.Schema) -> None:
+        self.fields = fields
+        self._other = other
+
+    def look(self, keys: pa.RecordBatch | None = None, *, turned: Callable[[int], None] = lambda _rows: None) -> Looked:
+        """See `Side`."""
+        self._other.catch_up(lambda: turned(self._other.number))
+        rows = self._other.rows().drop(NUMBER)
+        if keys is not None:
+            rows = rows.filter(pl.col(KEY).is_in(pl.Series(keys.column(0).to_pylist(), dtype=pl.String).implode()))
+        own = rows.select(KEY).to_arrow().combine_chunks().to_batches()
+        return Looked([rows], own or [pa.RecordBatch.from_pylist([], schema=pa.schema([(KEY, pa.large_string())]))],
+                      rows=rows.height)  # fmt: skip
+
+
 class Pace(Protocol):
     """What a reading may cost; it waits where it must."""
 
@@ -103,7 +136,7 @@ class Pace(Protocol):
 
 
 class Legacy:
-    """Rows of a legacy system, held to the stream's contract and printed.
+    """Rows of a legacy system, held to the stream's contract and printed; a `Side`.
 
     Args:
         extractor: open, and with the stream among its subjects.
@@ -121,13 +154,7 @@ class Legacy:
         self._compiled: dict[Any, CompiledContract] = {}
 
     def look(self, keys: pa.RecordBatch | None = None, *, turned: Callable[[int], None] = lambda _rows: None) -> Looked:
-        """Read all rows, or those of some keys.
-
-        Args:
-            keys: the system's own key columns; None: every row.
-            turned: told the number of rows so far, once a page.
-        Raises: SourceUnavailable; SourceRefused where the rows do not fit the contract.
-        """
+        """See `Side`. Raises: SourceRefused where the rows do not fit the contract."""
         found = Looked()
         for page in self._pages(keys):
             self._take(found, page, keeps=keys is not None)

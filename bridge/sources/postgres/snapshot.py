@@ -127,6 +127,14 @@ def settled(connection: Connection, high_lsn: int) -> int:
         time.sleep(_POLL_S)
 
 
+def end_of_log(connection: Connection) -> int:
+    """Where a reader of the log stands once it has everything that can be seen now. Raises: SourceUnavailable."""
+    with translated("looking at the end of the WAL"):
+        row = connection.execute(_HIGH).fetchone()
+    assert row is not None  # noqa: S101  a SELECT without FROM has one row
+    return settled(connection, _reachable(lsn.parse(row[0])))
+
+
 def merge(chunk: Chunk, watch: Watch) -> RawBatch:
     """The chunk as read events, less its stale rows, but for values that no change has."""
     batch = _events(chunk)

@@ -53,6 +53,10 @@ class View:
             stream, self.key, self.cursor, self.mode, self.page_rows, overlap=self.overlap, freshness_s=self.freshness_s
         )
 
+    def whole(self) -> "View":
+        """The view read whole and in order of key, whatever its mode."""
+        return replace(self, mode="full", cursor=None)
+
     def given(self, values: Mapping[str, Any]) -> "View":
         """The view with these values of its parameters.
 

@@ -1,0 +1,217 @@
+"""Puts a comparison together: which two sides, when the journal holds what the other side held, and at what pace."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bridge.config.models import Config
+from bridge.contract import document as contracts
+from bridge.errors import ConfigError
+from bridge.extracted import Charge
+from bridge.extraction.budget import Budget
+from bridge.extraction.declared import limits_of
+from bridge.extractors import build_extractor, view_of, view_of_table
+from bridge.ports import Journal
+from bridge.postgres.session import Connection, connect
+from bridge.reconcile.compare import Barrier, Patience, Report, compare
+from bridge.reconcile.mend import corrections
+from bridge.reconcile.pace import Paced
+from bridge.reconcile.sides import Legacy, Replayed, Side, Streamed, fields_of
+from bridge.sources.postgres import configured
+from bridge.sources.postgres.snapshot import end_of_log
+from bridge.sources.view import viewfile
+from bridge.sources.view.viewfile import View
+
+SETTLE_S = 5.0  # for streams of which nothing better is known
+
+Ask = Callable[[str, dict[str, Any]], None]  # leaves a request and waits for its outcome
+
+
+@dataclass(slots=True)
+class Comparison:
+    """A comparison, ready to run; see `prepared`."""
+
+    stream: str
+    against: str  # what it is compared with, in words
+    document: contracts.ContractDocument
+    ours: Replayed
+    theirs: Side
+    barrier: Barrier
+    patience: Patience
+    pace: Paced | None  # None: nothing is read of a legacy system
+
+    def run(self, progress: Callable[[str, int], None]) -> Report:
+        """Compare; see `compare.compare`."""
+        return compare(self.ours, self.theirs, self.barrier, patience=self.patience, progress=progress)
+
+    def corrections(self, report: Report) -> Iterator[dict[str, Any]]:
+        """Requests that put right what the report names. Raises: ConfigError where the other side is a stream."""
+        if not isinstance(self.theirs, Legacy):
+            raise ConfigError(
+                "a stream cannot be corrected by another stream", hint="Compare it with its table or its view."
+            )
+        yield from corrections(
+            report, self.ours, self.theirs, self.barrier, document=self.document, patience=self.patience
+        )
+
+    def charge(self) -> Charge | None:
+        """What it has cost the legacy system."""
+        return self.pace.charge if self.pace else None
+
+
+@contextmanager
+def prepared(
+    config: Config,
+    journal: Journal,
+    stream: str,
+    *,
+    against: str | None,
+    patience: Patience,
+    ask: Ask,
+    told: Callable[[str], None] = lambda _why: None,
+) -> Iterator[Comparison]:
+    """A comparison with its sessions, which end with the block.
+
+    Args:
+        config: the configuration.
+        journal: read only.
+        stream: what is compared.
+        against: schema.table, a view file or another stream; None: what the stream is read from.
+        patience: how long to look again.
+        ask: has the daemon do something.
+        told: why nothing is read for now.
+    Raises: ConfigError, SourceUnavailable, SourceRefused.
+    """
+    declared = config.streams.get(stream)
+    if declared is None:
+        known = ", ".join(sorted(config.streams))
+        raise ConfigError(f"there is no stream {stream!r}", hint=f"The streams of {config.path} are: {known}.")
+    document = contracts.load(declared.contract)
+    if not document.key_fields:
+        raise ConfigError(f"contract {document.file} has no key, so rows cannot be told apart")
+    if against in config.streams and against != stream:
+        with _barrier(config, journal, stream, ask) as barrier:
+            theirs, ours = _streams(config, journal, stream, document=document, other=against or "")
+            yield Comparison(stream, against or "", document, ours, theirs, barrier, patience, None)
+        return
+    view = _view(config, stream, against, document)
+    extractor = build_extractor(config, declared.system, {stream: view})
+    pace = Paced(declared.system, stream, extractor, Budget(limits_of(config, declared.system)), told=told)
+    try:
+        extractor.open()
+        theirs = Legacy(extractor, stream, document, pace=pace)
+        with _barrier(config, journal, stream, ask) as barrier:
+            ours = Replayed(journal, stream, theirs.fields)
+            yield Comparison(stream, view.name, document, ours, theirs, barrier, patience, pace)
+    finally:
+        extractor.close()
+
+
+def _view(config: Config, stream: str, against: str | None, document: contracts.ContractDocument) -> View:
+    """What to read, in order of key."""
+    declared = config.streams[stream]
+    if against is not None and against.endswith(".sql"):
+        view = viewfile.load(Path(against)).given(declared.parameters)
+    elif against is None and declared.view is not None:
+        view = view_of(config, stream)
+    elif against is not None or declared.log is not None:
+        dialect = config.systems[declared.system].kind
+        return view_of_table(against or declared.log or "", document, dialect=dialect)
+    else:
+        raise ConfigError(
+            f"stream {stream} comes by messages, so there is nothing to compare it with",
+            hint="Name a table, a view file or another stream: --with.",
+        )
+    if not view.key:
+        raise ConfigError(f"view {view.path} has no key, so rows cannot be told apart")
+    return view.whole()
+
+
+def _streams(
+    config: Config, journal: Journal, stream: str, *, document: contracts.ContractDocument, other: str
+) -> tuple[Side, Replayed]:
+    """Two streams, in the fields that both have."""
+    theirs = fields_of(contracts.load(config.streams[other].contract))
+    common = [field for field in fields_of(document) if field in list(theirs)]
+    if not common:
+        raise ConfigError(f"streams {stream} and {other} have no field in common")
+    fields = pa.schema(common)
+    return Streamed(Replayed(journal, other, fields), fields), Replayed(journal, stream, fields)
+
+
+# -- when the journal holds what could be seen
+
+
+@contextmanager
+def _barrier(config: Config, journal: Journal, stream: str, ask: Ask) -> Iterator[Barrier]:
+    declared = config.streams[stream]
+    if declared.log is not None:
+        connection = connect(configured.connect_settings(config, declared.system), purpose="compare")
+        try:
+            yield LogBarrier(connection, journal, declared.system)
+        finally:
+            connection.close()
+    elif declared.view is not None:
+        kind = "sweep" if viewfile.load(declared.view).mode == "incremental" else "run"
+        yield RunBarrier(journal, stream, lambda: ask("run.start", {"stream": stream, "kind": kind}))
+    else:
+        yield TimeBarrier(SETTLE_S)
+
+
+class LogBarrier:
+    """Passed once the change log is journalled up to where it ended."""
+
+    def __init__(self, connection: Connection, journal: Journal, source: str) -> None:
+        self._connection = connection
+        self._journal = journal
+        self._source = source
+
+    def mark(self) -> object:
+        """The end of the log now."""
+        return end_of_log(self._connection)
+
+    def is_passed(self, mark: object) -> bool:
+        """Whether the source's position is there."""
+        position, _ = self._journal.position(self._source)
+        return position is not None and isinstance(mark, int) and position.at[0] >= mark
+
+
+class RunBarrier:
+    """Passed once a run that began afterwards has ended."""
+
+    def __init__(self, journal: Journal, stream: str, start: Callable[[], None]) -> None:
+        self._journal = journal
+        self._stream = stream
+        self._start = start
+
+    def mark(self) -> object:
+        """Now; a run is asked for."""
+        now = datetime.now(UTC)
+        self._start()
+        return now
+
+    def is_passed(self, mark: object) -> bool:
+        """Whether a later run is done."""
+        runs = self._journal.runs(stream=self._stream, limit=10)
+        return any(run.state == "done" and isinstance(mark, datetime) and run.started_at >= mark for run in runs)
+
+
+class TimeBarrier:
+    """Passed after some seconds: where nothing tells what the journal is to hold."""
+
+    def __init__(self, settle_s: float) -> None:
+        self._settle_s = settle_s
+
+    def mark(self) -> object:
+        """The moment from which it is passed."""
+        return time.monotonic() + self._settle_s
+
+    def is_passed(self, mark: object) -> bool:
+        """Whether it has come."""
+        return isinstance(mark, float) and time.monotonic() >= mark

@@ -1,0 +1,89 @@
+"""From the configuration to what reads a system by views: the session of its kind under one extractor."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bridge.config.models import Config
+from bridge.contract.document import ContractDocument
+from bridge.contract.expression import columns
+from bridge.errors import ConfigError
+from bridge.extraction.extractor import Extractor
+from bridge.sources.postgres import configured
+from bridge.sources.view import viewfile
+from bridge.sources.view.extractor import ViewExtractor
+from bridge.sources.view.session import Session
+from bridge.sources.view.viewfile import View
+
+
+def build_extractor(config: Config, system: str, views: Mapping[str, View]) -> Extractor:
+    """What reads these views of a system, by stream; not connected. Raises: ConfigError for a system without views."""
+    kind = configured.declared(config, system).kind
+    if kind not in _SESSIONS:
+        raise ConfigError(f"system {system} is of the kind `{kind}`, which has no views")
+    session, dialect = _SESSIONS[kind]
+    return ViewExtractor(system, session(config, system), views, dialect=dialect)
+
+
+def view_of(config: Config, stream: str) -> View:
+    """The view that a stream is read by, its parameters given. Raises: ConfigError, InvalidConfig."""
+    declared = config.streams[stream]
+    if declared.view is None:
+        raise ConfigError(f"stream {stream} is read by no view")
+    return viewfile.load(declared.view).given(declared.parameters)
+
+
+def view_of_table(table: str, document: ContractDocument, *, dialect: str = "postgres") -> View:
+    """A table as a view: every column, paged by the columns that the contract's key is made of.
+
+    Raises: ConfigError for a name that is not schema.table, and a contract without a key.
+    """
+    parts = table.split(".")
+    if len(parts) != 2 or not all(parts):  # noqa: PLR2004  schema.table
+        raise ConfigError(f"{table!r} names no table", hint="Write schema.table, a view file, or a stream.")
+    key = key_columns(document)
+    if not key:
+        raise ConfigError(f"contract {document.file} has no key, so rows cannot be told apart")
+    sign = "`" if dialect == "mysql" else '"'
+    name = ".".join(sign + part.replace(sign, 2 * sign) + sign for part in parts)
+    return View(path=Path(table), name=table, sql=f"SELECT * FROM {name}", mode="full", key=key)  # noqa: S608  a quoted name
+
+
+def key_columns(document: ContractDocument) -> tuple[str, ...]:
+    """The legacy columns that a contract's key is made of, in its order."""
+    keyed = {field.name: field for field in document.fields}
+    found = [name for each in document.key_fields for name in sorted(columns(keyed[each].expression))]
+    return tuple(dict.fromkeys(found))
+
+
+def _postgres(config: Config, system: str) -> Session:
+    from bridge.sources.view.dialects.postgres import PostgresSession  # noqa: PLC0415  of this kind only
+
+    waivers = frozenset(config.systems[system].allow)
+    return PostgresSession(configured.connect_settings(config, system), waivers=waivers)
+
+
+def _mysql(config: Config, system: str) -> Session:
+    from bridge.sources.view.dialects.mysql.session import MysqlSession, MysqlSettings  # noqa: PLC0415  as above
+
+    declared = config.systems[system].mysql
+    assert declared is not None  # noqa: S101  asked for by its kind
+    settings = MysqlSettings(
+        instance=config.bridge.name,
+        host=declared.host,
+        port=declared.port,
+        database=declared.database,
+        user=declared.user,
+        password=declared.password.reveal if declared.password else None,
+        sslmode=declared.sslmode,
+        sslrootcert=str(declared.sslrootcert) if declared.sslrootcert else None,
+        connect_timeout_s=declared.connect_timeout_s,
+        waivers=frozenset(config.systems[system].allow),
+    )
+    return MysqlSession(settings)
+
+
+# By kind of system: what makes its session, and sqlglot's name of the SQL that its views are written in.
+_SESSIONS: Mapping[str, tuple[Callable[[Config, str], Session], str]] = {
+    "postgres": (_postgres, "postgres"),
+    "mysql": (_mysql, "mysql"),
+}
