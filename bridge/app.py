@@ -20,6 +20,10 @@ from bridge.contract.expression import columns
 from bridge.deliver.thread import Delivery
 from bridge.deliver.trial import test_message
 from bridge.errors import ConfigError
+from bridge.extraction.budget import Budget
+from bridge.extraction.declared import limits_of, plans_of
+from bridge.extraction.extractor import Extractor
+from bridge.extraction.source import PolledSource
 from bridge.findings import Level, refuse
 from bridge.health import HealthBoard
 from bridge.inbox.mapping import Mapper
@@ -37,6 +41,7 @@ from bridge.routing import build_routes, sinks_of
 from bridge.sources.postgres import configured, preflight
 from bridge.sources.postgres.reader import PostgresSource, Settings
 from bridge.sources.postgres.tables import Capture
+from bridge.sources.rest import configured as api
 from bridge.sources.webhook import WebhookSource
 from bridge.standing import readers_of
 from bridge.watch import Watch
@@ -119,7 +124,21 @@ def build_source(
         return build_webhook(config, system, documents, journal)
     if config.systems[system].amqp is not None:
         return build_amqp(config, system, documents, journal)
+    if config.systems[system].rest is not None:
+        return build_polled(config, system, api.extractor(system, config, documents), journal)
     return build_postgres(config, system, documents, stopping=stopping)
+
+
+def build_polled(config: Config, system: str, extractor: Extractor, journal: Journal) -> PolledSource:
+    """The polled streams of one system."""
+    return PolledSource(
+        system,
+        system,
+        extractor,
+        plans=plans_of(config, system, extractor.subjects),
+        budget=Budget(limits_of(config, system)),
+        images=journal.image,
+    )
 
 
 def build_webhook(

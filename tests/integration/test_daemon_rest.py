@@ -1,0 +1,74 @@
+"""The daemon over a REST API, from its configuration to the events."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api import Api
+from tests.daemon import wait_for
+from tests.inbox import SentDaemon
+from tests.receivers import reply
+
+TOKEN = "the token of the API"  # noqa: S105  of the test
+
+
+def article(number: int, amount: int = 1) -> dict[str, Any]:
+    return {"id": number, "name": "n", "amount": amount}
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api([article(number) for number in range(1, 8)], cap=3) as running:
+        yield running
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, api: Api) -> Iterator[SentDaemon]:
+    url = f"http://127.0.0.1:{api.server.port}"
+    rest = {"url": url, "bearer": "${env:API_TOKEN}", "allow_networks": ["127.0.0.0/8"]}
+    systems = {"crm": {"rest": rest, "budget": {"active_seconds_per_minute": 60}}}
+    with SentDaemon(tmp_path, systems) as made:
+        made.environment["API_TOKEN"] = TOKEN
+        resource = {"path": "/articles", "items": "data", "key": ["id"], "size": "size", "paging": {"page": {}}}
+        made.add_stream("articles", system="crm", resource=resource, every="1s")
+        made.write()
+        yield made
+
+
+def test_what_an_api_lists_becomes_events_and_what_it_lists_no_more_a_delete(daemon: SentDaemon, api: Api) -> None:
+    daemon.start()
+    wait_for(lambda: len(daemon.changes("articles")) == 7, why=daemon.log_tail)
+    assert {each.headers["authorization"] for each in api.server.received} == {f"Bearer {TOKEN}"}
+    api.records = [article(2, 5), *api.records[2:], article(8)]
+    wait_for(lambda: len(daemon.changes("articles")) >= 10, why=daemon.log_tail)
+    assert sorted(daemon.changes("articles")[7:]) == [("created", 8), ("deleted", 1), ("updated", 2)]
+    daemon.stop()
+    api.records.pop(0)
+    daemon.start()
+    wait_for(lambda: daemon.changes("articles")[10:] == [("deleted", 2)], why=daemon.log_tail)
+    assert TOKEN not in (daemon.folder / "daemon.log").read_text()
+
+
+def test_commands_have_clear_words_for_an_api(daemon: SentDaemon) -> None:
+    daemon.start()
+    wait_for(lambda: len(daemon.changes("articles")) == 7, why=daemon.log_tail)
+    assert daemon.cli("check").returncode == 0, daemon.cli("check").stdout
+    assert daemon.cli("doctor").returncode == 0, daemon.cli("doctor").stdout
+    assert "articles" in daemon.ask("status")
+    assert json.loads(daemon.ask("events", "articles", "--json").splitlines()[0])["type"].endswith(".read.v1")
+
+
+def test_a_token_that_is_refused_is_told_and_a_mended_one_taken(daemon: SentDaemon, api: Api, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("wrong")
+    secret.chmod(0o600)
+    daemon.document["systems"]["crm"]["rest"]["bearer"] = f"${{file:{secret}}}"
+    daemon.write()
+    api.before = lambda received, _count: None if received.headers["authorization"] == f"Bearer {TOKEN}" else reply(401)
+    daemon.launch()
+    wait_for(lambda: len(api.asked) > 1, why=daemon.log_tail)
+    secret.write_text(TOKEN)
+    wait_for(lambda: len(daemon.changes("articles")) == 7, why=daemon.log_tail)
