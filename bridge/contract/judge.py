@@ -92,7 +92,7 @@ class Judge:
                    if field.marks_allowed and field.type.kind is Kind.DOUBLE]  # fmt: skip
         self._special = bool(special)
         suspects = [mask.broken for mask in plan.masks if mask.nulls is None] + special
-        found = pl.any_horizontal([broken.any() for broken in suspects]) if suspects else pl.lit(value=False)
+        found = pl.any_horizontal(suspects).any() if suspects else pl.lit(value=False)
         last = [found.alias(_SUSPECT)]
         self._key_place = plan.key.meta.output_name() if plan.key.meta.is_column() else _KEY
         if self._key_place == _KEY:
