@@ -44,6 +44,7 @@ IDLE_INTERVAL_S = 10.0
 IDLE_BYTES = 16 << 20
 _DEFAULT_SENDER_TIMEOUT_S = 60.0
 _LINGER_S = 0.001
+_CONFIRM_S = 0.05  # until the server is told of what the journal holds, while nothing comes from it
 _PUBLICATIONS = "SELECT pubname FROM pg_publication WHERE pubname = ANY(%s) ORDER BY pubname"
 _SENDER_TIMEOUT = "SELECT setting::int FROM pg_settings WHERE name = 'wal_sender_timeout'"
 
@@ -86,6 +87,8 @@ class _Open:
     pending: Run | None = None  # received, behind a change of a table's shape
     status_at: float = 0.0
     idle_at: float = 0.0
+    handed: int = 0  # end of the last whole transaction in a window
+    dumped: tuple[State, int, Mapping[str, Any]] | None = None  # state, partial LSN, and both as windows carry them
 
 
 class PostgresSource:
@@ -214,6 +217,8 @@ class PostgresSource:
                 return None
             idle_at = at.idle_at if at.log.streamed > at.log.lsn else deadline
             wait_s = max(0.0, min(deadline, at.status_at, idle_at) - now)
+            if at.handed > self._reported:  # a wake for each window would cost more than the message
+                wait_s = min(wait_s, _CONFIRM_S)
             self._wait([at.wire.fileno(), at.lookup.fileno(), self._wake_fd], wait_s)
 
     def keep_alive(self) -> None:
@@ -240,7 +245,6 @@ class PostgresSource:
         """See `bridge.ports.Source.confirm`. # I1: the only place that moves the flush position."""
         with self._lock:
             self._flushed = max(self._flushed, position)
-        self._wake()
 
     def control(self, action: str, stream: str) -> None:
         """Start a re-read of a stream's table, or pause, resume or cancel the one under way.
@@ -340,8 +344,11 @@ class PostgresSource:
         os.eventfd_write(self._wake_fd, 1)
 
     def _window(self, at: _Open, **rest: Any) -> Window:  # noqa: ANN401  fields of Window
-        state = replace(at.rereads.state, partial_lsn=at.log.partial_lsn)
-        return Window(position=Position(at.epoch, at.log.at), state=state.dump(), **rest)
+        at.handed = at.log.lsn
+        state, partial_lsn = at.rereads.state, at.log.partial_lsn
+        if at.dumped is None or at.dumped[0] is not state or at.dumped[1] != partial_lsn:
+            at.dumped = state, partial_lsn, replace(state, partial_lsn=partial_lsn).dump()
+        return Window(position=Position(at.epoch, at.log.at), state=at.dumped[2], **rest)
 
     def _controlled(self, at: _Open) -> Window | None:
         """What operators asked for, as new state."""

@@ -114,7 +114,7 @@ class Touched:
     def record(self, raw: RawBatch, key: Sequence[str]) -> None:
         """Remember a streamed batch; called before it is handed on."""
         xids = raw.changes.column("_tx").to_numpy()
-        distinct = np.unique(xids)
+        distinct = np.unique(xids) if xids.size > 1 else xids
         self._recent.append(distinct)
         self._recent_count += distinct.size
         while self._recent_count - self._recent[0].size > _REMEMBERED_TRANSACTIONS:
