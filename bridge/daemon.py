@@ -5,6 +5,7 @@ loops start. Stop: sources end first, what they handed over is journalled, the j
 whole of the new configuration beside the running one and changes over only when nothing is wrong with it.
 """
 
+import gc
 import math
 import os
 import shutil
@@ -106,6 +107,8 @@ class Daemon:
             self._serve(stack, journal, gate)
             self._loops = loops
             self._opening(loops, documents)
+            gc.collect()
+            gc.freeze()  # a full collection would look at all of it again, and stop every thread for it
             loops.start()
             stack.callback(self._end_loops)
             self._handle_signals()
