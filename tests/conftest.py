@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from demo.server import VERSIONS, Database, PostgresServer
-from tests.legacy import MariaLegacy
+from tests.firebird import PROGRAM as FIREBIRD
+from tests.firebird import FirebirdServer
+from tests.legacy import FirebirdLegacy, MariaLegacy, SqliteLegacy
 from tests.machine import require
 from tests.mariadb import PROGRAM as MARIADB
 from tests.mariadb import MariaServer
@@ -73,3 +75,23 @@ def mariadb_legacy(_maria_server: MariaServer) -> Iterator[MariaLegacy]:
     database = _maria_server.create_database()
     yield MariaLegacy(database)
     database.drop()
+
+
+@pytest.fixture
+def sqlite_legacy(tmp_path: Path) -> SqliteLegacy:
+    """A fresh SQLite file."""
+    return SqliteLegacy(tmp_path / "till.db")
+
+
+@pytest.fixture(scope="session")
+def _firebird_server() -> Iterator[FirebirdServer]:
+    require(FIREBIRD.exists(), "no Firebird here; Debian's package firebird3.0-server brings one")
+    server = FirebirdServer.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def firebird_legacy(_firebird_server: FirebirdServer) -> FirebirdLegacy:
+    """A fresh database of Firebird with a login that may read it; it goes with its server."""
+    return FirebirdLegacy(_firebird_server.create_database())

@@ -1,14 +1,20 @@
 """Databases as the tests of extraction see them: a legacy application's own hand, and the bridge's eye."""
 
+import contextlib
+import re
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from bridge.extraction.extractor import Extractor, Page, Question
+from bridge.sources.view.dialects.firebird.session import FirebirdSession, FirebirdSettings
 from bridge.sources.view.dialects.mysql.session import MysqlSession, MysqlSettings
+from bridge.sources.view.dialects.sqlite import SqliteSession
 from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.viewfile import View, parse
+from tests.firebird import FirebirdDatabase
 from tests.mariadb import MariaDatabase
 
 
@@ -77,6 +83,94 @@ class MariaLegacy:
     def quote(self, name: str) -> str:
         """See `Legacy`."""
         return MysqlSession.grammar.quote(name)
+
+
+class SqliteLegacy:
+    """A SQLite file."""
+
+    has_escapes = False
+    slow = (
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000000000000)"
+        " SELECT SUM(n) AS n FROM c"
+    )
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._sessions: list[SqliteSession] = []
+
+    def run(self, *statements: str) -> Sequence[Sequence[Any]]:
+        """See `Legacy`."""
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            found: list[Sequence[Any]] = []
+            for statement in statements:
+                found = connection.execute(statement).fetchall()
+            return found
+
+    def extractor(self, *, most_bytes: int | None = None, **views: str) -> Extractor:
+        """See `Legacy`."""
+        session = SqliteSession(self.path, **({} if most_bytes is None else {"most_bytes": most_bytes}))
+        self._sessions.append(session)
+        return ViewExtractor("till", session, {name: view(text) for name, text in views.items()}, dialect="sqlite")
+
+    def working(self) -> int:
+        """See `Legacy`."""
+        return sum(session.is_working for session in self._sessions)
+
+    def quote(self, name: str) -> str:
+        """See `Legacy`."""
+        return SqliteSession.grammar.quote(name)
+
+
+class FirebirdLegacy:
+    """Firebird."""
+
+    has_escapes = False
+    slow = (
+        'SELECT SUM(CAST(a.RDB$FIELD_ID AS DOUBLE PRECISION) + b.RDB$FIELD_ID + c.RDB$FIELD_ID) AS "n"'
+        " FROM RDB$RELATION_FIELDS a CROSS JOIN RDB$RELATION_FIELDS b CROSS JOIN RDB$RELATION_FIELDS c"
+    )
+
+    def __init__(self, database: FirebirdDatabase) -> None:
+        self.database = database
+
+    def settings(self, **changes: Any) -> FirebirdSettings:  # noqa: ANN401  its own fields
+        """How our login reaches it."""
+        database = self.database
+        given = {"host": "127.0.0.1", "port": database.server.port, "database": str(database.path)}
+        return FirebirdSettings(**{**given, "user": database.name, "password": lambda: "read", **changes})
+
+    def run(self, *statements: str) -> Sequence[Sequence[Any]]:
+        """See `Legacy`; whatever table is made, our login may read it."""
+        made = [match[1] for one in statements if (match := re.match(r"CREATE (?:TABLE|VIEW) (\w+)", one))]
+        found = self.database.sql(*statements)
+        if made:
+            self.database.sql(*(f"GRANT SELECT ON {table} TO {self.database.name}" for table in made))
+        return found
+
+    def extractor(self, *, most_bytes: int | None = None, **views: str) -> Extractor:
+        """See `Legacy`; plain names in a view come out as they are written, and not in capitals."""
+        session = FirebirdSession(self.settings(), **({} if most_bytes is None else {"most_bytes": most_bytes}))
+        fitted = {name: view(_PLAIN.sub(_named, text)) for name, text in views.items()}
+        return ViewExtractor("crm", session, fitted, dialect="")
+
+    def working(self) -> int:
+        """See `Legacy`."""
+        found = self.run(
+            "SELECT COUNT(*) FROM MON$STATEMENTS s JOIN MON$ATTACHMENTS a ON a.MON$ATTACHMENT_ID = s.MON$ATTACHMENT_ID"
+            f" WHERE s.MON$STATE = 1 AND a.MON$USER = '{self.database.name}'"
+        )
+        return int(found[0][0])
+
+    def quote(self, name: str) -> str:
+        """See `Legacy`."""
+        return FirebirdSession.grammar.quote(name)
+
+
+_PLAIN = re.compile(r"^SELECT ([a-z]+(?:, [a-z]+)*) FROM", re.MULTILINE)
+
+
+def _named(match: re.Match[str]) -> str:
+    return "SELECT " + ", ".join(f'{name} AS "{name}"' for name in match[1].split(", ")) + " FROM"
 
 
 def pages(extractor: Extractor, question: Question, *, most: int = 1000) -> list[Page]:

@@ -1,0 +1,183 @@
+"""Rows that a driver hands over as Python values, block by block, to Arrow columns of settled types.
+
+The first block is small, so that rows of many megabytes show before many are held; later ones grow.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bridge.model import Column, Mark, Marks
+
+_FIRST, _LARGEST, _GROWTH = 64, 8192, 4  # rows of a block
+
+Read = Callable[[Any], Any]
+"""A driver's value as one of the column's type. Raises: ValueError, TypeError, ArithmeticError where it is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a column's values are read."""
+
+    column: Column
+    read: Read  # one value
+    read_all: Callable[[list[Any]], pa.Array] | None = None  # a column's; any Arrow or ValueError means: one by one
+
+
+def blocks(rows: Iterable[Any]) -> Iterator[list[Any]]:
+    """Rows in lists of growing length."""
+    each, size = iter(rows), _FIRST
+    while block := list(islice(each, size)):
+        yield block
+        size = min(size * _GROWTH, _LARGEST)
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The blocks of one answer."""
+
+    kinds: Sequence[Kind]
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    size_bytes: int = 0
+    row_count: int = 0
+    _marks: dict[str, list[tuple[int, Marks]]] = field(default_factory=dict)
+
+    def add(self, batch: pa.RecordBatch, marks: Mapping[str, Marks]) -> None:
+        """Take a block."""
+        for name, found in marks.items():
+            self._marks.setdefault(name, []).append((self.row_count, found))
+        self.batches.append(batch)
+        self.size_bytes += batch.nbytes
+        self.row_count += batch.num_rows
+
+    def batch(self) -> pa.RecordBatch:
+        """All rows."""
+        if not self.batches:
+            arrays = [pa.nulls(0, kind.column.arrow) for kind in self.kinds]
+            return pa.RecordBatch.from_arrays(arrays, schema=schema_of(self.kinds))
+        return pa.concat_batches(self.batches)
+
+    def marks(self) -> dict[str, Marks]:
+        """The marks of all rows."""
+        return {
+            name: Marks(
+                np.concatenate([one.rows + first for first, one in found]),
+                np.concatenate([one.kinds for _, one in found]),
+                tuple(raw for _, one in found for raw in one.raw),
+            )
+            for name, found in self._marks.items()
+        }
+
+
+def schema_of(kinds: Sequence[Kind]) -> pa.Schema:
+    """The columns' names and types."""
+    return pa.schema([pa.field(kind.column.name, kind.column.arrow) for kind in kinds])
+
+
+def convert(rows: Sequence[Sequence[Any]], kinds: Sequence[Kind]) -> tuple[pa.RecordBatch, dict[str, Marks]]:
+    """Rows as columns; a value that is none of its column's type is null and marked, with its bytes kept."""
+    arrays: list[pa.Array] = []
+    marks: dict[str, Marks] = {}
+    for kind, values in zip(kinds, zip(*rows, strict=True), strict=True):
+        array, marked = _column(list(values), kind)
+        arrays.append(array)
+        if marked is not None:
+            marks[kind.column.name] = marked
+    return pa.RecordBatch.from_arrays(arrays, schema=schema_of(kinds)), marks
+
+
+def _column(values: list[Any], kind: Kind) -> tuple[pa.Array, Marks | None]:
+    if kind.read_all is not None:
+        try:
+            return kind.read_all(values), None
+        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+            pass  # some value is no ordinary one: found below
+    read: list[Any] = []
+    bad: list[tuple[int, bytes]] = []
+    for row, value in enumerate(values):
+        try:
+            found = None if value is None else kind.read(value)
+            pa.scalar(found, kind.column.arrow)
+        except (pa.ArrowException, ValueError, TypeError, ArithmeticError):
+            bad.append((row, raw_of(value)))
+            found = None
+        read.append(found)
+    array = pa.array(read, kind.column.arrow)
+    if not bad:
+        return array, None
+    rows, raws = zip(*bad, strict=True)
+    return array, Marks(np.array(rows, np.int64), np.full(len(bad), Mark.UNREADABLE, np.uint8), raws)
+
+
+def raw_of(value: Any) -> bytes:  # noqa: ANN401  whatever a driver gives
+    """A value's own bytes, as far as a driver lets them be seen."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    return (value if isinstance(value, str) else repr(value)).encode("utf-8", "surrogatepass")
+
+
+def kept(value: Any) -> Any:  # noqa: ANN401  as above
+    """A value of a key or a cursor as JSON can keep it."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"bytes": bytes(value).hex()}
+    if isinstance(value, Decimal):
+        return {"decimal": str(value)}
+    if isinstance(value, datetime):
+        return {"moment": value.isoformat()}
+    if isinstance(value, date):
+        return {"date": value.isoformat()}
+    raise TypeError(f"a key or cursor of the Python type {type(value).__name__} cannot be kept")
+
+
+def restored(value: Any) -> Any:  # noqa: ANN401  as above
+    """The value that `kept` made; any other as it is, Arrow's as Python's."""
+    if isinstance(value, pa.Scalar):
+        return value.as_py()
+    if not isinstance(value, Mapping):
+        return value
+    ((word, text),) = value.items()
+    return _RESTORED[word](text)
+
+
+_RESTORED: Mapping[str, Callable[[str], Any]] = {
+    "bytes": bytes.fromhex,
+    "decimal": Decimal,
+    "moment": datetime.fromisoformat,
+    "date": date.fromisoformat,
+}
+
+
+def decimal_of(value: Any) -> Decimal:  # noqa: ANN401  as above
+    """A number as it is written: a float by its shortest digits, so that 1250.5 stays 1250.5."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+        raise TypeError("no number")
+    try:
+        found = Decimal(repr(value) if isinstance(value, float) else value)
+    except InvalidOperation as error:
+        raise ValueError("no number") from error
+    if not found.is_finite():
+        raise ValueError("no finite number")
+    return found
+
+
+def plain(arrow: pa.DataType) -> Callable[[list[Any]], pa.Array]:
+    """Reads a column whose values are all of its type already."""
+    return lambda values: pa.array(values, arrow)
+
+
+def text_of(value: Any) -> str:  # noqa: ANN401  as above
+    """Any value's text: numbers by their digits."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError("bytes are no text")
+    return json.dumps(value) if isinstance(value, (bool, int, float)) else str(value)

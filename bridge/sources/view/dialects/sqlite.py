@@ -1,0 +1,354 @@
+"""A guarded session on a SQLite file.
+
+The file is opened read-only, and an authoriser lets nothing through but the reading of columns, harmless functions and
+recursive queries: no ATTACH, no PRAGMA, no transaction, no extension. Each call takes one statement. A cancel and the
+time limit end it at SQLite's own checkpoints. SQLite gives a column no type that binds its values: each is held to the
+declared type, and one that is none of it is marked with its text.
+"""
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from datetime import time as clock
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import apsw
+import apsw.ext
+import pyarrow as pa
+
+from bridge.errors import BridgeError, InternalError, SourceRefused, SourceUnavailable
+from bridge.extraction.extractor import Load
+from bridge.model import Column
+from bridge.sources.view.dialects.blocks import (
+    Gathered,
+    Kind,
+    blocks,
+    convert,
+    decimal_of,
+    kept,
+    plain,
+    restored,
+    text_of,
+)
+from bridge.sources.view.paging import Grammar, describe_sql
+from bridge.sources.view.session import Answer, Prepared
+from bridge.sources.view.statement import Sql, Value, rendered
+
+MOST_BYTES = 256 << 20  # of one answer that are held at once
+_BUSY_MS = 2000
+_STEPS = 2000  # of SQLite's machine between two looks at the clock: about a tenth of a millisecond
+_MAX_DIGITS = 38
+_LONGEST = 256 << 20  # of a value
+
+_ALLOWED = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE})
+_HARMFUL = frozenset({
+    "load_extension", "writefile", "readfile", "edit", "eval", "fts3_tokenizer", "sqlite_log", "lsmode", "fsdir",
+    "zipfile", "sqlar_uncompress", "shell_add_schema", "icu_load_collation",
+})  # fmt: skip
+_DECIMAL = re.compile(r"(?:DECIMAL|NUMERIC|NUMBER|MONEY)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """When the running statement has to end."""
+
+    until: float  # time.monotonic
+
+
+class SqliteSession:
+    """See `Session`."""
+
+    grammar = Grammar(quote=lambda name: '"' + name.replace('"', '""') + '"', limit="limit", has_row_values=True)
+
+    def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES) -> None:
+        self._path = path
+        self._most_bytes = most_bytes
+        self._connection: apsw.Connection | None = None
+        self._watch: _Watch | None = None  # while a statement runs
+        self._is_cancelled = False
+
+    @property
+    def is_working(self) -> bool:
+        """Whether a statement runs."""
+        return self._watch is not None
+
+    def open(self) -> None:
+        """Open the file read-only, unless it is open, and put up the guard."""
+        if self._connection is not None:
+            return
+        self._is_cancelled = False
+        with self._translated(f"opening {self._path}"):
+            connection = apsw.Connection(f"{self._path.absolute().as_uri()}?mode=ro", flags=_FLAGS)
+            self._connection = connection
+            try:
+                guard(connection)
+                connection.set_progress_handler(self._has_to_end, _STEPS)
+                connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchall()
+            except BaseException:
+                self.close()
+                raise
+
+    def prepare(self, body: Sql, *, order: frozenset[str], timeout_s: float) -> Prepared:  # noqa: ARG002  nothing runs
+        """Learn the view's columns."""
+        text, values = _bound(describe_sql(body))
+        with self._translated("preparing a view"):
+            kinds = _kinds(self._connected(), text, values)
+        by_name = {kind.column.name: kind for kind in kinds}
+        return Prepared(body, {name: kind.column for name, kind in by_name.items()}, by_name)
+
+    def ask(self, sql: Sql, prepared: Prepared, *, last: tuple[str, ...], timeout_s: float) -> Answer:  # noqa: ARG002  the answer is described anew
+        """Run one statement."""
+        text, values = _bound(sql)
+        read_at, began = datetime.now(UTC), time.monotonic()
+        with self._translated("reading a view"):
+            connection = self._connected()
+            self._watch = _Watch(began + timeout_s)
+            try:
+                try:
+                    gathered, final, is_cut = self._read(connection, text, values)
+                except UnicodeDecodeError:  # text that is none: read it as bytes
+                    gathered, final, is_cut = self._read(connection, _undecoded(connection, text, values), values)
+            finally:
+                self._watch = None
+        names = [kind.column.name for kind in gathered.kinds]
+        return Answer(
+            columns=tuple(kind.column for kind in gathered.kinds),
+            batch=gathered.batch(),
+            last={name: kept(final[names.index(name)]) for name in last} if final is not None else {},
+            read_at=read_at,
+            marks=gathered.marks(),
+            seconds=time.monotonic() - began,
+            size_bytes=gathered.size_bytes,
+            is_cut=is_cut,
+        )
+
+    def probe(self) -> Load:
+        """A file says nothing of its load."""
+        return Load()
+
+    def cancel(self) -> None:
+        """Interrupt what runs."""
+        self._is_cancelled = True
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(apsw.Error):
+                connection.interrupt()
+
+    def close(self) -> None:
+        """Close the file."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close(force=True)
+
+    def _read(
+        self, connection: apsw.Connection, text: str, values: Sequence[Any]
+    ) -> tuple[Gathered, Sequence[Any] | None, bool]:
+        gathered = Gathered(_kinds(connection, text, values))
+        final: Sequence[Any] | None = None
+        cursor = connection.cursor()
+        try:
+            for block in blocks(cursor.execute(text, values)):
+                gathered.add(*convert(block, gathered.kinds))
+                final = block[-1]
+                if gathered.size_bytes > self._most_bytes:
+                    return gathered, final, True
+            return gathered, final, False
+        finally:
+            cursor.close(force=True)
+
+    def _connected(self) -> apsw.Connection:
+        self.open()
+        if self._connection is None:
+            raise InternalError("the session is closed")
+        return self._connection
+
+    def _has_to_end(self) -> bool:
+        return self._is_cancelled or (self._watch is not None and time.monotonic() > self._watch.until)
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except apsw.Error as error:
+            was_cancelled = self._is_cancelled
+            self.close()
+            if was_cancelled:
+                raise SourceUnavailable(f"{doing}: cancelled", hint="It is asked again when it may be.") from error
+            raise translate(error, doing) from error
+
+
+_FLAGS = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+
+
+def guard(connection: apsw.Connection) -> None:
+    """Let a connection do nothing but read."""
+    connection.set_busy_timeout(_BUSY_MS)
+    connection.enable_load_extension(False)  # noqa: FBT003  takes it by position only
+    for statement in ("PRAGMA query_only = ON", "PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON"):
+        connection.execute(statement).fetchall()
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
+    connection.limit(apsw.SQLITE_LIMIT_LENGTH, _LONGEST)
+    connection.authorizer = _authorise
+
+
+def _authorise(code: int, first: str | None, second: str | None, _: str | None, __: str | None) -> int:
+    if code in _ALLOWED:
+        return apsw.SQLITE_OK
+    if code == apsw.SQLITE_FUNCTION:
+        return apsw.SQLITE_DENY if (second or first or "").lower() in _HARMFUL else apsw.SQLITE_OK
+    return apsw.SQLITE_DENY
+
+
+def translate(error: apsw.Error, doing: str) -> BridgeError:
+    """The bridge's error for one of SQLite's; total."""
+    said = " ".join(str(error).split())
+    if isinstance(error, _UNAVAILABLE):
+        return SourceUnavailable(f"{doing}: {said}")
+    if isinstance(error, apsw.AuthError):
+        return SourceRefused(f"{doing}: {said}", hint="A view may read, and nothing else.")
+    hint = "Check the path, and that we may read the file (in WAL mode also its -shm file)."
+    return SourceRefused(f"{doing}: {said}", hint=hint if isinstance(error, apsw.CantOpenError) else _BY_HAND)
+
+
+_UNAVAILABLE = (
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.InterruptError,
+    apsw.IOError,
+    apsw.NoMemError,
+    apsw.SchemaChangeError,
+)
+_BY_HAND = "Run the view's SQL by hand: `sqlite3 -readonly FILE`."
+
+
+def _bound(sql: Sql) -> tuple[str, list[Any]]:
+    text, values = rendered(sql, lambda _, __: "?")
+    return text, [_binding(value) for value in values]
+
+
+def _binding(value: Value) -> Any:  # noqa: ANN401  what SQLite takes
+    """A value as SQLite would hold it: it knows numbers, text and bytes."""
+    found = restored(value.value)
+    if isinstance(found, bool):
+        return int(found)
+    if isinstance(found, Decimal):
+        return str(found)  # compared with a numeric column, it becomes a number
+    if isinstance(found, datetime):
+        naive = found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
+        return naive.isoformat(" ").rstrip("0").rstrip(".") if naive.microsecond else naive.isoformat(" ")
+    return found.isoformat() if isinstance(found, (date, clock)) else found
+
+
+def _kinds(connection: apsw.Connection, text: str, values: Sequence[Any]) -> list[Kind]:
+    """How the columns of a statement are read. Raises: SourceRefused unless it is one statement that reads."""
+    found = apsw.ext.query_info(connection, text, values)
+    if not found.is_readonly or found.query_remaining is not None or not found.description:
+        raise SourceRefused("this is not one statement that reads", hint="A view file holds one SELECT.")
+    return [kind_of(name, declared or "") for name, declared, *_ in found.description]
+
+
+def _undecoded(connection: apsw.Connection, text: str, values: Sequence[Any]) -> str:
+    """The statement with its text as bytes."""
+    quote = SqliteSession.grammar.quote
+    found = apsw.ext.query_info(connection, text, values).description
+    forms = [
+        f"CASE typeof({quote(one[0])}) WHEN 'text' THEN CAST({quote(one[0])} AS BLOB) ELSE {quote(one[0])} END"
+        f" AS {quote(one[0])}"
+        for one in found
+    ]
+    return f"SELECT {', '.join(forms)} FROM ({text})"  # noqa: S608  names are quoted
+
+
+def kind_of(name: str, declared: str) -> Kind:
+    """How a column is read, by its declared type, as SQLite's own rules of affinity find words in it."""
+    said = declared.upper()
+    if match := _DECIMAL.search(said):
+        digits, scale = int(match[1]), int(match[2] or 0)
+        if scale <= digits <= _MAX_DIGITS and digits:
+            arrow = pa.decimal128(digits, scale)
+            return Kind(Column(name, declared.lower(), arrow), decimal_of, lambda values: _decimals(values, arrow))
+    for words, arrow, read, read_all in _BY_WORD:
+        if any(word in said for word in words):
+            return Kind(Column(name, declared.lower(), arrow), read, read_all)
+    return Kind(Column(name, declared.lower() or "any", pa.large_string()), _any_text, _plain_text)
+
+
+def _decimals(values: list[Any], arrow: pa.DataType) -> pa.Array:
+    return pa.array([None if value is None else decimal_of(value) for value in values], arrow)
+
+
+def _whole(value: Any) -> int:  # noqa: ANN401  what SQLite holds
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("no whole number")
+    return value
+
+
+def _float(value: Any) -> float:  # noqa: ANN401  as above
+    if isinstance(value, (bool, str, bytes)) or float(value) != value:
+        raise TypeError("no number")
+    return float(value)
+
+
+def _text(value: Any) -> str:  # noqa: ANN401  as above
+    if isinstance(value, bytes):  # by way of `_undecoded`
+        return value.decode()
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def _any_text(value: Any) -> str:  # noqa: ANN401  as above
+    return value.decode() if isinstance(value, bytes) else text_of(value)
+
+
+def _blob(value: Any) -> bytes:  # noqa: ANN401  as above
+    if not isinstance(value, bytes):
+        raise TypeError("no bytes")
+    return value
+
+
+def _flag(value: Any) -> bool:  # noqa: ANN401  as above
+    if value not in (0, 1):
+        raise ValueError("neither 0 nor 1")
+    return bool(value)
+
+
+def _day(value: Any) -> date:  # noqa: ANN401  as above
+    return date.fromisoformat(_text(value))
+
+
+def _moment(value: Any) -> datetime:  # noqa: ANN401  as above
+    found = datetime.fromisoformat(_text(value))
+    if found.tzinfo is not None:
+        raise ValueError("a local time was declared, and this has a zone")
+    return found
+
+
+def _plain_text(values: list[Any]) -> pa.Array:
+    return pa.array(values, pa.large_string())
+
+
+def _blobs(values: list[Any]) -> pa.Array:
+    if any(isinstance(value, str) for value in values):
+        raise TypeError("text among bytes")
+    return pa.array(values, pa.large_binary())
+
+
+_ReadAll = Callable[[list[Any]], pa.Array] | None
+# The first whose word is in the declared type counts. DATETIME before DATE before SQLite's own order.
+_BY_WORD: tuple[tuple[tuple[str, ...], pa.DataType, Callable[[Any], Any], _ReadAll], ...] = (
+    (("DATETIME", "TIMESTAMP"), pa.timestamp("us"), _moment, None),
+    (("DATE",), pa.date32(), _day, None),
+    (("BOOL",), pa.bool_(), _flag, None),
+    (("INT",), pa.int64(), _whole, plain(pa.int64())),
+    (("CHAR", "CLOB", "TEXT", "JSON", "UUID", "TIME"), pa.large_string(), _text, _plain_text),
+    (("BLOB", "BINARY"), pa.large_binary(), _blob, _blobs),
+    (("REAL", "FLOA", "DOUB"), pa.float64(), _float, plain(pa.float64())),
+)
