@@ -337,7 +337,7 @@ def build_loops(
         journal, build_routes(config, documents), bell=bell, board=board, metrics=metrics, attempts=attempts
     )
     pumps = [Pump(flow, handoff, board, stop, points=metrics.points) for flow in flows.values()]
-    readers = {system: [pump for pump in pumps if pump.system == system] for system in config.systems}
+    readers = {system: [pump for pump in pumps if pump.flow.system == system] for system in config.systems}
     desk = operate.Desk(
         journal,
         judges,

@@ -199,6 +199,8 @@ class Ingest:
             self._metrics.record_events(batch, now=now)
         for letters in commit.letters:
             self._metrics.record_rejected(letters)
+        if commit.extracted is not None:
+            self._metrics.record_extracted(commit.extracted)
         for state in commit.streams:
             _log.info("stream.changed", stream=state.stream, phase=state.phase.value, why=state.why)
 

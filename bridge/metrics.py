@@ -23,12 +23,14 @@ from prometheus_client import (
 )
 
 from bridge import __version__
+from bridge.extracted import Extracted
 from bridge.latency import Latencies
 from bridge.model import EventBatch, NewLetters, Op
 from bridge.points import Points
 
 _APPEND_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _REQUEST_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+_RUN_BUCKETS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400)
 _BREAKER = {"closed": 0, "half_open": 1, "open": 2}
 _COMPONENT = {"pass": 0, "warn": 1, "fail": 2}
 _OPS = {op.value: op.name.lower() for op in Op}
@@ -94,6 +96,7 @@ class Metrics:
         self._components = gauge("component_state", "0 well, 1 works but look at it, 2 does not work.", "component")
         self._alarms = gauge("alarms_firing", "Alarms that fire, silenced ones included.", "rule", "severity")
         self._build_delivery()
+        self._build_polling()
         self._build_http()
         self.points = Points(self._count_calls)
         self._latencies = Latencies()
@@ -117,6 +120,46 @@ class Metrics:
             "webhook_attempts_total", "Requests to a receiver, and what became of them.", ("endpoint", "outcome"),
             namespace="bridge", registry=self._plain,
         )  # fmt: skip
+
+    def _build_polling(self) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, namespace="bridge", registry=self._plain)
+
+        self._runs = counter("runs_total", "Runs of polled streams that ended or were left out.", "stream", "outcome")
+        self._run_duration = Histogram(
+            "run_duration_seconds", "From a run's begin to its end.", ("stream", "outcome"),
+            namespace="bridge", registry=self._plain, buckets=_RUN_BUCKETS_S,
+        )  # fmt: skip
+        self._last_run = Gauge(
+            "last_run_timestamp_seconds", "When the last run that was done ended.", ("stream",),
+            namespace="bridge", registry=self._plain,
+        )  # fmt: skip
+        self._polled = [
+            counter("polled_queries_total", "Statements and requests that polling took.", "system"),
+            counter("polled_seconds_total", "Seconds that polling kept the system at work.", "system"),
+            counter("polled_rows_total", "Rows that polling read.", "system"),
+            counter("polled_bytes_total", "Bytes that polling read, as they came.", "system"),
+        ]
+        self._paused = Gauge(
+            "system_paused", "1: nothing is read until an operator resumes it.", ("system",),
+            namespace="bridge", registry=self._plain,
+        )  # fmt: skip
+
+    def record_extracted(self, extracted: Extracted) -> None:
+        """Count what a window said of runs and their cost."""
+        for run in extracted.runs:
+            if run.state == "running":
+                continue
+            self._runs.labels(run.stream, run.state).inc()
+            if run.state != "skipped" and run.ended_at is not None:
+                took_s = (run.ended_at - run.started_at).total_seconds()
+                self._run_duration.labels(run.stream, run.state).observe(max(0.0, took_s))
+            if run.state == "done" and run.ended_at is not None:
+                self._last_run.labels(run.stream).set(run.ended_at.timestamp())
+        for charge in extracted.charges:
+            spent = (charge.queries, charge.seconds, charge.rows, charge.size_bytes)
+            for metric, amount in zip(self._polled, spent, strict=True):
+                metric.labels(charge.system).inc(amount)
 
     def _build_http(self) -> None:
         self._requests = Histogram(
@@ -199,6 +242,10 @@ class Metrics:
         """Where a stream stands against its validity level, both 0 to 1."""
         self._rejected_ratio.labels(stream).set(ratio)
         self._rejected_allowed.labels(stream).set(allowed_ratio)
+
+    def set_paused(self, systems: Mapping[str, bool]) -> None:
+        """Whether an operator has paused each system; systems left out are gone."""
+        _show(self._paused, {(system,): float(is_paused) for system, is_paused in systems.items()})
 
     def set_components(self, states: Mapping[str, str]) -> None:
         """Health by component: pass, warn or fail; components left out are gone."""

@@ -79,8 +79,13 @@ class Flow:
 
     @property
     def name(self) -> str:
-        """The system's name."""
+        """The source's name."""
         return self.source.name
+
+    @property
+    def system(self) -> str:
+        """The system that it reads; of one system there may be several sources."""
+        return self.name.partition("/")[0]
 
 
 class Handoff:
@@ -139,11 +144,6 @@ class Pump:
         self._halted: str | None = None  # why nothing may be read
         self._is_at_rest = threading.Event()
         self._has_ended = False
-
-    @property
-    def system(self) -> str:
-        """The system that it reads; of one system there may be several sources."""
-        return self.flow.name.partition("/")[0]
 
     def halt(self, why: str) -> None:
         """See `bridge.halt.Halting`."""

@@ -11,6 +11,7 @@ from typing import Literal
 
 from bridge.contract import levels
 from bridge.errors import BridgeError
+from bridge.halt import halts
 from bridge.health import HealthBoard
 from bridge.judge import StreamJudge
 from bridge.metrics import Metrics, SinkLag
@@ -164,6 +165,8 @@ class Watch:
                 self._board.fail(component, what, action, level="warn")
             else:
                 self._board.ok(component)
+        paused = halts(self.journal)
+        self._metrics.set_paused({flow.system: flow.system in paused for flow in self._flows.values()})
         self._metrics.set_dead_letters(letters)
         self._metrics.set_parked_rows(self.journal.parked_counts())
         extents = self.journal.extents()

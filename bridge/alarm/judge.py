@@ -196,6 +196,31 @@ def _snapshot_stuck(case: _Case) -> Found:
             yield Finding("snapshot_stuck", f"stream:{name}", what, (name,), _scopes(stream) if stream else (), since)
 
 
+def _run_failed(case: _Case) -> Found:
+    for name, stream in case.sight.streams.items():
+        if stream.runs.failed is not None:
+            what = f"its last run failed: {stream.runs.failed}"
+            yield Finding("run_failed", f"stream:{name}", what, (name,), _scopes(stream), stream.runs.failed_at)
+
+
+def _run_late(case: _Case) -> Found:
+    for name, stream in case.sight.streams.items():
+        since = stream.runs.due_since
+        if since is not None:
+            what = f"it should have been read at {_moment(since)}, and no run has begun"
+            yield Finding("run_late", f"stream:{name}", what, (name,), _scopes(stream), since)
+
+
+def _run_long(case: _Case) -> Found:
+    rule = case.config.rules.run_long
+    for name, stream in case.sight.streams.items():
+        running_s, usually_s = stream.runs.running_s, stream.runs.usually_s
+        if running_s is None or usually_s is None or running_s <= max(rule.least_s, rule.times * usually_s):
+            continue
+        what = f"its run has taken {_span(running_s)}, usual are {_span(usually_s)}"
+        yield Finding("run_long", f"stream:{name}", what, (name,), _scopes(stream))
+
+
 def _clock_off(case: _Case) -> Found:
     rule, jump = case.config.rules.clock_off, case.memory.jump()
     if jump is not None and abs(jump[0]) > rule.jump_s:
@@ -249,6 +274,9 @@ _LOOKS: dict[RuleName, Callable[[_Case], Found]] = {
     "sink_gone": _sink_gone,
     "dead_letters": _dead_letters,
     "snapshot_stuck": _snapshot_stuck,
+    "run_failed": _run_failed,
+    "run_late": _run_late,
+    "run_long": _run_long,
     "clock_off": _clock_off,
     "journal": _journal,
     "component": _component,

@@ -8,6 +8,17 @@ from bridge.health import Ailment
 
 
 @dataclass(frozen=True, slots=True)
+class RunSight:
+    """The runs of one polled stream."""
+
+    failed: str | None = None  # why the last one failed; None: it did not
+    failed_at: datetime | None = None
+    due_since: datetime | None = None  # a run should have begun then, and none did
+    running_s: float | None = None  # how long the one under way has taken
+    usually_s: float | None = None  # the median of such runs; None: not known yet
+
+
+@dataclass(frozen=True, slots=True)
 class StreamSight:
     """One stream."""
 
@@ -19,6 +30,7 @@ class StreamSight:
     error_percent: float | None = None  # rows rejected within the contract's window; None without a validity level
     allowed_percent: float = 100.0
     letters: int = 0  # open dead letters
+    runs: RunSight = RunSight()  # of a polled stream
 
 
 @dataclass(frozen=True, slots=True)

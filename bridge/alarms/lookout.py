@@ -12,10 +12,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bridge.alarm.sight import DiskSight, Sight, SinkSight, SlotSight, StreamSight
+from bridge.alarm.sight import DiskSight, RunSight, Sight, SinkSight, SlotSight, StreamSight
 from bridge.config.models import Config
 from bridge.contract import levels
 from bridge.errors import BridgeError
+from bridge.extraction.budget import Budget
+from bridge.extraction.declared import limits_of, plans_of
+from bridge.extraction.runs import RECENT, overdue, took, usual
+from bridge.halt import halts
 from bridge.health import HealthBoard
 from bridge.judge import StreamJudge
 from bridge.points import Points
@@ -24,7 +28,18 @@ from bridge.pump import Flow
 
 _RUN = uuid.uuid4().hex  # this process
 _OF_THE_JOURNAL = frozenset(
-    {"stream_silent", "stream_late", "validity", "dead_letters", "breaker_open", "sink_gone", "clock_off"}
+    {
+        "stream_silent",
+        "stream_late",
+        "validity",
+        "dead_letters",
+        "breaker_open",
+        "sink_gone",
+        "clock_off",
+        "run_failed",
+        "run_late",
+        "run_long",
+    }
 )
 
 
@@ -110,8 +125,30 @@ class Lookout:
                 error_percent=level.error_percent if level else None,
                 allowed_percent=target.error_percent if target else 100.0,
                 letters=letters.get(stream, 0),
+                runs=self._runs(stream, now),
             )
         return found
+
+    def _runs(self, stream: str, now: datetime) -> RunSight:
+        config, declared = self._config, self._config.streams[stream]
+        if not declared.is_polled:
+            return RunSight()
+        runs = self._journal.runs(stream=stream, limit=RECENT)
+        keeps_quiet = declared.system in halts(self._journal) or Budget(limits_of(config, declared.system)).hindrance(
+            now
+        )
+        due = None if keeps_quiet else overdue(plans_of(config, declared.system, [stream])[0], runs, now)
+        newest = next((run for run in runs if run.state != "skipped"), None)
+        if newest is None:
+            return RunSight(due_since=due)
+        usually, is_running = usual(runs, newest), newest.state == "running"
+        return RunSight(
+            failed=newest.detail if newest.state == "failed" else None,
+            failed_at=newest.ended_at,
+            due_since=due,
+            running_s=took(newest, now).total_seconds() if is_running else None,
+            usually_s=usually.total_seconds() if usually is not None else None,
+        )
 
     def _sinks(self) -> dict[str, SinkSight]:
         kept, letters = self._journal.kept("delivery"), self._journal.undelivered_counts()

@@ -20,6 +20,7 @@ from bridge.errors import ConfigError
 if TYPE_CHECKING:
     from bridge.config.models import Config
     from bridge.contract.terms import ValidityLevel
+    from bridge.halt import Halt
     from bridge.ports import Journal, StreamExtent
 
 DEFAULT_WINDOW_S = 24 * 3600  # of the share of valid rows, where the contract states no level
@@ -76,8 +77,10 @@ def overview(
     journal: "Journal", config: "Config", *, now: datetime, targets: Mapping[str, "ValidityLevel"] = NO_TARGETS
 ) -> dict[str, Any]:
     """What the journal knows of each configured stream and system."""
+    from bridge.halt import halts
+
     extents, states = journal.extents(), journal.stream_states()
-    letters, parked = journal.letter_counts(), journal.parked_counts()
+    letters, parked, paused = journal.letter_counts(), journal.parked_counts(), halts(journal)
     streams = []
     for name, declared in config.streams.items():
         state, extent = states.get(name), extents.get(name)
@@ -96,6 +99,7 @@ def overview(
                 "dead_letters": letters.get(name, 0),
                 "parked": parked.get(name, 0),
                 "validity": _validity(journal, name, target=targets.get(name), now=now),
+                **_runs(journal, config, name, now=now),
             }
         )
     return {
@@ -103,7 +107,28 @@ def overview(
         "instance": config.bridge.name,
         "journal": str(config.bridge.journal.sqlite),
         "streams": streams,
-        "systems": [_system(journal, name) for name in config.systems],
+        "systems": [_system(journal, name, paused.get(name)) for name in config.systems],
+    }
+
+
+def _runs(journal: "Journal", config: "Config", stream: str, *, now: datetime) -> dict[str, Any]:
+    """The last run of a polled stream and when the next one is to begin; None where there is none."""
+    declared = config.streams[stream]
+    if not declared.is_polled:
+        return {"last_run": None, "next_run_at": None}
+    from bridge.extraction.declared import plans_of
+    from bridge.extraction.runs import RECENT
+    from bridge.extraction.timetable import Timetable
+
+    runs = journal.runs(stream=stream, limit=RECENT)
+    last = next((run for run in runs if run.state != "skipped"), None)
+    memory = journal.position(last.source)[1].get("timetable") if last else None
+    plans = plans_of(config, declared.system, [stream])
+    timetable = Timetable(plans, source=declared.system, number=lambda: 0, now=now, memory=memory)
+    return {
+        "last_run": last
+        and {"number": last.number, "state": last.state, "started_at": last.started_at, "ended_at": last.ended_at},
+        "next_run_at": timetable.next_at(now),
     }
 
 
@@ -132,10 +157,11 @@ def _date_breaches(report: dict[str, Any]) -> None:
             stream["validity"]["since"] = checks.get(f"stream:{stream['stream']}", {}).get("since")
 
 
-def _system(journal: "Journal", name: str) -> dict[str, Any]:
+def _system(journal: "Journal", name: str, halt: "Halt | None") -> dict[str, Any]:
     position, state = journal.position(name)
     return {
         "system": name,
+        "paused": halt.why if halt else None,
         "epoch": position.epoch if position else None,
         "position": list(position.at) if position else None,
         "slot": state.get("slot"),
@@ -162,8 +188,12 @@ def _daemon(config: "Config") -> dict[str, Any]:
 def _print(report: Mapping[str, Any]) -> None:
     headings = ["stream", "phase", "events", "last event", "lag", "dead", "parked", "valid", "level", "why"]
     table(headings, [_stream_row(stream) for stream in report["streams"]])
+    polled = [stream for stream in report["streams"] if stream["last_run"] or stream["next_run_at"]]
+    if polled:
+        say()
+        table(["polled stream", "last run", "began", "state", "next run"], [_run_row(stream) for stream in polled])
     say()
-    table(["system", "epoch", "position", "re-reads"], [_system_row(system) for system in report["systems"]])
+    table(["system", "epoch", "position", "re-reads", "paused"], [_system_row(system) for system in report["systems"]])
     say()
     daemon = report["daemon"]
     if not daemon["reachable"]:
@@ -196,6 +226,11 @@ def _stream_row(stream: Mapping[str, Any]) -> tuple[object, ...]:
     )
 
 
+def _run_row(stream: Mapping[str, Any]) -> tuple[object, ...]:
+    last = stream["last_run"] or {}
+    return stream["stream"], last.get("number"), last.get("started_at"), last.get("state"), stream["next_run_at"]
+
+
 def _system_row(system: Mapping[str, Any]) -> tuple[object, ...]:
     rereads = [
         f"{stream} {state.get('phase')} {state.get('rows', 0)}/{state.get('of') or '?'}"
@@ -206,4 +241,4 @@ def _system_row(system: Mapping[str, Any]) -> tuple[object, ...]:
     shown = None if position is None else f"{position[0] >> 32:X}/{position[0] & 0xFFFFFFFF:X}"
     if position is not None and len(position) == 1:  # not of a change log: messages taken in
         shown = str(position[0])
-    return system["system"], system["epoch"], shown, ", ".join(rereads)
+    return system["system"], system["epoch"], shown, ", ".join(rereads), system["paused"]

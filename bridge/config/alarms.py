@@ -11,7 +11,8 @@ from bridge.config.secrets import Secret
 
 RuleName = Literal[
     "failure_rate", "stream_silent", "stream_late", "validity", "slot_filling", "disk_filling", "breaker_open",
-    "sink_gone", "dead_letters", "snapshot_stuck", "clock_off", "journal", "component",
+    "sink_gone", "dead_letters", "snapshot_stuck", "run_failed", "run_late", "run_long", "clock_off", "journal",
+    "component",
 ]  # fmt: skip
 Severity = Literal["warning", "critical"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -147,6 +148,23 @@ class SnapshotStuckConfig(RuleConfig):
     for_s: Number = _lasting(900.0)
 
 
+class RunFailedConfig(RuleConfig):
+    """The last run of a polled stream failed."""
+
+
+class RunLateConfig(RuleConfig):
+    """A polled stream should have been read, and was not: its system is down, or too busy."""
+
+    for_s: Number = _lasting(900.0)
+
+
+class RunLongConfig(RuleConfig):
+    """A run takes much longer than such runs usually do."""
+
+    times: Number = live("Times its median above which it fires.", default=3.0, gt=1)
+    least_s: Number = live("Seconds that a run may take in any case.", default=60.0, ge=0)
+
+
 class ClockOffConfig(RuleConfig):
     """This machine's clock jumped, or a source's clock is ahead of it."""
 
@@ -181,6 +199,9 @@ class RulesConfig(Section):
     sink_gone: SinkGoneConfig = section("A receiver wants nothing any more.")
     dead_letters: DeadLettersConfig = section("Dead letters wait, or grow.")
     snapshot_stuck: SnapshotStuckConfig = section("A re-read makes no progress.")
+    run_failed: RunFailedConfig = section("A run of a polled stream failed.")
+    run_late: RunLateConfig = section("A polled stream was not read in time.")
+    run_long: RunLongConfig = section("A run takes much longer than usual.")
     clock_off: ClockOffConfig = section("A clock is wrong.")
     journal: JournalRuleConfig = section("The journal cannot be written.")
     component: ComponentConfig = section("Anything else that fails.")

@@ -211,7 +211,7 @@ class StreamConfig(Section):
 
     @model_validator(mode="after")
     def _one_schedule(self) -> "StreamConfig":
-        if self.log or self.webhook or self.queue:
+        if not self.is_polled:
             given = [name for name in SCHEDULE if getattr(self, name) is not None]
             if given:
                 raise ValueError(f"no `{given[0]}`: what is polled has a schedule, and this is not")
@@ -223,6 +223,11 @@ class StreamConfig(Section):
     def way(self) -> str:
         """The key that says how it is read."""
         return one_of(self, *WAYS)
+
+    @property
+    def is_polled(self) -> bool:
+        """Whether it is read by runs, and not as changes come."""
+        return self.log is None and self.webhook is None and self.queue is None
 
     @property
     def origin(self) -> str:

@@ -1,13 +1,15 @@
-"""What the history of runs says: how long they usually take, and which took much longer. Pure."""
+"""What the history of runs says: how long they usually take, and which should have begun. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from statistics import median
 
 from bridge.extracted import Run
+from bridge.extraction.timetable import Plan, moments_of
 
 HISTORY = 20  # runs that tell what is usual
+RECENT = 60  # records in which they are looked for
 FEWEST = 5  # below which nothing is usual yet
 
 
@@ -35,6 +37,18 @@ def usual(runs: Iterable[Run], of: Run) -> timedelta | None:
     return timedelta(seconds=median(last)) if len(last) >= FEWEST else None
 
 
-def is_long(run: Run, usually: timedelta | None, now: datetime, *, factor: float, at_least: timedelta) -> bool:
-    """Whether a run takes or took much longer than is usual."""
-    return usually is not None and took(run, now) > max(usually * factor, at_least)
+def overdue(plan: Plan, runs: Sequence[Run], now: datetime) -> datetime | None:
+    """When a run should have begun by the schedule, and none did; None: nothing is late.
+
+    Args:
+        plan: of a stream.
+        runs: its records, newest first.
+        now: the time.
+    """
+    newest = next((run for run in runs if run.state != "skipped" and run.kind != "sweep"), None)
+    if newest is None or newest.state == "running":
+        return None
+    since = newest.ended_at or newest.started_at
+    moments = moments_of(plan, anchor=since)
+    due = moments.after(since) if moments is not None else None
+    return due + plan.jitter if due is not None and due + plan.jitter <= now else None

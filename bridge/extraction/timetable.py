@@ -117,7 +117,11 @@ class Timetable:
             if plan.every is not None and job not in self._anchors:
                 self._anchors[job] = now
                 self._wish(job, _Wish(plan.kind, "the first"))
-        self._moments = {job: found for job, plan in self._plans.items() if (found := self._moments_of(plan))}
+        self._moments = {
+            job: found
+            for job, plan in self._plans.items()
+            if (found := moments_of(plan, anchor=self._anchors.get(job, now)))
+        }
         self._look_back(now, absences, absent)
 
     # -- what happens
@@ -290,11 +294,6 @@ class Timetable:
         self._seen_at = now
         self._has_changed = True
 
-    def _moments_of(self, plan: Plan) -> Moments | None:
-        if plan.every is not None:
-            return Every(plan.every, anchor=self._anchors[plan.job])
-        return Cron(plan.cron, zone=plan.zone) if plan.cron else None
-
     def _between(self, job: str, start: datetime, end: datetime) -> list[datetime]:
         """The moments of a job after `start` and not after `end`, with their delay, the newest of very many."""
         moments, fired = self._moments.get(job), self._fired.get(job)
@@ -326,6 +325,13 @@ class Timetable:
             return timedelta(0)
         drawn = hashlib.blake2b(f"{self._source}/{job}/{moment.isoformat()}".encode(), digest_size=8).digest()
         return timedelta(microseconds=int.from_bytes(drawn) % jitter_us)
+
+
+def moments_of(plan: Plan, *, anchor: datetime) -> Moments | None:
+    """When the schedule of a plan fires; None: only when something else happens."""
+    if plan.every is not None:
+        return Every(plan.every, anchor=anchor)
+    return Cron(plan.cron, zone=plan.zone) if plan.cron else None
 
 
 _ENDS = {"failed": "failed", "cancelled": "was cancelled"}

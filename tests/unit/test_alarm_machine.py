@@ -239,7 +239,8 @@ def wrong_with(words: list[str]) -> str:
     here: Any = get_command(cli)
     while words and words[0] in getattr(here, "commands", {}):
         here = here.commands[words.pop(0)]
-    if hasattr(here, "commands"):
+    is_command = getattr(here, "invoke_without_command", True) and all(word.startswith("--") for word in words[:1])
+    if hasattr(here, "commands") and not is_command:
         return f"{here.name} has no command {words[:1]}"
     options = {name for each in here.params for name in each.opts}
     return ", ".join(word for word in words if word.startswith("--") and word.rstrip(".,") not in options)

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.alarm.judge import Finding, judge
 from bridge.alarm.memory import Memory
-from bridge.alarm.sight import DiskSight, Sight, SinkSight, SlotSight, StreamSight
+from bridge.alarm.sight import DiskSight, RunSight, Sight, SinkSight, SlotSight, StreamSight
 from bridge.config.alarms import AlarmsConfig
 from bridge.health import Ailment
 from tests.shelf import START
@@ -211,3 +211,17 @@ def test_streams_of_one_system_are_one_group_for_a_rule() -> None:
     one = Finding("validity", "stream:orders", "", (), ("system:erp",))
     assert one.group == replace(one, subject="stream:lines").group != replace(one, rule="stream_late").group
     assert Finding("breaker_open", "sink:crm", "").group == "breaker_open/sink:crm"
+
+
+def test_runs_of_polled_streams_that_failed_are_late_or_take_long() -> None:
+    failed = stream(runs=RunSight(failed="the system is down", failed_at=START))
+    assert Looking().look(streams=failed) == {"run_failed stream:orders": "its last run failed: the system is down"}
+    late = stream(runs=RunSight(due_since=START))
+    assert Looking().look(streams=late) == {
+        "run_late stream:orders": "it should have been read at 2026-03-01 08:00:00Z, and no run has begun"
+    }
+    long = stream(runs=RunSight(running_s=361, usually_s=120))
+    assert Looking().look(streams=long) == {"run_long stream:orders": "its run has taken 6.02 min, usual are 2 min"}
+    assert Looking().look(streams=stream(runs=RunSight(running_s=360, usually_s=120))) == {}
+    assert Looking().look(streams=stream(runs=RunSight(running_s=59, usually_s=1))) == {}, "short in any case"
+    assert Looking().look(streams=stream(runs=RunSight(running_s=9_999))) == {}, "nothing is usual yet"
