@@ -231,7 +231,8 @@ class Timetable:
         self._fired[plan.job] = moment
         run = active.get(plan.stream)
         if run is not None and (plan.kind != "sweep" or run.kind == "sweep"):  # a sweep waits for a run
-            self._miss(plan.job, [moment], f"run {run.number} was still under way")
+            kept = f", kept by: {hindrance}" if hindrance is not None else ""
+            self._miss(plan.job, [moment], f"run {run.number} was still under way{kept}")
         elif hindrance is not None:
             self._miss(plan.job, [moment], hindrance)
             self._catch_up(plan)

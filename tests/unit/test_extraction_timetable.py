@@ -81,6 +81,13 @@ def test_moments_while_a_run_is_under_way_are_one_record_and_no_run() -> None:
     assert started(timetable, START + minutes(20)) == ["orders run"]
 
 
+def test_a_run_that_is_kept_from_going_on_says_by_what() -> None:
+    timetable = table(EVERY)
+    started(timetable, START)
+    started(timetable, START + minutes(5), run(7), hindrance="paused by ann")
+    assert reasons(timetable) == {"run 7 was still under way, kept by: paused by ann": 1}
+
+
 def test_a_record_that_was_stored_goes_on_under_its_number_until_a_run_begins() -> None:
     timetable = table(EVERY)
     started(timetable, START)
