@@ -71,7 +71,8 @@ def insert(daemon: Daemon, *numbers: int) -> None:
 def outage(daemon: Daemon, receiver: Receiver, seconds: float) -> tuple[float, float]:
     """The receiver is away for so long and comes back; 0 lost, order kept.
 
-    Returns: how many times faster than they came events went out afterwards; growth of memory while it was away.
+    Returns: how many times faster than they came events went out afterwards; growth of memory while it was away, but
+        for the first tenth of that time, in which a process that just began gets warm.
     """
     receiver.script = mood = Moody(share=0)
     daemon.start()
@@ -79,8 +80,9 @@ def outage(daemon: Daemon, receiver: Receiver, seconds: float) -> tuple[float, f
         wait_for(lambda: len(mood.taken) > 50, why=daemon.log_tail)
         receiver.stop()
         wait_for(lambda: standing(daemon)["state"] == "breaker open", why=daemon.log_tail)
-        before, began = memory_mb(daemon), time.monotonic()
-        first = len(load.acknowledged)
+        began, first = time.monotonic(), len(load.acknowledged)
+        wait_for(lambda: time.monotonic() - began > seconds / 10, within_s=seconds + 60)
+        before = memory_mb(daemon)
         wait_for(lambda: time.monotonic() - began > seconds, within_s=seconds + 60, every_s=1)
         came_per_s = (len(load.acknowledged) - first) / (time.monotonic() - began)
         grown = memory_mb(daemon) / before - 1

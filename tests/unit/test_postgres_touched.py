@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from bridge.model import CHANGE_COLUMNS, Op, RawBatch, Shape
 from bridge.sources.postgres.touched import Touched
@@ -55,3 +56,17 @@ def test_a_watch_is_blind_until_a_snapshot_includes_what_was_streamed_before_it(
     assert not watch.is_blind(Visibility.parse("11:11:"))
     assert not watch.is_blind(Visibility.parse("9:10:"))  # asked once, answered for good
     assert watch.before.dtype == np.uint64
+
+
+def test_the_last_transactions_are_remembered_in_memory_that_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.sources.postgres.touched._REMEMBERED_TRANSACTIONS", 5)
+    touched = Touched()
+    size_bytes = touched._recent.nbytes
+    touched.record(streamed((1, 1, Op.UPDATE), (2, 2, Op.UPDATE)), ["id"])
+    assert sorted(touched.watch("a").before.tolist()) == [1, 2]
+    for xid in range(3, 14):
+        touched.record(streamed((xid, 1, Op.UPDATE)), ["id"])
+    assert sorted(touched.watch("b").before.tolist()) == [9, 10, 11, 12, 13]
+    touched.record(streamed(*((xid, 1, Op.UPDATE) for xid in range(20, 29))), ["id"])
+    assert sorted(touched.watch("c").before.tolist()) == [24, 25, 26, 27, 28]
+    assert touched._recent.nbytes == size_bytes

@@ -4,7 +4,6 @@ A row of a chunk is stale when a transaction that may not be included in it, and
 handed on, touched its key.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -97,14 +96,14 @@ class Watch:
 class Touched:
     """The watches of one source; for the thread that reads the change log."""
 
-    _recent: deque[NDArray[np.uint64]] = field(default_factory=deque)
-    _recent_count: int = 0
+    _recent: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(_REMEMBERED_TRANSACTIONS, np.uint64))  # a ring
+    _recent_count: int = 0  # written to it so far
     _watches: dict[str, Watch] = field(default_factory=dict)
 
     def watch(self, stream: str) -> Watch:
         """The stream's watch, from now on where there is none."""
         if stream not in self._watches:
-            self._watches[stream] = Watch(np.concatenate([np.empty(0, np.uint64), *self._recent]))
+            self._watches[stream] = Watch(self._recent[: self._recent_count].copy())
         return self._watches[stream]
 
     def forget(self, stream: str) -> None:
@@ -114,11 +113,10 @@ class Touched:
     def record(self, raw: RawBatch, key: Sequence[str]) -> None:
         """Remember a streamed batch; called before it is handed on."""
         xids = raw.changes.column("_tx").to_numpy()
-        distinct = np.unique(xids) if xids.size > 1 else xids
-        self._recent.append(distinct)
+        distinct = np.unique(xids)[-self._recent.size :].astype(np.uint64)
+        places = np.arange(self._recent_count, self._recent_count + distinct.size) % self._recent.size
+        self._recent[places] = distinct
         self._recent_count += distinct.size
-        while self._recent_count - self._recent[0].size > _REMEMBERED_TRANSACTIONS:
-            self._recent_count -= self._recent.popleft().size
         if raw.stream in self._watches:
             self._watches[raw.stream].record(raw, xids, key)
 
