@@ -144,11 +144,13 @@ class Pump:
         self._halted: str | None = None  # why nothing may be read
         self._is_at_rest = threading.Event()
         self._has_ended = False
+        self._is_held = False  # its source stays with this loop, and rests
 
     def halt(self, why: str) -> None:
         """See `bridge.halt.Halting`."""
         source = self.flow.source
         if isinstance(source, RestingSource):
+            self._is_held = True
             threading.Thread(target=source.hold, args=(why,), name=f"halt-{source.name}", daemon=True).start()
             return
         self._halted = why
@@ -158,6 +160,7 @@ class Pump:
         """See `bridge.halt.Halting`."""
         if isinstance(self.flow.source, RestingSource):
             self.flow.source.release()
+        self._is_held = False
         self._is_at_rest.clear()
         self._halted = None
 
@@ -190,7 +193,7 @@ class Pump:
                     else:
                         self._rest(self._halted)
                 except BridgeError as error:
-                    if self._halted is None and not self._recover(error):
+                    if self._halted is None and not (self._rest_again() if self._is_held else self._recover(error)):
                         return
         except Exception as error:  # noqa: BLE001  a bug must stop its source, loudly, and not the others (I3)
             _log.error("source.stopped", system=self.flow.name, error=error)
@@ -208,6 +211,12 @@ class Pump:
             _log.info("source.paused", system=self.flow.name, why=why)
         self._fail(why, "Nothing is read until `legacy-bridge system resume`.", level="warn")
         self._stop.wait(WAIT_S)
+
+    def _rest_again(self) -> bool:
+        """What was being asked when its system was paused is no failure; open at the journal's position, and rest."""
+        self.flow.source.close()
+        self._is_open = False
+        return not self._stop.wait(PRESS_EVERY_S)
 
     def step(self, *, timeout_s: float) -> bool:
         """Read at most one window and hand it over; True when there was one.

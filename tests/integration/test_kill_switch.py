@@ -128,6 +128,7 @@ def test_a_long_query_of_a_view_ends_at_once_and_nothing_stays_on_the_server(dat
         wait_for(lambda: not sessions(dba), within_s=PATIENCE_S, why=lambda: sessions(dba))
         print(f"no session and no lock {time.monotonic() - began:.2f} s after the switch")
         wait_for(lambda: polled.pump.rests)
+        assert [one.component for one in polled.board.ailments() if one.level == "fail"] == []
         wait_for(lambda: any("paused by ann since noon" in why for why in polled.skipped()), why=polled.skipped)
         assert sessions(dba) == []
         polled.pump.release()
