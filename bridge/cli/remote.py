@@ -28,7 +28,11 @@ dead = typer.Typer(help="Dead letters: list, show, replay, discard.", no_args_is
 stream = typer.Typer(help="Streams: list, pause, resume, snapshot.", no_args_is_help=True)
 sink = typer.Typer(help="Sinks: list, show, pause, resume, replay, test, breaker, forget.", no_args_is_help=True)
 cursor = typer.Typer(help="Named cursors: list, forget.", no_args_is_help=True)
+system = typer.Typer(help="Legacy systems: list, pause (the kill switch), resume, bill.", no_args_is_help=True)
+runs = typer.Typer(help="Runs of polled streams: list, start, cancel.", no_args_is_help=True)
 remote.add_typer(dead, name="dead")
+remote.add_typer(system, name="system")
+remote.add_typer(runs, name="runs")
 remote.add_typer(stream, name="stream")
 remote.add_typer(sink, name="sink")
 remote.add_typer(cursor, name="cursor")
@@ -284,6 +288,72 @@ def forget_cursor(
 ) -> None:
     """Forget a cursor on every stream: retention waits for it no longer."""
     _act(context, _path("cursors", principal, name), method="DELETE", dry_run=dry_run)
+
+
+@system.command("list")
+def list_systems(context: typer.Context, *, as_json: Json = False) -> None:
+    """List the systems all of whose streams are yours."""
+    found = _server(context).get("/v1/systems")["systems"]
+    _answer(found, "system", "kind", "paused", "since", "by", "reason", as_json=as_json)
+
+
+@system.command("pause")
+def pause_system(
+    context: typer.Context,
+    *,
+    name: Name,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown beside the system.")] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Stop every read of a system within a second, until it is resumed."""
+    _act(context, _path("systems", name, "pause"), {"reason": reason}, dry_run=dry_run)
+
+
+@system.command("resume")
+def resume_system(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
+    """Read a system again, from where it was left."""
+    _act(context, _path("systems", name, "resume"), dry_run=dry_run)
+
+
+@system.command("bill")
+def bill(
+    context: typer.Context,
+    *,
+    name: Name,
+    hours: Annotated[int, typer.Option(metavar="N", min=1, max=9_600, help="Hours back, this one included.")] = 24,
+    as_json: Json = False,
+) -> None:
+    """Show what polling asked of a system, by hour and stream."""
+    found = _server(context).get(_path("systems", name, "bill"), hours=hours)["hours"]
+    _answer(found, "hour", "stream", "queries", "seconds", "rows", "bytes", as_json=as_json)
+
+
+@runs.command("list")
+def list_runs(context: typer.Context, *, name: Name, as_json: Json = False) -> None:
+    """List the newest runs of a polled stream, and moments that brought none."""
+    found = _server(context).get(_path("streams", name, "runs"))["runs"]
+    columns = ("number", "kind", "state", "started_at", "took_s", "usually_s", "rows", "rejected", "cause", "detail")
+    _answer(found, *columns, as_json=as_json)
+
+
+@runs.command("start")
+def start_run(
+    context: typer.Context,
+    *,
+    name: Name,
+    kind: Annotated[
+        Literal["run", "full", "sweep"], typer.Option(help="As its view says; every row; the keys.")
+    ] = "run",
+    dry_run: DryRun = False,
+) -> None:
+    """Read a polled stream as soon as its budget lets it."""
+    _act(context, _path("streams", name, "runs"), {"kind": kind}, dry_run=dry_run)
+
+
+@runs.command("cancel")
+def cancel_run(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
+    """End the run of a stream."""
+    _act(context, _path("streams", name, "runs", "cancel"), dry_run=dry_run)
 
 
 def _act(

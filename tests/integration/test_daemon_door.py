@@ -107,6 +107,14 @@ def test_the_command_line_speaks_through_the_door_as_a_principal(daemon: Daemon,
     assert remote("stream", "resume", "articles", "--dry-run").returncode == 0
     assert remote("stream", "snapshot", "articles", "--cancel").returncode == 1, "none is under way"
     assert json.loads(remote("stream", "list", "--json").stdout)[0]["phase"] == "paused"
+    held = remote("system", "pause", "erp", "--reason", "month end")
+    assert held.returncode == 0, held.stderr
+    (standing,) = json.loads(remote("system", "list", "--json").stdout)
+    assert (standing["by"], standing["reason"]) == ("api:shop", "month end")
+    assert remote("system", "resume", "erp").returncode == 0
+    assert json.loads(remote("system", "bill", "erp", "--json").stdout) == []
+    assert json.loads(remote("runs", "list", "articles", "--json").stdout) == []
+    assert remote("runs", "start", "articles").returncode == 1, "it is not polled"
     assert remote("dead", "list").returncode == 77
     assert remote("events", "nowhere").returncode == 66
     assert remote("status", url="http://127.0.0.1:9").returncode == 69
