@@ -16,7 +16,7 @@ from bridge.errors import ConfigError
 from bridge.extracted import Charge
 from bridge.extraction.budget import Budget
 from bridge.extraction.declared import limits_of
-from bridge.extractors import build_extractor, view_of, view_of_table
+from bridge.extractors import build_extractor, view_of_table
 from bridge.ports import Journal
 from bridge.postgres.session import Connection, connect
 from bridge.reconcile.compare import Barrier, Patience, Report, compare
@@ -26,6 +26,7 @@ from bridge.reconcile.sides import Legacy, Replayed, Side, Streamed, fields_of
 from bridge.sources.postgres import configured
 from bridge.sources.postgres.snapshot import end_of_log
 from bridge.sources.view import viewfile
+from bridge.sources.view.configured import view_of
 from bridge.sources.view.viewfile import View
 
 SETTLE_S = 5.0  # for streams of which nothing better is known

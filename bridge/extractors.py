@@ -7,29 +7,26 @@ from bridge.config.models import Config
 from bridge.contract.document import ContractDocument
 from bridge.contract.expression import columns
 from bridge.errors import ConfigError
-from bridge.extraction.extractor import Extractor
 from bridge.sources.postgres import configured
-from bridge.sources.view import viewfile
+from bridge.sources.view.configured import DIALECTS
 from bridge.sources.view.extractor import ViewExtractor
+from bridge.sources.view.lint import require
 from bridge.sources.view.session import Session
 from bridge.sources.view.viewfile import View
 
 
-def build_extractor(config: Config, system: str, views: Mapping[str, View]) -> Extractor:
-    """What reads these views of a system, by stream; not connected. Raises: ConfigError for a system without views."""
+def build_extractor(config: Config, system: str, views: Mapping[str, View]) -> ViewExtractor:
+    """What reads these views of a system, by stream; not connected.
+
+    Raises: ConfigError for a system without views, InvalidConfig for a view that could do more than read.
+    """
     kind = configured.declared(config, system).kind
     if kind not in _SESSIONS:
         raise ConfigError(f"system {system} is of the kind `{kind}`, which has no views")
+    for view in views.values():
+        require(view, DIALECTS[kind])
     session, dialect = _SESSIONS[kind]
     return ViewExtractor(system, session(config, system), views, dialect=dialect)
-
-
-def view_of(config: Config, stream: str) -> View:
-    """The view that a stream is read by, its parameters given. Raises: ConfigError, InvalidConfig."""
-    declared = config.streams[stream]
-    if declared.view is None:
-        raise ConfigError(f"stream {stream} is read by no view")
-    return viewfile.load(declared.view).given(declared.parameters)
 
 
 def view_of_table(table: str, document: ContractDocument, *, dialect: str = "postgres") -> View:

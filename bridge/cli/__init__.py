@@ -29,6 +29,7 @@ from bridge.cli import (
     status,
     streams,
     systems,
+    view,
 )
 from bridge.cli.session import Session
 
@@ -90,7 +91,9 @@ cli.add_typer(keys.key, name="key")
 cli.add_typer(runs.runs, name="runs")
 cli.command()(runs.bill)
 cli.add_typer(systems.system, name="system")
+cli.add_typer(view.view, name="view")
 cli.command("dba-script")(systems.dba_script)
+cli.command("dba-letter")(systems.dba_letter)
 cli.command()(systems.decommission)
 cli.command()(compare.compare)
 cli.command()(demo.demo)

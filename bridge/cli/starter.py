@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bridge.cli import view
 from bridge.cli.session import session
 from bridge.cli.show import note, on_terminal, say, say_json, table
 from bridge.errors import BridgeError, ConfigError
@@ -56,14 +57,14 @@ def check(
     online: Annotated[bool, typer.Option("--online", help="Also look at the legacy systems.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
 ) -> None:
-    """Check the configuration and the contracts.
+    """Check the configuration, the contracts and the views.
 
     Every mistake at once, with file and line. --online also looks at logins, grants, publications, tables and slots.
     Exit 78 for a mistake in a file, 1 when a system would be refused.
     """
     opened = session(context)
     config = opened.config(online=online)
-    mistakes = list(contract_mistakes(config))
+    mistakes = [*contract_mistakes(config), *view.mistakes(config)]
     findings = [] if mistakes or not online else list(_findings(config))
     refused = bool(mistakes) or any(finding["level"] in ("refuse", "fail") for finding in findings)
     if as_json:

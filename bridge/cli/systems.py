@@ -14,6 +14,8 @@ from bridge.errors import ConfigError
 if TYPE_CHECKING:
     from bridge.cli.session import Session
     from bridge.config.models import Config
+    from bridge.findings import Finding
+    from bridge.postgres.session import Connection
     from bridge.sources.postgres.dba import Letter
 
 System = Annotated[str, typer.Argument(metavar="SYSTEM", help="Name of the legacy system.", show_default=False)]
@@ -92,6 +94,18 @@ def dba_script(context: typer.Context, *, system: System) -> None:
     say(dba.dba_script(_letter(config, system)))
 
 
+def dba_letter(context: typer.Context, *, system: System) -> None:
+    """Print a letter to the DBA of a database.
+
+    What is read, what it costs at most, the script of grants, how to undo it, and how to stop the bridge. In Markdown;
+    nothing is run.
+    """
+    from bridge.sources.view.configured import letter_of
+    from bridge.sources.view.letter import letter
+
+    say(letter(letter_of(session(context).config(), system)).rstrip())
+
+
 def decommission(
     context: typer.Context,
     *,
@@ -133,7 +147,17 @@ def inspect(config: "Config", system: str) -> list[dict[str, Any]]:
     from bridge.sources.postgres import configured, preflight
 
     with connect(configured.connect_settings(config, system), purpose="check") as connection:
+        if not config.streams_of(system, "log"):  # read by views alone: no slot, no publication
+            return [asdict(finding) for finding in _rights(connection, config, system)]
         return [asdict(finding) for finding in preflight.inspect(connection, configured.setup(config, system))]
+
+
+def _rights(connection: "Connection", config: "Config", system: str) -> "list[Finding]":
+    from bridge.postgres.rights import inspect_rights
+    from bridge.postgres.session import read_only
+
+    with read_only(connection):
+        return inspect_rights(connection, frozenset(config.systems[system].allow), replicates=False)
 
 
 def _letter(config: "Config", system: str) -> "Letter":

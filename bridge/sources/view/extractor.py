@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from bridge.errors import SourceRefused
 from bridge.extraction.extractor import Load, Page, Question, Subject
 from bridge.model import Shape
+from bridge.sources.view.explain import Explained, explain
 from bridge.sources.view.paging import Place, next_place, order_of, page_sql
 from bridge.sources.view.session import Answer, Prepared, Session
 from bridge.sources.view.statement import statement
@@ -78,6 +79,14 @@ class ViewExtractor:
             answer.size_bytes,
             answer.queries,
         )
+
+    def explain(self, stream: str) -> Explained | None:
+        """What the database expects of reading a stream; None where it does not tell. Nothing is run."""
+        reading = self._readings[stream]
+        self._session.open()
+        prepared = reading.prepared or self._prepare(reading)
+        timeout_s = reading.view.statement_timeout_s
+        return explain(self._session, prepared, reading.subject, timeout_s=timeout_s)
 
     def probe(self) -> Load:
         """How busy the system says it is."""

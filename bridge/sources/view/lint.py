@@ -6,7 +6,7 @@ first is the session, which may not write (I9).
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,9 @@ from bridge.sources.view.viewfile import View
 
 _SQLGLOT = {"firebird": "", "db2": ""}  # read in sqlglot's own dialect, which is near to the standard
 _SCHEMA_NEEDED = frozenset({"postgres"})  # sessions without a search path
+_FOLDS: Mapping[str, Callable[[str], str]] = {
+    "postgres": str.lower, "oracle": str.upper, "db2": str.upper, "firebird": str.upper,
+}  # fmt: skip
 _PURE_SCHEMAS = frozenset({"pg_catalog", "sys", "mysql", "sysibm"})
 
 _KNOWN_TEXT = """
@@ -63,7 +66,7 @@ class Linted:
 
     mistakes: tuple[Mistake, ...]  # it is not read
     warnings: tuple[Mistake, ...] = ()  # it is read, and somebody should look
-    tables: tuple[str, ...] = ()  # what it reads, qualified as far as it is written; not its own CTEs
+    tables: tuple[str, ...] = ()  # what it reads, as the catalogue spells it; not its own CTEs
     has_outer_join: bool = False
     functions: frozenset[str] = frozenset()  # signed for, and called
 
@@ -92,12 +95,10 @@ def lint(view: View, dialect: str) -> Linted:
     return look.at(trees[0], words)
 
 
-def require(view: View, dialect: str) -> Linted:
-    """The same. Raises: InvalidConfig with every mistake."""
-    found = lint(view, dialect)
-    if found.mistakes:
-        raise InvalidConfig(str(view.path), found.mistakes)
-    return found
+def require(view: View, dialect: str) -> None:
+    """Look at a view's SQL. Raises: InvalidConfig with every mistake."""
+    if mistakes := lint(view, dialect).mistakes:
+        raise InvalidConfig(str(view.path), mistakes)
 
 
 def sqlglot_dialect(dialect: str) -> str:
@@ -144,7 +145,7 @@ class _Look:
                 if self.dialect in _SCHEMA_NEEDED:
                     expected = f"the schema before it, like sales.{table.name}"
                     mistakes.append(self.mistake(table.name, "has no schema", expected))
-            tables.append(".".join(part.name for part in table.parts))
+            tables.append(".".join(map(self._folded, table.parts)))
         return Linted(
             tuple(dict.fromkeys(mistakes)),
             tuple(self._cares(tree)),
@@ -152,6 +153,12 @@ class _Look:
             any(join.side in ("LEFT", "RIGHT", "FULL") for join in tree.find_all(exp.Join)),
             frozenset(self.signed),
         )
+
+    def _folded(self, part: exp.Expr) -> str:
+        """A name as the catalogue spells it."""
+        if part.args.get("quoted") or self.dialect not in _FOLDS:
+            return part.name
+        return _FOLDS[self.dialect](part.name)
 
     def _parts(self, tree: exp.Query) -> Iterator[Mistake]:
         for node in tree.walk():

@@ -1,0 +1,171 @@
+"""`legacy-bridge view`: look at the views that streams are read by, before and while they are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bridge.cli.runs import start
+from bridge.cli.session import session
+from bridge.cli.show import note, say, say_json, span, table
+from bridge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bridge.config.models import Config
+    from bridge.sources.view.explain import Explained
+    from bridge.sources.view.extractor import ViewExtractor
+
+view = typer.Typer(help="Views that streams are read by: lint, explain, sample, run.", no_args_is_help=True)
+
+Stream = Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+_SHOWN = 60
+
+
+@view.command()
+def lint(
+    context: typer.Context,
+    *,
+    name: Annotated[str | None, typer.Argument(metavar="[STREAM]", help="One stream; else all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check view files without a database: header, SQL, functions.
+
+    Every mistake with file and line; exit 78 when there is one. Warnings are things that work and are careless.
+    """
+    config = session(context).config()
+    names = [name] if name else [stream for stream, each in config.streams.items() if each.view is not None]
+    told = [_Told(stream, *_linted(config, stream)) for stream in names]
+    if as_json:
+        say_json([{**asdict(one), "ok": not one.mistakes} for one in told])
+    else:
+        for one in told:
+            for text in one.mistakes:
+                note(f"error: {text}")
+            for text in one.warnings:
+                note(f"warning: {text}")
+            if not one.mistakes:
+                say(f"{one.stream}: no mistakes; reads {', '.join(one.tables) or 'no table'}")
+    raise typer.Exit(ConfigError.exit_code if any(one.mistakes for one in told) else 0)
+
+
+@view.command()
+def explain(context: typer.Context, *, name: Stream, as_json: Json = False) -> None:
+    """Show what reading a view would cost: the database's plan and estimate, and what the budget makes of it.
+
+    Nothing of the view is run.
+    """
+    config = session(context).config(online=True)
+    with _opened(config, name) as extractor:
+        found = extractor.explain(name)
+    budget = config.systems[config.streams[name].system].budget
+    if found is None:
+        note("This database does not tell its plans in a form that is read here; try `legacy-bridge view sample`.")
+        raise typer.Exit(1)
+    runs = -(-found.rows // budget.rows_per_run) if budget.rows_per_run else 1
+    allowed = {
+        "active_seconds_per_minute": budget.active_seconds_per_minute,
+        "rows_per_run": budget.rows_per_run or None,
+        "runs_for_everything": runs,
+    }
+    if as_json:
+        say_json({"stream": name, **asdict(found), "pages": found.pages, "budget": allowed})
+    else:
+        _say_explained(found, allowed)
+
+
+@view.command()
+def sample(
+    context: typer.Context,
+    *,
+    name: Stream,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=1, max=1000, help="Rows at most.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Read the first rows of a view, exactly as a run would, and show them with their types. Nothing is journalled."""
+    from bridge.extraction.extractor import Question
+
+    config = session(context).config(online=True)
+    with _opened(config, name) as extractor:
+        page = extractor.page(Question(name, rows))
+    columns = [{"name": column.name, "type": column.type, "arrow": str(column.arrow)} for column in page.shape.columns]
+    found = page.columns.to_pylist()
+    if as_json:
+        say_json({"stream": name, "columns": columns, "rows": found, "seconds": page.seconds, "bytes": page.size_bytes})
+        return
+    table(page.shape.names(), [[_short(value) for value in row.values()] for row in found])
+    note(f"{len(found)} rows, {page.size_bytes} bytes in {span(page.seconds)}")
+    for name_, marks in page.marks.items():
+        note(f"{name_}: {marks.rows.size} values that no column of its type can hold; they are kept as they came")
+    table(["column", "type", "arrow"], [list(column.values()) for column in columns])
+
+
+view.command("run")(start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What lint says of one stream's view."""
+
+    stream: str
+    mistakes: list[str]
+    warnings: list[str]
+    tables: list[str]
+
+
+def mistakes(config: "Config") -> Iterator[str]:
+    """What is wrong with each view of a configuration, with file and line."""
+    from bridge.sources.view.configured import view_of
+
+    for stream, declared in config.streams.items():
+        if declared.view is not None:
+            try:
+                view_of(config, stream)
+            except ConfigError as error:
+                yield error.detail
+
+
+def _linted(config: "Config", stream: str) -> tuple[list[str], list[str], list[str]]:
+    """Mistakes, warnings and tables of a stream's view."""
+    from bridge.sources.view.configured import look_at
+
+    try:
+        view, found = look_at(config, stream)
+        if not found.mistakes:
+            view.given(config.streams[stream].parameters)
+    except ConfigError as error:
+        return [error.detail], [], []
+    return list(map(str, found.mistakes)), list(map(str, found.warnings)), list(found.tables)
+
+
+@contextmanager
+def _opened(config: "Config", stream: str) -> Iterator["ViewExtractor"]:
+    """What reads a stream's view, connected. Raises: ConfigError, SourceUnavailable, SourceRefused."""
+    from bridge.extractors import build_extractor
+    from bridge.sources.view.configured import view_of
+
+    extractor = build_extractor(config, config.streams[stream].system, {stream: view_of(config, stream)})
+    try:
+        extractor.open()
+        yield extractor
+    finally:
+        extractor.close()
+
+
+def _say_explained(found: "Explained", allowed: dict[str, Any]) -> None:
+    say(f"about {found.rows} rows, cost {found.cost:.0f} to read at once")
+    say(f"{found.pages} pages of {found.page_rows} rows, cost {found.page_cost:.0f} for the first")
+    for step in found.page:
+        say(f"  {'  ' * step.depth}{step.what}  rows={step.rows:.0f} cost={step.cost:.0f}")
+    rows = allowed["rows_per_run"]
+    limit = f"{rows} rows a run: {allowed['runs_for_everything']} runs for everything" if rows else "any number of rows"
+    say(f"the budget allows {allowed['active_seconds_per_minute']:g} s at work in each minute, {limit}")
+    for warning in found.warnings:
+        note(f"warning: {warning}")
+
+
+def _short(value: object) -> object:
+    text = "" if value is None else str(value)
+    return value if len(text) <= _SHOWN else text[:_SHOWN] + "…"

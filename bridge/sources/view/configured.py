@@ -1,0 +1,94 @@
+"""From the operator's configuration to the views of a system: loaded, linted, their parameters given."""
+
+from bridge.config.models import Config, StreamConfig
+from bridge.errors import ConfigError
+from bridge.sources.view.grants import Grants
+from bridge.sources.view.letter import Budget, Letter, Reading
+from bridge.sources.view.lint import Linted, lint, require
+from bridge.sources.view.viewfile import View, load
+
+# What the SQL of each kind of system is called in `harmless.FUNCTIONS`.
+DIALECTS = {kind: kind for kind in ("postgres", "mysql", "sqlite", "firebird", "oracle", "db2")} | {"mssql": "tsql"}
+
+_SPARE = 2  # `view sample` and `doctor` beside the running bridge
+
+
+def dialect_of(config: Config, stream: str) -> str:
+    """The SQL that a stream's view is written in. Raises: ConfigError for a stream that is read by no view."""
+    declared = config.streams.get(stream)
+    if declared is None or declared.view is None:
+        known = ", ".join(sorted(name for name, each in config.streams.items() if each.view is not None)) or "none"
+        raise ConfigError(f"there is no stream {stream!r} that is read by a view", hint=f"Read by views are: {known}.")
+    return DIALECTS[config.systems[declared.system].kind]
+
+
+def view_of(config: Config, stream: str) -> View:
+    """The view that a stream is read by. Raises: ConfigError with every mistake of its header, SQL and parameters."""
+    dialect, path = dialect_of(config, stream), config.streams[stream].view
+    assert path is not None  # noqa: S101  asked for just now
+    view = load(path)
+    require(view, dialect)
+    return view.given(config.streams[stream].parameters)
+
+
+def look_at(config: Config, stream: str) -> tuple[View, Linted]:
+    """A stream's view with what lint finds in it. Raises: ConfigError for its header."""
+    dialect, path = dialect_of(config, stream), config.streams[stream].view
+    assert path is not None  # noqa: S101  asked for just now
+    view = load(path)
+    return view, lint(view, dialect)
+
+
+def letter_of(config: Config, system: str) -> Letter:
+    """What the letter to a system's DBA is made of. Raises: ConfigError where the system is no database."""
+    declared = config.systems.get(system)
+    if declared is None:
+        raise ConfigError(
+            f"there is no system {system!r}", hint=f"The systems are: {', '.join(sorted(config.systems))}."
+        )
+    if declared.kind not in DIALECTS:
+        raise ConfigError(f"system {system} is no database but `{declared.kind}`", hint="It has no DBA to write to.")
+    streams = config.streams_of(system, "view")
+    found = {stream: look_at(config, stream) for stream in streams}
+    logs = tuple(each.origin for each in config.streams_of(system, "log").values())
+    budget = declared.budget
+    place, database, login = _reached(config, system)
+    tables = sorted({table for _, linted in found.values() for table in linted.tables} | set(logs))
+    functions = sorted({name for _, linted in found.values() for name in linted.functions})
+    return Letter(
+        system=system,
+        instance=config.bridge.name,
+        place=place,
+        grants=Grants(declared.kind, login, database, budget.connections + _SPARE, tuple(tables), tuple(functions)),
+        readings=tuple(_reading(stream, streams[stream], view, linted) for stream, (view, linted) in found.items()),
+        budget=Budget(
+            budget.connections,
+            budget.active_seconds_per_minute,
+            budget.rows_per_run or None,
+            budget.gigabytes_per_run or None,
+            budget.quiet_hours,
+        ),
+        log_tables=logs,
+    )
+
+
+def _reading(stream: str, declared: StreamConfig, view: View, linted: Linted) -> Reading:
+    whens = [f"every {declared.every}"] if declared.every else [f"at {declared.cron}"] if declared.cron else []
+    whens += [f"after {declared.after}"] if declared.after else []
+    if declared.sweep:
+        whens.append(f"its keys alone {declared.sweep}")
+    when = "; ".join(whens) or "when the operator asks"
+    return Reading(stream, view.mode, when, linted.tables, view.page_rows, view.statement_timeout_s, view.path.name)
+
+
+def _reached(config: Config, system: str) -> tuple[str, str, str]:
+    """Where a database is, its name, and our login."""
+    declared = config.systems[system]
+    if declared.sqlite is not None:
+        return f"the file {declared.sqlite.path}", declared.sqlite.path.name, ""
+    server = (
+        declared.postgres or declared.mysql or declared.firebird or declared.mssql or declared.oracle or declared.db2
+    )
+    assert server is not None  # noqa: S101  one of DIALECTS
+    database = server.database or "postgres"
+    return f"the database {database} on {server.host or 'its server'}", database, server.user or "bridge_ro"

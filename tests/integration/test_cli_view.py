@@ -1,0 +1,105 @@
+"""`legacy-bridge view` and `dba-letter` on a real database."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.server import PostgresServer
+
+COMMAND = Path(sys.executable).parent / "legacy-bridge"
+CONTRACT = Path(__file__).parents[2] / "bench" / "orders.odcs.yaml"
+VIEW = """\
+-- mode: full
+-- key: id
+-- page_rows: 50
+SELECT id, note FROM sales.things
+"""
+
+
+@pytest.fixture
+def folder(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Path]:
+    """A project that reads one table by a view."""
+    name = f"view_{time.monotonic_ns()}"
+    database = postgres_server.create_database(name)
+    database.sql(f"CREATE ROLE {name} LOGIN; CREATE SCHEMA sales; GRANT USAGE ON SCHEMA sales TO {name}")
+    database.sql("CREATE TABLE sales.things AS SELECT n AS id, 'note ' || n AS note FROM generate_series(1, 1000) n")
+    database.sql(f"GRANT SELECT ON sales.things TO {name}; ANALYZE sales.things")
+    (tmp_path / "things.sql").write_text(VIEW)
+    shutil.copy(CONTRACT, tmp_path / "c.yaml")
+    server = f"{{host: 127.0.0.1, port: {postgres_server.port}, database: {name}, user: {name}}}"
+    (tmp_path / "bridge.yaml").write_text(
+        "bridge: {name: test, type_prefix: com.acme}\n"
+        f"systems: {{erp: {{postgres: {server}, budget: {{rows_per_run: 300}}, allow: [public_temp]}}}}\n"
+        "streams: {things: {system: erp, view: things.sql, every: 5m, contract: c.yaml}}\n"
+    )
+    yield tmp_path
+    database.drop()
+    postgres_server.sql(f"DROP ROLE {name}")
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a project's folder."""
+    return subprocess.run([COMMAND, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_lint_says_what_a_view_reads_and_what_is_wrong_with_it(folder: Path) -> None:
+    good = run(folder, "view", "lint")
+    assert (good.returncode, good.stdout) == (0, "things: no mistakes; reads sales.things\n")
+    (folder / "things.sql").write_text(VIEW.replace("note FROM", "nextval('q') AS note FROM"))
+    bad = run(folder, "view", "lint", "things", "--json")
+    assert bad.returncode == 78
+    assert "things.sql:4: nextval() writes" in json.loads(bad.stdout)[0]["mistakes"][0]
+    assert "nextval() writes" in run(folder, "check").stderr
+
+
+def test_explain_shows_the_plan_what_the_budget_allows_and_a_missing_index(folder: Path) -> None:
+    done = run(folder, "view", "explain", "things")
+    assert done.returncode == 0, done.stderr
+    assert "about 1000 rows" in done.stdout
+    assert "20 pages of 50 rows" in done.stdout
+    assert "Seq Scan on things" in done.stdout
+    assert "300 rows a run: 4 runs for everything" in done.stdout
+    assert "no index gives the order of id" in done.stderr
+
+
+def test_explain_is_content_with_an_index(folder: Path, postgres_server: PostgresServer) -> None:
+    name = next(
+        word for word in (folder / "bridge.yaml").read_text().replace("}", ",").split() if word.startswith("view_")
+    )
+    postgres_server.sql("CREATE UNIQUE INDEX ON sales.things (id); ANALYZE sales.things", name.rstrip(","))
+    told = json.loads(run(folder, "view", "explain", "things", "--json").stdout)
+    assert told["warnings"] == []
+    assert any("Index Scan" in step["what"] for step in told["page"])
+
+
+def test_a_sample_shows_the_first_rows_with_their_types_and_journals_nothing(folder: Path) -> None:
+    told = json.loads(run(folder, "view", "sample", "things", "--rows", "2", "--json").stdout)
+    assert told["rows"] == [{"id": 1, "note": "note 1"}, {"id": 2, "note": "note 2"}]
+    assert told["columns"][0] == {"name": "id", "type": "integer", "arrow": "int32"}
+    assert not (folder / "var").exists()
+
+
+def test_a_login_for_views_alone_passes_the_check_online(folder: Path) -> None:
+    done = run(folder, "check", "--online", "--json")
+    assert done.returncode == 0, done.stdout
+    assert {finding["code"] for finding in json.loads(done.stdout)["findings"]} >= {"right.read_only"}
+
+
+def test_the_grants_of_the_letter_are_enough_and_are_taken_back(folder: Path, postgres_server: PostgresServer) -> None:
+    text = run(folder, "dba-letter", "erp").stdout
+    grants, undo, *_ = [part.partition("```")[0] for part in text.split("```sql\n")[1:]]
+    config = (folder / "bridge.yaml").read_text()
+    name = config.split("database: ")[1].split(",")[0]
+    with_login = [line.replace(f'"{name}"', '"letter"') for line in grants.splitlines()]
+    database_line = [line.replace('DATABASE "letter"', f'DATABASE "{name}"') for line in with_login]
+    postgres_server.sql("\n".join(database_line), name)
+    (folder / "bridge.yaml").write_text(config.replace(f"user: {name}", "user: letter"))
+    assert run(folder, "view", "sample", "things").returncode == 0
+    postgres_server.sql(undo.replace(f'"{name}"', '"letter"'), name)
+    assert postgres_server.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'letter'") == [(0,)]
