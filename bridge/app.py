@@ -1,7 +1,7 @@
 """The composition root: the only module that knows all parts, and puts together what a configuration asks for."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,16 +14,13 @@ from bridge import halt, operate, signing
 from bridge.alarms.lookout import Lookout
 from bridge.alarms.loop import Alarms, Telling
 from bridge.bell import Bell
-from bridge.config.models import Config
+from bridge.config.models import POLLED, Config
 from bridge.contract import document as contracts
 from bridge.contract.expression import columns
 from bridge.deliver.thread import Delivery
 from bridge.deliver.trial import test_message
 from bridge.errors import ConfigError
-from bridge.extraction.budget import Budget
-from bridge.extraction.declared import limits_of, plans_of
-from bridge.extraction.extractor import Extractor
-from bridge.extraction.source import PolledSource
+from bridge.extractors import build_polled
 from bridge.findings import Level, refuse
 from bridge.health import HealthBoard
 from bridge.inbox.mapping import Mapper
@@ -41,7 +38,6 @@ from bridge.routing import build_routes, sinks_of
 from bridge.sources.postgres import configured, preflight
 from bridge.sources.postgres.reader import PostgresSource, Settings
 from bridge.sources.postgres.tables import Capture
-from bridge.sources.rest import configured as api
 from bridge.sources.webhook import WebhookSource
 from bridge.standing import readers_of
 from bridge.watch import Watch
@@ -111,6 +107,24 @@ def systems_of(config: Config) -> dict[str, str]:
     return {stream: declared.system for stream, declared in config.streams.items()}
 
 
+def build_sources(
+    config: Config,
+    system: str,
+    documents: Mapping[str, contracts.ContractDocument],
+    journal: Journal,
+    *,
+    stopping: Callable[[], bool],
+) -> Iterator[tuple[RenewableSource, frozenset[str]]]:
+    """The sources of one system with their streams: those that are polled have one of their own beside a change log."""
+    polled = frozenset(config.streams_of(system, *POLLED))
+    others = frozenset(config.streams_of(system)) - polled
+    if others:
+        yield build_source(config, system, documents, journal, stopping=stopping), others
+    if polled:
+        name = f"{system}/views" if others else system
+        yield build_polled(config, system, documents, journal, name=name), polled
+
+
 def build_source(
     config: Config,
     system: str,
@@ -124,21 +138,7 @@ def build_source(
         return build_webhook(config, system, documents, journal)
     if config.systems[system].amqp is not None:
         return build_amqp(config, system, documents, journal)
-    if config.systems[system].rest is not None:
-        return build_polled(config, system, api.extractor(system, config, documents), journal)
     return build_postgres(config, system, documents, stopping=stopping)
-
-
-def build_polled(config: Config, system: str, extractor: Extractor, journal: Journal) -> PolledSource:
-    """The polled streams of one system."""
-    return PolledSource(
-        system,
-        system,
-        extractor,
-        plans=plans_of(config, system, extractor.subjects),
-        budget=Budget(limits_of(config, system)),
-        images=journal.image,
-    )
 
 
 def build_webhook(
@@ -324,13 +324,11 @@ def build_loops(
     stop, handoff = threading.Event(), Handoff()
     flows = {}
     for system in config.systems:
-        if config.streams_of(system):
-            position, state = journal.position(system)
-            source = build_source(config, system, documents, journal, stopping=stop.is_set)
-            streams = frozenset(config.streams_of(system))
-            flows[system] = Flow(source, streams, position, state)
+        for source, streams in build_sources(config, system, documents, journal, stopping=stop.is_set):
+            position, state = journal.position(source.name)
+            flows[source.name] = Flow(source, streams, position, state)
     rereads: dict[str, Callable[[str], None]] = {
-        stream: partial(_control, flows[declared.system].source, stream) for stream, declared in config.streams.items()
+        stream: partial(_control, flow.source, stream) for flow in flows.values() for stream in flow.streams
     }
     attempts = AttemptLog(beside(config.bridge.journal.sqlite))
     delivery = Delivery(

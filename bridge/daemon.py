@@ -189,15 +189,15 @@ class Daemon:
             return
         notifier.reloading()
         self._loops.end()
-        former = set(self._loops.config.systems_of("postgres")) & self._loops.flows.keys()  # they have slots
+        former = _logged(self._loops.config)
         config, documents = following
         _configure_log(config)
         self._loops = self._build(config, documents, self._loops.watch.journal)
         if self._gate is not None:
             self._gate.use(config.principals)
         self._opening(self._loops, documents)
-        self._board.keep({*config.systems, *config.streams, *config.sinks})
-        for system in sorted(former - self._loops.flows.keys()):
+        self._board.keep({*config.systems, *self._loops.flows, *config.streams, *config.sinks})
+        for system in sorted(former - _logged(config)):
             _log.warning("source.left", system=system)
             self._board.fail(f"source:{system}", "it is read no more, and its slot holds WAL back", _LEFT, level="warn")
         self._loops.start()
@@ -328,3 +328,8 @@ def run(path: Path) -> int:
     """
     Daemon(path).run()
     return 0
+
+
+def _logged(config: Config) -> set[str]:
+    """The systems that keep a slot for us."""
+    return {system for system in config.systems_of("postgres") if config.streams_of(system, "log")}

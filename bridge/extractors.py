@@ -3,12 +3,17 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bridge.config.models import Config
+from bridge.config.models import POLLED, Config
 from bridge.contract.document import ContractDocument
 from bridge.contract.expression import columns
 from bridge.errors import ConfigError
+from bridge.extraction.budget import Budget
+from bridge.extraction.declared import limits_of, plans_of
+from bridge.extraction.source import PolledSource
+from bridge.ports import Journal
 from bridge.sources.postgres import configured
-from bridge.sources.view.configured import DIALECTS
+from bridge.sources.rest import configured as rest
+from bridge.sources.view.configured import DIALECTS, view_of
 from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.lint import require
 from bridge.sources.view.session import Session
@@ -27,6 +32,25 @@ def build_extractor(config: Config, system: str, views: Mapping[str, View]) -> V
         require(view, DIALECTS[kind])
     session, dialect = _SESSIONS[kind]
     return ViewExtractor(system, session(config, system), views, dialect=dialect)
+
+
+def build_polled(
+    config: Config, system: str, documents: Mapping[str, ContractDocument], journal: Journal, *, name: str
+) -> PolledSource:
+    """What polls the streams of one system, under this name; not connected.
+
+    Raises: ConfigError, InvalidConfig for a view or a resource that cannot be read so.
+    """
+    views = {stream: view_of(config, stream) for stream in config.streams_of(system, "view")}
+    is_rest = config.systems[system].rest is not None
+    return PolledSource(
+        name,
+        system,
+        rest.extractor(system, config, documents) if is_rest else build_extractor(config, system, views),
+        plans=plans_of(config, system, config.streams_of(system, *POLLED)),
+        budget=Budget(limits_of(config, system)),
+        images=journal.image,
+    )
 
 
 def view_of_table(table: str, document: ContractDocument, *, dialect: str = "postgres") -> View:

@@ -14,8 +14,6 @@ from bridge.errors import ConfigError
 if TYPE_CHECKING:
     from bridge.cli.session import Session
     from bridge.config.models import Config
-    from bridge.findings import Finding
-    from bridge.postgres.session import Connection
     from bridge.sources.postgres.dba import Letter
 
 System = Annotated[str, typer.Argument(metavar="SYSTEM", help="Name of the legacy system.", show_default=False)]
@@ -147,17 +145,7 @@ def inspect(config: "Config", system: str) -> list[dict[str, Any]]:
     from bridge.sources.postgres import configured, preflight
 
     with connect(configured.connect_settings(config, system), purpose="check") as connection:
-        if not config.streams_of(system, "log"):  # read by views alone: no slot, no publication
-            return [asdict(finding) for finding in _rights(connection, config, system)]
         return [asdict(finding) for finding in preflight.inspect(connection, configured.setup(config, system))]
-
-
-def _rights(connection: "Connection", config: "Config", system: str) -> "list[Finding]":
-    from bridge.postgres.rights import inspect_rights
-    from bridge.postgres.session import read_only
-
-    with read_only(connection):
-        return inspect_rights(connection, frozenset(config.systems[system].allow), replicates=False)
 
 
 def _letter(config: "Config", system: str) -> "Letter":

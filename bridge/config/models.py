@@ -47,6 +47,7 @@ from bridge.config.sinks import SinkConfig
 
 SYSTEM_KINDS = ("postgres", *DATABASES, "webhook", "amqp", "rest")
 SCHEDULE = ("every", "cron", "after", "sweep", "jitter")
+POLLED = ("view", "resource")  # those of them that are read by runs
 WAYS = ("log", "view", "resource", "webhook", "queue")  # how a stream is read
 Waiver = Literal["public_temp", "public_create", "security_definer", "can_write", "unlimited_slot"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]

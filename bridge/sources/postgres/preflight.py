@@ -37,7 +37,9 @@ def inspect(connection: Connection, setup: Setup) -> list[Finding]:
     Raises: SourceUnavailable, SourceRefused when the catalog itself may not be read.
     """
     with translated("running the preflight"), read_only(connection):
-        found = inspect_rights(connection, setup.waivers)
+        found = inspect_rights(connection, setup.waivers, replicates=bool(setup.captures))
+        if not setup.captures:  # read by views alone: no slot, no publication
+            return found
         server = catalog.read_server(connection, setup.slot)
         tables = catalog.read_tables(connection, setup)
         publications = catalog.read_publications(connection, setup)
