@@ -18,6 +18,7 @@ MODULES = {
     "pg_small": "pg_small",
     "pg_latency": "pg_latency",
     "pg_snapshot": "pg_snapshot",
+    "view_pg": "view_pg",
     "contract_check": "contract",
     "webhook_sink": "webhook_sink",
     "webhook_out": "webhook_out",

@@ -63,7 +63,13 @@ class Daemon:
 
 @contextlib.contextmanager
 def running(
-    dsn: str, slot: str, *, snapshot: str = "never", sinks: Mapping[str, Any] = MappingProxyType({})
+    dsn: str,
+    slot: str,
+    *,
+    snapshot: str = "never",
+    sinks: Mapping[str, Any] = MappingProxyType({}),
+    config: str = "bridge.yaml",
+    files: tuple[str, ...] = ("orders.odcs.yaml",),
 ) -> Iterator[Daemon]:
     """A daemon with an empty journal that reads the order table and sends to sinks; killed and removed at the end."""
     server = conninfo_to_dict(dsn)
@@ -71,11 +77,11 @@ def running(
         "BRIDGE_SYSTEMS__ERP__POSTGRES__HOST": str(server["host"]),
         "BRIDGE_SYSTEMS__ERP__POSTGRES__PORT": str(server["port"]),
         "BRIDGE_SYSTEMS__ERP__POSTGRES__SLOT": slot,
-        "BRIDGE_STREAMS__ORDERS__SNAPSHOT": snapshot,
-    }
+    } | ({"BRIDGE_STREAMS__ORDERS__SNAPSHOT": snapshot} if config == "bridge.yaml" else {})
     with tempfile.TemporaryDirectory(prefix="legacy-bridge-bench-") as name:
         folder = Path(name)
-        for file in ("bridge.yaml", "orders.odcs.yaml"):
+        shutil.copy(HERE / config, folder / "bridge.yaml")
+        for file in files:
             shutil.copy(HERE / file, folder)
         if sinks:
             with (folder / "bridge.yaml").open("a") as settings:
