@@ -1,23 +1,17 @@
 """First run of a view over 1 M rows of 12 columns: read, held to the contract, journalled."""
 
 import contextlib
-import json
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from bench import daemon, program, source
 from bench.claim import Claim, Measure, Readers, Sample, Target
 from demo.server import VERSIONS
 
 ROWS = 1_000_000
-ALL = f"SELECT * FROM {source.TABLE}"  # noqa: S608  a name of ours
 SESSION = "SELECT FROM pg_stat_activity WHERE application_name = 'legacy-bridge/bench/views'"
 
 
@@ -71,62 +65,12 @@ def prepare() -> Iterator[Readers]:
 
 def peer(way: str, dsn: str, rows: int) -> Sample:
     """One of the peers, in a process of its own."""
-    return program.measure("bench.view_pg", way, dsn, str(rows))
+    return program.measure("bench.view_peer", way, dsn, str(rows))
 
 
-def _url(dsn: str) -> str:
-    given = conninfo_to_dict(dsn)
-    return f"postgresql://{given['user']}@{given['host']}:{given['port']}/{given['dbname']}"
-
-
-def _connectorx(dsn: str) -> int:
-    import connectorx  # noqa: PLC0415  an extra
-
-    return int(connectorx.read_sql(_url(dsn), ALL, return_type="arrow").num_rows)
-
-
-def _adbc(dsn: str) -> int:
-    from adbc_driver_postgresql import dbapi  # noqa: PLC0415  as above
-
-    with dbapi.connect(_url(dsn)) as connection, connection.cursor() as cursor:
-        cursor.execute(ALL)
-        return sum(batch.num_rows for batch in cursor.fetch_record_batch())
-
-
-def _dlt(dsn: str, backend: str) -> int:
-    import dlt  # noqa: PLC0415  as above
-    from dlt.sources.sql_database import sql_table  # noqa: PLC0415  as above
-
-    folder = Path(tempfile.mkdtemp(prefix="legacy-bridge-bench-"))
-    schema, _, table = source.TABLE.partition(".")
-    resource = sql_table(
-        _url(dsn).replace("postgresql://", "postgresql+psycopg://" if backend == "sqlalchemy" else "postgresql://"),
-        table=table, schema=schema, backend=backend, chunk_size=50_000,
-        backend_kwargs={"conn": _url(dsn)} if backend == "connectorx" else None,
-    )  # fmt: skip
-    to = dlt.destinations.filesystem(str(folder / "lake"))
-    pipeline = dlt.pipeline("orders", destination=to, dataset_name="erp", pipelines_dir=str(folder / "work"))
-    pipeline.run(resource, loader_file_format="parquet")
-    return int(pipeline.last_trace.last_normalize_info.row_counts[table])
-
-
-WAYS: Mapping[str, Callable[[str], int]] = {
-    "connectorx": _connectorx,
-    "adbc": _adbc,
-    "dlt": lambda dsn: _dlt(dsn, "sqlalchemy"),
-    "dlt-connectorx": lambda dsn: _dlt(dsn, "connectorx"),
-}
 CLAIM = Claim(
     name="view_pg",
     about="1 M rows x 12 read by a view, through the contract, journalled",
     measures=(Measure("rate", "rows/s", Target(of_limit=0.4, of_peer=2.0, rss_mb=512)),),
     open=prepare,
 )
-
-if __name__ == "__main__":
-    way, dsn, rows = sys.argv[1:]
-    began = time.perf_counter()
-    found: int = WAYS[way](dsn)
-    if found != int(rows):
-        raise RuntimeError(f"{way} read {found} rows")
-    print(json.dumps({"rate": found / (time.perf_counter() - began)}))
