@@ -47,8 +47,8 @@ def at(path: tuple[str, ...]) -> Key | None:
 
 
 def holding(path: tuple[str, ...]) -> Key | None:
-    """The key a value stands under, itself or as an entry of its list."""
-    return at(path) or (at(path[:-1]) if path and path[-1].isdigit() else None)
+    """The key a value stands under, itself or as an entry of its list or mapping."""
+    return at(path) or (at(path[:-1]) if path else None)
 
 
 def below(path: tuple[str, ...]) -> list[str]:

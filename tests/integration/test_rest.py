@@ -1,5 +1,6 @@
 """REST APIs as a source: nothing missed and nothing doubled however they page, whatever they answer."""
 
+import asyncio
 import json
 import threading
 import time
@@ -11,11 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from bridge.client import Client
+from bridge.config.rest import RestSystemConfig
 from bridge.errors import BridgeError, SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Question
 from bridge.model import Mark
+from bridge.sources.rest.login import Login
 from tests import receivers
-from tests.api import PAGINGS, Api, extractor, ids, pages, record, rows
+from tests.api import LOCAL, PAGINGS, Api, extractor, ids, pages, record, rows
 from tests.daemon import wait_for
 from tests.receivers import Act, Received, reply
 
@@ -396,6 +400,30 @@ def test_a_token_that_ends_in_the_middle_is_fetched_once_and_nothing_is_lost(sen
         assert sum(page.queries for page in found) == len(api.asked) - 1, "the token of the start is in no page"
         assert b"scope=read+list" in api.server.received[0].body
         assert ("authorization" in api.server.received[0].headers) == (send == "header")
+
+
+def test_of_all_who_need_a_token_one_fetches_it_and_of_all_whom_it_failed_one_more() -> None:
+    """H5: no stampede, not at the start and not when it is refused to fifty at once."""
+
+    async def fifty(config: RestSystemConfig) -> tuple[int, int]:
+        client = Client(SourceUnavailable, allow_networks=LOCAL)
+        login = Login(config, client)
+        try:
+            first = await asyncio.gather(*(login.headers() for _ in range(50)))
+            given = tokens.given
+            assert all(login.distrust(each) for each in first)
+            second = await asyncio.gather(*(login.headers() for _ in range(50)))
+            assert all(login.distrust(each) for each in first), "late news of the old token"
+            assert await login.headers() == second[0]
+        finally:
+            await client.close()
+        return given, tokens.given
+
+    with Api(ten()) as api:
+        api.before = tokens = Tokens()
+        url = f"http://127.0.0.1:{api.server.port}"
+        found = RestSystemConfig.model_validate({"url": url, "oauth2": {**OAUTH2, "token_url": f"{url}/token"}})
+        assert asyncio.run(fifty(found)) == (1, 2)
 
 
 def test_a_token_is_replaced_before_its_life_is_over_whatever_the_clocks_say() -> None:

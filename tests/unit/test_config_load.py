@@ -394,6 +394,11 @@ def test_systems_that_send_to_us_are_read(tmp_path: Path) -> None:
         ("more: {system: shop, webhook: orders, contract: orders.odcs.yaml}", "streams.more.webhook", "unlike orders"),
         ("more: {system: mq, queue: stock, contract: orders.odcs.yaml}", "streams.more.queue", "unlike stock"),
         ("more: {system: shop, webhook: ../x, contract: orders.odcs.yaml}", "streams.more.webhook", "a path like"),
+        (
+            "more: {system: shop, resource: {path: /a, key: [id]}, contract: orders.odcs.yaml}",
+            "streams.more.resource",
+            "`webhook`: shop is webhook",
+        ),
     ],
 )
 def test_a_stream_comes_in_the_way_its_system_is_read_and_by_an_origin_of_its_own(
@@ -408,6 +413,34 @@ def test_requests_are_verified_in_exactly_one_way(tmp_path: Path) -> None:
     for ways in ("{}", '{github: {secrets: ["a"]}, basic: {user: u, password: "${env:HOOK}"}}'):
         text = SENT_TO_US.format(more="").replace('{standard: {secrets: ["${env:HOOK}"]}}', ways)
         assert "exactly one of standard, github, stripe, basic" in str(mistakes(tmp_path, text, {"HOOK": "x"}))
+
+
+API = """
+bridge: {name: b, type_prefix: com.example}
+systems: {crm: {rest: {url: https://crm.example/api, headers: {x-api-key: "${env:KEY}"}}}}
+streams:
+  orders: {system: crm, resource: {path: /orders, key: [id]}, contract: orders.odcs.yaml, every: 5m}
+  also: {system: crm, resource: {path: /orders, key: [id], parameters: {state: open}}, contract: orders.odcs.yaml}
+"""
+
+
+def test_an_api_is_read_by_resources(tmp_path: Path) -> None:
+    found = read(tmp_path, API, {"KEY": "k"})
+    assert {name: stream.origin for name, stream in found.streams.items()} == {"orders": "/orders", "also": "/orders"}
+
+
+def test_a_secret_in_a_header_is_a_reference_read_when_it_is_used(tmp_path: Path) -> None:
+    environ = {"KEY": "k3y of the API"}
+    rest = read(tmp_path, API, environ).systems["crm"].rest
+    assert rest is not None
+    secret = rest.headers["x-api-key"]
+    assert (secret.reference, str(secret)) == ("${env:KEY}", "***")
+    written = API.replace("${env:KEY}", "k3y in the file")
+    assert "systems.crm.rest.headers.x-api-key is written out" in read(tmp_path, written).warnings[0]
+    assert "k3y" not in repr(read(tmp_path, written))
+    assert "cannot be resolved" in mistakes(tmp_path, API)["systems.crm.rest.headers.x-api-key"]
+    wrong = API.replace('{x-api-key: "${env:KEY}"}', "{x api key: k3y in the file}")
+    assert "k3y" not in str(mistakes(tmp_path, wrong))
 
 
 def test_standard_output_and_a_folder_belong_to_one_sink(tmp_path: Path) -> None:
