@@ -44,7 +44,7 @@ def found_by(subject: Subject, reading: Reading) -> FoundBy:
 
 def opened(subject: Subject, progress: Progress, kind: RunKind) -> Reading:
     """A reading that begins; nothing can be compared before the first one is complete."""
-    kind = kind if progress.is_loaded else "run"
+    kind = kind if progress.is_loaded and subject.mode != "append" else "run"
     kind = "sweep" if progress.owes_sweep and kind == "run" else kind
     since = None
     if kind == "run" and progress.base is not None and subject.cursor is not None:

@@ -99,6 +99,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     digest: str  # of what its image depends on: another one makes it begin anew
     generation: int = 1  # of the image
+    copy: int = 1  # the last one that was begun; one that was given up is not gone on with
     until: int = 0  # number of the next row in it
     held: int = 0  # rows that it holds
     blocks: int = 0
@@ -119,7 +120,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             held = msgspec.convert(kept, cls)
             if held.digest == digest:
                 return held
-            return cls(digest=digest, generation=held.generation + 2)  # one may be half copied
+            return cls(digest=digest, generation=held.copy + 1, copy=held.copy + 1)
         return cls(digest=digest)
 
     def dump(self) -> dict[str, Any]:

@@ -305,16 +305,16 @@ class Reader:
         """What was read by its cursor.
 
         Of one page we know that it missed nothing but what came later. While there were more, a row may have come in
-        behind us and others ahead: the next reading begins as if this one had not been, and after the first of all the
-        keys are swept.
+        behind us and others ahead: the next reading begins as if this one had not been; instead of reading everything
+        again after the first one the keys are swept, where they can be.
         """
         progress, reading = self.progress, self.reading
         high = self._higher(progress.high, reading.high)
         seen = progress.overlap.seen(reading.delay) if progress.high is not None else progress.overlap
         is_first, is_long = not progress.is_loaded, reading.climbs > 1
-        self._set(high=high, base=progress.high if is_long and not is_first else high, overlap=seen, is_loaded=True)
+        self._set(high=high, base=progress.high if is_long else high, overlap=seen, is_loaded=True)
         if is_first and is_long and self.subject.mode == "incremental":
-            self._set(owes_sweep=True, memory=dict(memory))
+            self._set(base=high, owes_sweep=True, memory=dict(memory))
             self._set(reading=modes.opened(self.subject, self.progress, "sweep"))
             self._index_begins()
             return Step()
@@ -326,6 +326,7 @@ class Reader:
         self._set(is_loaded=True, owes_sweep=owes, memory=dict(memory) or self.progress.memory)
         forgotten = self._seen_no_more()
         if self._is_loose():
+            self._set(copy=self.progress.copy + 1)
             self._read(phase="compact", reached=-1)
             return Step(forgotten=forgotten)
         self._set(reading=None)
@@ -356,8 +357,8 @@ class Reader:
         self._stored.stop()
         index.renumber(image.renumbered(index, until=progress.until))
         count = -(-progress.held // STEP_ROWS) + 1
-        old = Forgotten(self.subject.stream, generation=progress.generation)
-        self._set(generation=progress.generation + 1, until=progress.held, blocks=count, reading=None)
+        old = Forgotten(self.subject.stream, generation=progress.copy - 1)
+        self._set(generation=progress.copy, until=progress.held, blocks=count, reading=None)
         if self._stored.shape is None:
             return Step(forgotten=(old,))
         shape = image.shape_block(self.subject.stream, self.progress.generation, self._stored.shape)

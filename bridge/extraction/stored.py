@@ -82,9 +82,8 @@ class Stored:
 
     def walk_copy(self, progress: Progress, index: Index, *, rows: int, above: int) -> None:
         """Begin to go through a copy of the rows that are held, behind the block that begins at `above`."""
-        generation = progress.generation + 1
         stored = self._blocks(progress, "rows")
-        copied = image.copied(stored, index, until=progress.until, generation=generation, rows=rows)
+        copied = image.copied(stored, index, until=progress.until, generation=progress.copy, rows=rows)
         self._walk, self._block = (block for block in copied if block.first > above), None
 
     def next(self) -> ImageBlock | None:

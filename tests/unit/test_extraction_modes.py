@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.errors import SourceRefused, SourceUnavailable
+from bridge.extraction import reader
 from bridge.extraction.budget import Limits
 from bridge.extraction.timetable import Plan
 from bridge.model import StreamPhase
@@ -266,7 +267,7 @@ def test_another_key_begins_anew_with_every_row(journal: MemoryJournal) -> None:
     table.subject = replace(table.subject, key=("id", "name"))
     Process(journal, system, clock=clock).run()
     assert told(journal) == [("r", 1, 1), ("r", 1, 1)]
-    assert [block.generation for block in journal._images] == [3] * len(journal._images)
+    assert [block.generation for block in journal._images] == [2] * len(journal._images)
 
 
 def test_a_run_that_its_budget_ends_is_gone_on_with_by_the_next(journal: MemoryJournal) -> None:
@@ -349,3 +350,62 @@ def test_a_stream_is_read_when_its_schedule_says_so(journal: MemoryJournal) -> N
     process.settle()
     assert [run.cause for run in journal.runs()] == ["every 5m", "the first"]
     assert process.source.next_at("item") == clock() + timedelta(minutes=5)
+
+
+def between_pages(process: Process, system: ScriptedExtractor, pages: int) -> None:
+    """A run is asked for and has read this many pages."""
+    process.read()
+    asked = len(system.questions)
+    process.source.ask("item", "run", actor="ann")
+    while len(system.questions) < asked + pages:
+        process.read()
+        process.store()
+
+
+@pytest.mark.parametrize("mode", ["incremental", "append"])
+def test_a_row_that_comes_in_behind_the_first_reading_is_found(mode: Mode, journal: MemoryJournal) -> None:
+    table, system, clock = world(mode)
+    for number in range(10):
+        table.put(**row(number, at=100 * number))
+    process = Process(journal, system, clock=clock)
+    between_pages(process, system, 2)
+    table.put(**row(50, at=1))
+    process.settle()
+    process.run()
+    assert read(journal) == held(table)
+
+
+@pytest.mark.parametrize("mode", ["incremental", "append"])
+def test_a_row_that_comes_in_behind_a_long_reading_is_found_by_the_next(mode: Mode, journal: MemoryJournal) -> None:
+    table, system, clock = world(mode)
+    table.put(**row(0, at=1000))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    for number in range(1, 10):
+        table.put(**row(number, at=1000 + 2 * number))
+    between_pages(process, system, 2)
+    table.put(**row(50, at=1006))  # late by less than the window
+    table.put(**row(51, at=1100))  # and others are ahead when it is over
+    process.settle()
+    assert 50 not in read(journal)
+    process.run()
+    assert read(journal) == held(table)
+
+
+def test_images_are_copied_without_what_is_gone(journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MANY_ROWS", 5)
+    monkeypatch.setattr(reader, "STEP_ROWS", 4)
+    table, system, clock = world("full")
+    for number in range(30):
+        table.put(**row(number))
+    Process(journal, system, clock=clock).run()
+    for number in range(5, 30):
+        table.remove(id=number)
+    Process(journal, system, clock=clock).run()
+    assert {(block.generation, block.part) for block in journal._images} == {(2, "rows"), (2, "shape")}
+    assert sum(block.batch.num_rows for block in journal._images) == 5
+    table.put(**row(1, 9))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    assert told(journal, after=55) == [("u", 1, 9)]
+    assert read(journal) == held(table)
