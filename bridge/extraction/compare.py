@@ -109,7 +109,7 @@ def suspects(index: Index, keys: list[pa.Array], cursor: pa.Array | None) -> tup
         is_fine[which] = fine
         level.seen[places[fine]] = True
         numbers.append(level.number[places[fine]])
-    return np.flatnonzero(~is_fine), np.unique(np.concatenate(numbers))
+    return np.flatnonzero(~is_fine), np.sort(np.concatenate(numbers))  # twice where a page has a key twice
 
 
 class _State:

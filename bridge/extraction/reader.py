@@ -388,8 +388,7 @@ class Reader:
         return Place(self.subject.stream, self.running.number, self.running.index, found_by, at)
 
     def _tell(self, ops: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
-        letters, counts = np.unique(ops, return_counts=True)
-        told = {chr(letter): count for letter, count in zip(letters.tolist(), counts.tolist(), strict=True)}
+        told = {chr(letter): count for letter, count in enumerate(np.bincount(ops).tolist()) if count}
         self._set(running=self.running.told(told))
 
     def _seen_no_more(self) -> tuple[Forgotten, ...]:
