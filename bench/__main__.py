@@ -30,6 +30,8 @@ MODULES = {
     "cold_start": "cold_start",
     "api_pull": "api_pull",
     "sse_fanout": "sse_fanout",
+    "full_compare": "full_compare",
+    "sweep": "sweep",
 }
 
 
