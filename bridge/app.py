@@ -32,7 +32,7 @@ from bridge.outlets.build import build_beats, build_outlets, words_of
 from bridge.polls import polled_by
 from bridge.ports import Journal
 from bridge.postgres.session import Connection
-from bridge.pump import Flow, Handoff, Pump, RenewableSource
+from bridge.pump import Flow, Handoff, Pump, RenewableSource, RestingSource
 from bridge.replay import waiting_keys
 from bridge.routing import build_routes, sinks_of
 from bridge.sources.postgres import configured, preflight
@@ -282,6 +282,9 @@ class Loops:
         """Stop reading, journal what was read, and wait for both."""
         self.stop.set()
         self.delivery.end()
+        for flow in self.flows.values():
+            if isinstance(flow.source, RestingSource):  # a page may take long, and can be asked for again
+                flow.source.interrupt()
         for thread in self.threads:
             thread.join()
         for inbox in self.inboxes().values():

@@ -65,6 +65,10 @@ class RestingSource(RenewableSource, Protocol):
     def rests(self) -> bool:
         """Whether it has no session."""
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether a question is with the system: its answer takes as long as it takes."""
+
 
 @dataclass(slots=True)
 class Flow:
@@ -179,8 +183,10 @@ class Pump:
 
     @property
     def turned_at(self) -> float:
-        """When the loop turned last; opening takes as long as the legacy system makes it wait, and is no standstill."""
-        return self._turned_at if self._is_open else time.monotonic()
+        """When the loop turned last; to wait for a legacy system that was asked something is no standstill."""
+        source = self.flow.source
+        is_with_the_system = not self._is_open or (isinstance(source, RestingSource) and source.is_asking)
+        return time.monotonic() if is_with_the_system else self._turned_at
 
     def run(self) -> None:
         """Pump until told to stop, or until the source says that a person is needed."""

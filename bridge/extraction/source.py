@@ -183,6 +183,11 @@ class PolledSource:
         """Whether it has no session."""
         return not self._is_connected and not self._is_asking
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether a question is with the system."""
+        return self._is_asking
+
     def interrupt(self) -> None:
         """The bridge stops: what is being asked is not worth waiting for."""
         self._extractor.cancel()
