@@ -103,8 +103,39 @@ def _mysql(config: Config, system: str) -> Session:
     return MysqlSession(settings)
 
 
+def _sqlite(config: Config, system: str) -> Session:
+    from bridge.sources.view.dialects.sqlite import SqliteSession  # noqa: PLC0415  as above
+
+    declared = config.systems[system].sqlite
+    assert declared is not None  # noqa: S101  asked for by its kind
+    return SqliteSession(declared.path)
+
+
+def _firebird(config: Config, system: str) -> Session:
+    from bridge.sources.view.dialects.firebird.session import (  # noqa: PLC0415  as above
+        FirebirdSession,
+        FirebirdSettings,
+    )
+
+    declared = config.systems[system].firebird
+    assert declared is not None  # noqa: S101  asked for by its kind
+    settings = FirebirdSettings(
+        host=declared.host,
+        port=declared.port,
+        database=declared.database,
+        user=declared.user,
+        password=declared.password.reveal if declared.password else None,
+        role=declared.role,
+        charset=declared.charset,
+        waivers=frozenset(config.systems[system].allow),
+    )
+    return FirebirdSession(settings)
+
+
 # By kind of system: what makes its session, and sqlglot's name of the SQL that its views are written in.
 _SESSIONS: Mapping[str, tuple[Callable[[Config, str], Session], str]] = {
     "postgres": (_postgres, "postgres"),
     "mysql": (_mysql, "mysql"),
+    "sqlite": (_sqlite, "sqlite"),
+    "firebird": (_firebird, ""),
 }

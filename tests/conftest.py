@@ -12,7 +12,7 @@ import pytest
 from demo.server import VERSIONS, Database, PostgresServer
 from tests.firebird import PROGRAM as FIREBIRD
 from tests.firebird import FirebirdServer
-from tests.legacy import FirebirdLegacy, MariaLegacy, SqliteLegacy
+from tests.legacy import FirebirdLegacy, MariaLegacy, PostgresLegacy, SqliteLegacy
 from tests.machine import require
 from tests.mariadb import PROGRAM as MARIADB
 from tests.mariadb import MariaServer
@@ -75,6 +75,16 @@ def mariadb_legacy(_maria_server: MariaServer) -> Iterator[MariaLegacy]:
     database = _maria_server.create_database()
     yield MariaLegacy(database)
     database.drop()
+
+
+@pytest.fixture
+def postgres_legacy(database: Database) -> PostgresLegacy:
+    """A fresh database of PostgreSQL with a login that may read it."""
+    database.sql(
+        "DO $$ BEGIN CREATE ROLE legacy_reader LOGIN;"
+        " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+    )
+    return PostgresLegacy(database)
 
 
 @pytest.fixture

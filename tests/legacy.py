@@ -8,12 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import psycopg
+from psycopg import sql
+
 from bridge.extraction.extractor import Extractor, Page, Question
+from bridge.postgres.session import ConnectSettings
 from bridge.sources.view.dialects.firebird.session import FirebirdSession, FirebirdSettings
 from bridge.sources.view.dialects.mysql.session import MysqlSession, MysqlSettings
+from bridge.sources.view.dialects.postgres import PostgresSession
 from bridge.sources.view.dialects.sqlite import SqliteSession
 from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.viewfile import View, parse
+from demo.server import Database
 from tests.firebird import FirebirdDatabase
 from tests.mariadb import MariaDatabase
 
@@ -40,6 +46,52 @@ class Legacy(Protocol):
 def view(text: str, **values: str) -> View:
     """A view file's text, with values of its parameters."""
     return parse(text, Path("views/some.sql")).given(values)
+
+
+class PostgresLegacy:
+    """PostgreSQL."""
+
+    has_escapes = False
+    slow = "SELECT sum(a.n * b.n) AS n FROM generate_series(1, 100000) a(n), generate_series(1, 100000) b(n)"
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def run(self, *statements: str) -> Sequence[Sequence[Any]]:
+        """See `Legacy`; whatever table is made, our login may read it."""
+        found: Sequence[Sequence[Any]] = []
+        with psycopg.connect(self.database.dsn, autocommit=True) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement.encode())
+                found = cursor.fetchall() if cursor.description else []
+            connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO legacy_reader")
+        return found
+
+    def extractor(self, *, most_bytes: int | None = None, **views: str) -> Extractor:
+        """See `Legacy`; plain names of tables in a view are those of the schema `public`."""
+        server = self.database.server
+        settings = ConnectSettings(
+            "test", host=server.host, port=server.port, database=self.database.name, user="legacy_reader"
+        )
+        more = {} if most_bytes is None else {"page_bytes": most_bytes}
+        session = PostgresSession(settings, waivers=frozenset({"public_temp"}), **more)
+        fitted = {name: view(_TABLE.sub(r"FROM public.\1", text)) for name, text in views.items()}
+        return ViewExtractor("erp", session, fitted, dialect="postgres")
+
+    def working(self) -> int:
+        """See `Legacy`."""
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'legacy_reader' AND state = 'active'"
+            f" AND datname = '{self.database.name}'"
+        )
+        return int(self.database.sql(query)[0][0])
+
+    def quote(self, name: str) -> str:
+        """See `Legacy`."""
+        return sql.Identifier(name).as_string()
+
+
+_TABLE = re.compile(r"\bFROM (\w+)\b(?![(.])")
 
 
 class MariaLegacy:

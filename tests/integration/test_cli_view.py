@@ -1,7 +1,9 @@
 """`legacy-bridge view` and `dba-letter` on a real database."""
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -103,3 +105,20 @@ def test_the_grants_of_the_letter_are_enough_and_are_taken_back(folder: Path, po
     assert run(folder, "view", "sample", "things").returncode == 0
     postgres_server.sql(undo.replace(f'"{name}"', '"letter"'), name)
     assert postgres_server.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'letter'") == [(0,)]
+
+
+def test_a_sqlite_file_is_sampled_by_its_view(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "till.db")) as connection:
+        connection.executescript(
+            "CREATE TABLE sale (id INTEGER PRIMARY KEY, note TEXT); INSERT INTO sale VALUES (1, 'x')"
+        )
+    (tmp_path / "sale.sql").write_text("-- mode: full\n-- key: id\nSELECT id, note FROM sale\n")
+    shutil.copy(CONTRACT, tmp_path / "c.yaml")
+    (tmp_path / "bridge.yaml").write_text(
+        "bridge: {name: test, type_prefix: com.acme}\nsystems: {till: {sqlite: {path: till.db}}}\n"
+        "streams: {sale: {system: till, view: sale.sql, every: 5m, contract: c.yaml}}\n"
+    )
+    told = run(tmp_path, "view", "sample", "sale", "--json")
+    assert json.loads(told.stdout)["rows"] == [{"id": 1, "note": "x"}], told.stderr
+    assert run(tmp_path, "view", "explain", "sale").returncode == 1
+    assert "the file" in run(tmp_path, "dba-letter", "till").stdout
