@@ -1,7 +1,7 @@
 """One stream of the journal, or a range of it, as entries for one sink.
 
-Reads on a worker thread in chunks, renders each chunk once, and knows how far the sink is. Holds in memory only what is
-on its way; what waits behind a failure is let go of and read again when its turn comes.
+Reads in chunks, renders each chunk once, and knows how far the sink is. Holds in memory only what is on its way; what
+waits behind a failure is let go of and read again when its turn comes.
 """
 
 import itertools
@@ -161,7 +161,7 @@ class Feed:
         return self._taken, None if self.until is None else min(self.until, self._taken + limit)
 
     def read(self, journal: Journal, *, after: int, last: int | None, limit: int, budget_bytes: int) -> Chunk | None:
-        """Read, select and render, from what the last read left over where it can. For a worker thread, one at a time.
+        """Read, select and render, from what the last read left over where it can. For any thread, one at a time.
 
         Args:
             journal: what is read; what retention took is left out, so the first number may be any.

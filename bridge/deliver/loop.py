@@ -2,8 +2,8 @@
 
 Promises: the cursor passes an event only when the receiver acknowledged it or it became a dead letter, in one
 transaction with it (I3); events of a key go in order (I5); a receiver that fails is left alone by its breaker, and an
-event's own attempts are not used up by trials of an open breaker. Reads the journal on worker threads; what it settled
-is stored by `thread`, from what `collect` returns.
+event's own attempts are not used up by trials of an open breaker. Reads a few fresh events at once, and a backlog on
+worker threads; what it settled is stored by `thread`, from what `collect` returns.
 """
 
 import asyncio
