@@ -32,6 +32,7 @@ MODULES = {
     "sse_fanout": "sse_fanout",
     "full_compare": "full_compare",
     "sweep": "sweep",
+    "view_mariadb": "view_mariadb",
 }
 
 

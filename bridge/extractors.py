@@ -1,6 +1,7 @@
 """From the configuration to what reads a system by views: the session of its kind under one extractor."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from bridge.config.models import POLLED, Config
@@ -107,7 +108,7 @@ def _sqlite(config: Config, system: str) -> Session:
     from bridge.sources.view.dialects.sqlite import SqliteSession  # noqa: PLC0415  as above
 
     declared = config.systems[system].sqlite
-    assert declared is not None  # noqa: S101  asked for by its kind
+    assert declared is not None  # noqa: S101  as above
     return SqliteSession(declared.path)
 
 
@@ -118,7 +119,7 @@ def _firebird(config: Config, system: str) -> Session:
     )
 
     declared = config.systems[system].firebird
-    assert declared is not None  # noqa: S101  asked for by its kind
+    assert declared is not None  # noqa: S101  as above
     settings = FirebirdSettings(
         host=declared.host,
         port=declared.port,
@@ -132,10 +133,27 @@ def _firebird(config: Config, system: str) -> Session:
     return FirebirdSession(settings)
 
 
+def _alchemy(config: Config, system: str) -> Session:
+    from bridge.sources.view.dialects import db2, mssql, oracle  # noqa: PLC0415  as above
+    from bridge.sources.view.dialects.alchemy import AlchemySession  # noqa: PLC0415  as above
+
+    declared = config.systems[system]
+    waivers, instance = frozenset[str](declared.allow), config.bridge.name
+    if declared.mssql is not None:
+        return AlchemySession(partial(mssql.url, declared.mssql, instance), mssql.WAYS, waivers=waivers)
+    if declared.oracle is not None:
+        return AlchemySession(partial(oracle.url, declared.oracle, instance), oracle.WAYS, waivers=waivers)
+    assert declared.db2 is not None  # noqa: S101  as above
+    return AlchemySession(partial(db2.url, declared.db2, instance), db2.WAYS, waivers=waivers)
+
+
 # By kind of system: what makes its session, and sqlglot's name of the SQL that its views are written in.
 _SESSIONS: Mapping[str, tuple[Callable[[Config, str], Session], str]] = {
     "postgres": (_postgres, "postgres"),
     "mysql": (_mysql, "mysql"),
     "sqlite": (_sqlite, "sqlite"),
     "firebird": (_firebird, ""),
+    "mssql": (_alchemy, "tsql"),
+    "oracle": (_alchemy, "oracle"),
+    "db2": (_alchemy, ""),
 }

@@ -12,7 +12,7 @@ import pytest
 from demo.server import VERSIONS, Database, PostgresServer
 from tests.firebird import PROGRAM as FIREBIRD
 from tests.firebird import FirebirdServer
-from tests.legacy import FirebirdLegacy, MariaLegacy, PostgresLegacy, SqliteLegacy
+from tests.legacy import AlchemyLegacy, FirebirdLegacy, MariaLegacy, PostgresLegacy, SqliteLegacy
 from tests.machine import require
 from tests.mariadb import PROGRAM as MARIADB
 from tests.mariadb import MariaServer
@@ -105,3 +105,9 @@ def _firebird_server() -> Iterator[FirebirdServer]:
 def firebird_legacy(_firebird_server: FirebirdServer) -> FirebirdLegacy:
     """A fresh database of Firebird with a login that may read it; it goes with its server."""
     return FirebirdLegacy(_firebird_server.create_database())
+
+
+@pytest.fixture
+def alchemy_legacy(mariadb_legacy: MariaLegacy) -> AlchemyLegacy:
+    """A fresh database of MariaDB, read through SQLAlchemy."""
+    return AlchemyLegacy(mariadb_legacy.database)

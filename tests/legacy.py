@@ -10,9 +10,11 @@ from typing import Any, Protocol
 
 import psycopg
 from psycopg import sql
+from sqlalchemy.engine import URL
 
 from bridge.extraction.extractor import Extractor, Page, Question
 from bridge.postgres.session import ConnectSettings
+from bridge.sources.view.dialects.alchemy import AlchemySession, Ways
 from bridge.sources.view.dialects.firebird.session import FirebirdSession, FirebirdSettings
 from bridge.sources.view.dialects.mysql.session import MysqlSession, MysqlSettings
 from bridge.sources.view.dialects.postgres import PostgresSession
@@ -135,6 +137,28 @@ class MariaLegacy:
     def quote(self, name: str) -> str:
         """See `Legacy`."""
         return MysqlSession.grammar.quote(name)
+
+
+class AlchemyLegacy(MariaLegacy):
+    """MariaDB through SQLAlchemy, as any database without a way of its own is read."""
+
+    def extractor(self, *, most_bytes: int | None = None, **views: str) -> Extractor:
+        """See `Legacy`."""
+        server, name = self.database.server, self.database.name
+        url = URL.create("mysql+pymysql", name, "read", "127.0.0.1", server.port, name)
+
+        def cancel(connection: Any) -> None:  # noqa: ANN401  PyMySQL's
+            server.sql(f"KILL {connection.thread_id()}")
+
+        ways = Ways(
+            grammar=MysqlSession.grammar,
+            pins=("SET SESSION TRANSACTION READ ONLY", "SET SESSION sql_mode = ''"),
+            begins=("START TRANSACTION READ ONLY",),
+            clock="SELECT UTC_TIMESTAMP(6)",
+            cancel=cancel,
+        )
+        session = AlchemySession(lambda: url, ways, most_bytes=most_bytes or 1 << 28)
+        return ViewExtractor("any", session, {name: view(text) for name, text in views.items()}, dialect="mysql")
 
 
 class SqliteLegacy:

@@ -42,7 +42,7 @@ def journal(open_journal: OpenJournal) -> AnyJournal:
     return open_journal(Retention())
 
 
-@pytest.fixture(params=["postgres", "mariadb", "sqlite", "firebird"])
+@pytest.fixture(params=["postgres", "mariadb", "sqlite", "firebird", "alchemy"])
 def legacy(request: pytest.FixtureRequest) -> Legacy:
     """A fresh legacy database of each kind."""
     found: Legacy = request.getfixturevalue(f"{request.param}_legacy")

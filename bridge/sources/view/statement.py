@@ -39,6 +39,9 @@ def tokens_of(view: View, dialect: str) -> list[Token]:
         raise InvalidConfig(str(view.path), [mistake]) from error
     while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
         tokens.pop()
+    if not tokens:
+        mistake = Mistake(f"{view.path}:1", "the SQL", "is missing, or a comment alone", "a SELECT below the header")
+        raise InvalidConfig(str(view.path), [mistake])
     return list(tokens)
 
 

@@ -111,9 +111,11 @@ class SqliteSession:
             self._watch = _Watch(began + timeout_s)
             try:
                 try:
-                    gathered, final, is_cut = self._read(connection, text, values)
+                    kinds = _kinds(connection, text, values)
+                    gathered, final, is_cut = self._read(connection, text, values, kinds)
                 except UnicodeDecodeError:  # text that is none: read it as bytes
-                    gathered, final, is_cut = self._read(connection, _undecoded(connection, text, values), values)
+                    undecoded = _undecoded(text, kinds)
+                    gathered, final, is_cut = self._read(connection, undecoded, values, kinds)
             finally:
                 self._watch = None
         names = [kind.column.name for kind in gathered.kinds]
@@ -147,9 +149,9 @@ class SqliteSession:
             connection.close(force=True)
 
     def _read(
-        self, connection: apsw.Connection, text: str, values: Sequence[Any]
+        self, connection: apsw.Connection, text: str, values: Sequence[Any], kinds: Sequence[Kind]
     ) -> tuple[Gathered, Sequence[Any] | None, bool]:
-        gathered = Gathered(_kinds(connection, text, values))
+        gathered = Gathered(kinds)
         final: Sequence[Any] | None = None
         cursor = connection.cursor()
         try:
@@ -254,15 +256,11 @@ def _kinds(connection: apsw.Connection, text: str, values: Sequence[Any]) -> lis
     return [kind_of(name, declared or "") for name, declared, *_ in found.description]
 
 
-def _undecoded(connection: apsw.Connection, text: str, values: Sequence[Any]) -> str:
+def _undecoded(text: str, kinds: Sequence[Kind]) -> str:
     """The statement with its text as bytes."""
     quote = SqliteSession.grammar.quote
-    found = apsw.ext.query_info(connection, text, values).description
-    forms = [
-        f"CASE typeof({quote(one[0])}) WHEN 'text' THEN CAST({quote(one[0])} AS BLOB) ELSE {quote(one[0])} END"
-        f" AS {quote(one[0])}"
-        for one in found
-    ]
+    names = [quote(kind.column.name) for kind in kinds]
+    forms = [f"CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END AS {name}" for name in names]
     return f"SELECT {', '.join(forms)} FROM ({text})"  # noqa: S608  names are quoted
 
 

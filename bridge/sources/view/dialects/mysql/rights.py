@@ -60,7 +60,7 @@ def inspect(show: Show, login: str, waivers: frozenset[str]) -> list[Finding]:
         ]
     if not found:
         found.append(Finding(Level.OK, "right.read_only", login, "may read, and nothing else"))
-    return found
+    return list(dict.fromkeys(found))  # a role shows what the login has besides
 
 
 def judge(line: str, subject: str) -> Iterator[Finding]:

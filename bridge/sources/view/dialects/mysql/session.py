@@ -48,6 +48,7 @@ _BUSY = "SHOW GLOBAL STATUS LIKE 'Threads_running'"
 _REPLICA = "SHOW SLAVE STATUS"  # also known to MySQL before 8.4
 _LIMITS = {True: "SET SESSION max_statement_time = %f", False: "SET SESSION max_execution_time = %f * 1000"}
 
+_NOT_OURS = 1959  # a role that the login was not granted itself
 _UNSAID = frozenset({1064, 1142, 1227})  # no such statement, no such right
 _LOST = frozenset({0, 2006, 2013, 2014, 2027, 2055})  # of PyMySQL's own: the server said nothing
 _ASK = "Run the view's SQL by hand with the same login."
@@ -96,6 +97,7 @@ class MysqlSession:
         self._connection: pymysql.Connection[Any] | None = None
         self._charsets: Mapping[int, str] = {}
         self._is_mariadb = False
+        self._role = "NONE"  # that the login begins with, as MariaDB is told
         self._thread: int | None = None  # number of the session on the server, while there is one
         self._is_cancelled = False
 
@@ -110,6 +112,7 @@ class MysqlSession:
             self._connection, self._thread = connection, link.thread_id()
             try:
                 self._is_mariadb = "mariadb" in link.get_server_info().lower()
+                self._role = _role(connection) if self._is_mariadb else "NONE"
                 for statement in _PINNED:
                     _run(connection, statement)
                 found = self.inspect()
@@ -132,12 +135,15 @@ class MysqlSession:
             raise InternalError("the session is closed")
 
         def show(role: str | None) -> list[str]:
-            statement = "SHOW GRANTS"
-            if role is not None:
-                statement += f" FOR {role}" if self._is_mariadb else f" FOR CURRENT_USER() USING {role}"
+            if role is not None and self._is_mariadb:
+                return _shown_as(connection, role)
+            statement = "SHOW GRANTS" + (f" FOR CURRENT_USER() USING {role}" if role is not None else "")
             return [str(row[0]) for row in _rows(connection, statement)]
 
-        return rights.inspect(show, self._settings.user, self._settings.waivers)
+        found = rights.inspect(show, self._settings.user, self._settings.waivers)
+        if self._is_mariadb:
+            _run(connection, f"SET ROLE {self._role}")
+        return found
 
     def prepare(self, body: Sql, *, order: frozenset[str], timeout_s: float) -> Prepared:
         """Learn the view's columns.
@@ -314,6 +320,22 @@ def _tls(settings: MysqlSettings) -> ssl.SSLContext | None:
     if settings.sslmode == "require":
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _role(connection: "pymysql.Connection[Any]") -> str:
+    (found,) = _rows(connection, "SELECT CURRENT_ROLE()")[0]
+    return "`" + str(found).replace("`", "``") + "`" if found else "NONE"
+
+
+def _shown_as(connection: "pymysql.Connection[Any]", role: str) -> list[str]:
+    """The grants of a role: MariaDB shows them, with those of the roles in it, to whoever has taken it."""
+    try:
+        _run(connection, f"SET ROLE {role}")
+    except err.MySQLError as error:
+        if _code(error) == _NOT_OURS:
+            return []  # it came with a role that was taken, and what it grants has been shown
+        raise
+    return [str(row[0]) for row in _rows(connection, "SHOW GRANTS")]
 
 
 def _run(connection: "pymysql.Connection[Any]", statement: str) -> None:
