@@ -33,6 +33,8 @@ MODULES = {
     "full_compare": "full_compare",
     "sweep": "sweep",
     "view_mariadb": "view_mariadb",
+    "cobol": "cobol",
+    "ebcdic/fixed": "ebcdic_fixed",
 }
 
 

@@ -35,6 +35,7 @@ from bridge.postgres.session import Connection
 from bridge.pump import Flow, Handoff, Pump, RenewableSource, RestingSource
 from bridge.replay import waiting_keys
 from bridge.routing import build_routes, sinks_of
+from bridge.sources.file import configured as files
 from bridge.sources.postgres import configured, preflight
 from bridge.sources.postgres.reader import PostgresSource, Settings
 from bridge.sources.postgres.tables import Capture
@@ -84,20 +85,13 @@ def build_judges(
     judges = {}
     for stream, declared in config.streams.items():
         state, rest = states.get(stream), {}
-        if declared.way in (
-            "webhook",
-            "queue",
-        ):  # its columns are those the contract reads: no drift, whatever they were
+        if declared.way in ("webhook", "queue", "file"):  # its columns are those the contract reads: never drift
             state = replace(state, shape=None) if state is not None else None
-            rest = {"remake": build_mapper(config, stream, documents[stream]).remake}
+            mapper = files.mapper if declared.way == "file" else build_mapper
+            rest = {"remake": mapper(config, stream, documents[stream]).remake}
         waiting = waiting_keys(journal, stream) if declared.on_reject == "hold" else frozenset()
         judges[stream] = StreamJudge(
-            stream,
-            documents[stream],
-            on_reject=declared.on_reject,
-            state=state,
-            waiting=waiting,
-            **rest,
+            stream, documents[stream], on_reject=declared.on_reject, state=state, waiting=waiting, **rest
         )
     return judges
 
@@ -114,12 +108,13 @@ def build_sources(
     journal: Journal,
     *,
     stopping: Callable[[], bool],
+    metrics: Metrics,
 ) -> Iterator[tuple[RenewableSource, frozenset[str]]]:
     """The sources of one system with their streams: those that are polled have one of their own beside a change log."""
     polled = frozenset(config.streams_of(system, *POLLED))
     others = frozenset(config.streams_of(system)) - polled
     if others:
-        yield build_source(config, system, documents, journal, stopping=stopping), others
+        yield build_source(config, system, documents, journal, stopping=stopping, metrics=metrics), others
     if polled:
         name = f"{system}/views" if others else system
         yield build_polled(config, system, documents, journal, name=name), polled
@@ -132,8 +127,11 @@ def build_source(
     journal: Journal,
     *,
     stopping: Callable[[], bool] = lambda: False,
+    metrics: Metrics | None = None,
 ) -> RenewableSource:
     """The source of one system, whatever its kind; `stopping` ends waits of its that may be long."""
+    if config.systems[system].file is not None:
+        return files.source(config, system, documents, journal, metrics=metrics)
     if config.systems[system].webhook is not None:
         return build_webhook(config, system, documents, journal)
     if config.systems[system].amqp is not None:
@@ -327,7 +325,7 @@ def build_loops(
     stop, handoff = threading.Event(), Handoff()
     flows = {}
     for system in config.systems:
-        for source, streams in build_sources(config, system, documents, journal, stopping=stop.is_set):
+        for source, streams in build_sources(config, system, documents, journal, stopping=stop.is_set, metrics=metrics):
             position, state = journal.position(source.name)
             flows[source.name] = Flow(source, streams, position, state)
     rereads: dict[str, Callable[[str], None]] = {

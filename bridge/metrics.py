@@ -95,6 +95,7 @@ class Metrics:
         self._rejected_allowed = gauge("rejected_allowed_ratio", "What its contract allows of that.", "stream")
         self._components = gauge("component_state", "0 well, 1 works but look at it, 2 does not work.", "component")
         self._alarms = gauge("alarms_firing", "Alarms that fire, silenced ones included.", "rule", "severity")
+        self._files = counter("files_total", "Files of a system, and what became of them.", "system", "outcome")
         self._build_delivery()
         self._build_polling()
         self._build_http()
@@ -167,6 +168,10 @@ class Metrics:
             namespace="bridge", registry=self._plain, buckets=_REQUEST_BUCKETS_S,
         )  # fmt: skip
         self.sse_clients = Gauge("sse_clients", "Clients that read live.", namespace="bridge", registry=self._plain)
+
+    def count_file(self, system: str, outcome: str) -> None:
+        """Count a file that was taken, refused, or of a content that was taken before."""
+        self._files.labels(system, outcome).inc()
 
     def record_events(self, events: EventBatch, *, now: datetime) -> None:
         """Count a journalled batch and how far behind the source it was."""

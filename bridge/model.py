@@ -118,6 +118,7 @@ class Column:
 
 
 MESSAGE_TYPE = "message"  # of the column that holds a message as it came
+RECORD_TYPE = "record"  # of the column that holds the bytes of a file's record
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,8 @@ class Shape:
 
     @property
     def is_of_messages(self) -> bool:
-        """Whether rows are messages: each says what it knows of a key, and two of one key are no mistake."""
-        return any(column.type == MESSAGE_TYPE for column in self.columns)
+        """Whether rows are messages or records: each says what it knows of a key, two of one key are no mistake."""
+        return any(column.type in (MESSAGE_TYPE, RECORD_TYPE) for column in self.columns)
 
 
 @dataclass(frozen=True, slots=True)

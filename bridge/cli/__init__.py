@@ -22,6 +22,7 @@ from bridge.cli import (
     doctor,
     events,
     keys,
+    layouts,
     letters,
     runs,
     sinks,
@@ -92,6 +93,7 @@ cli.add_typer(runs.runs, name="runs")
 cli.command()(runs.bill)
 cli.add_typer(systems.system, name="system")
 cli.add_typer(view.view, name="view")
+cli.add_typer(layouts.file, name="file")
 cli.command("dba-script")(systems.dba_script)
 cli.command("dba-letter")(systems.dba_letter)
 cli.command()(systems.decommission)

@@ -78,20 +78,31 @@ def check(
 
 
 def contract_mistakes(config: "Config") -> Iterator[str]:
-    """What is wrong with each contract, with file and line."""
-    from bridge.contract.document import load
+    """What is wrong with each contract and layout, with file and line."""
+    from bridge.contract.document import ContractDocument, load
 
+    documents: dict[Path, ContractDocument] = {}
     for path in dict.fromkeys(stream.contract for stream in config.streams.values()):
         try:
-            load(path)
+            documents[path] = load(path)
         except ConfigError as error:
             yield error.detail
+    if config.systems_of("file"):
+        from bridge.sources.file.configured import mistakes
+
+        for name, stream in config.streams.items():
+            if stream.contract in documents:
+                yield from mistakes(config, name, documents[stream.contract])
 
 
 def _findings(config: "Config") -> Iterator[dict[str, Any]]:
     """What the preflight of each system found; a system that cannot be reached is a finding too."""
     from bridge.cli.systems import inspect
 
+    for system in config.systems_of("file"):
+        found = _reached(config, system)
+        if found is not None:
+            yield found
     for system in config.systems_of("postgres"):
         try:
             for finding in inspect(config, system):
@@ -99,6 +110,23 @@ def _findings(config: "Config") -> Iterator[dict[str, Any]]:
         except BridgeError as error:
             found = {"level": "refuse", "code": error.code, "subject": system, "detail": error.detail}
             yield {"system": system, **found, "fix": error.hint}
+
+
+def _reached(config: "Config", system: str) -> dict[str, Any] | None:
+    """What is wrong with the folder of a system that leaves files; None when it can be looked into."""
+    from bridge.sources.file.configured import place
+
+    opened = None
+    try:
+        opened = place(config, system)()
+        opened.look()
+    except BridgeError as error:
+        found = {"level": "refuse", "code": error.code, "subject": system, "detail": error.detail}
+        return {"system": system, **found, "fix": error.hint}
+    finally:
+        if opened is not None:
+            opened.close()
+    return None
 
 
 def _print(config: "Config", mistakes: list[str], findings: list[dict[str, Any]]) -> None:

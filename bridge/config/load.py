@@ -179,6 +179,11 @@ class _Reading:
                 if not self._exists(origin):
                     self._add((*path, way), shown((*path, way), origin), "a file that exists")
                 continue
+            if way == "file":  # several streams may take records of several types from one
+                layout = stream.get("layout")
+                if isinstance(layout, str) and not self._exists(layout):
+                    self._add((*path, "layout"), shown((*path, "layout"), layout), "a file that exists")
+                continue
             other = readers.setdefault((system, way, origin), path[-1])
             if other != path[-1]:
                 self._add(
@@ -277,13 +282,14 @@ class _Reading:
 
 
 _ABSENT = object()
-_PUSHED = {"log", "webhook", "queue"}  # ways of streams that have no schedule
+_PUSHED = {"log", "webhook", "queue", "file"}  # ways of streams that have no schedule
 _ORIGINS = {  # in words, by the stream's key
     "log": "table",
     "view": "view",
     "resource": "resource",
     "webhook": "path",
     "queue": "queue",
+    "file": "pattern",
 }
 # Those keys, by the system's kind.
 _WAYS = {
@@ -292,6 +298,7 @@ _WAYS = {
     "webhook": ("webhook",),
     "amqp": ("queue",),
     "rest": ("resource",),
+    "file": ("file",),
 }
 
 

@@ -22,6 +22,7 @@ from bridge.config.databases import (
     OracleConfig,
     SqliteConfig,
 )
+from bridge.config.file import FilePattern, FileSystemConfig
 from bridge.config.inbox import AmqpSystemConfig, InboxPath, Queue, WebhookSystemConfig
 from bridge.config.kit import (
     Identifier,
@@ -45,10 +46,10 @@ from bridge.config.schedule import BudgetConfig, CronText, Rhythm, Span
 from bridge.config.secrets import Secret
 from bridge.config.sinks import SinkConfig
 
-SYSTEM_KINDS = ("postgres", *DATABASES, "webhook", "amqp", "rest")
+SYSTEM_KINDS = ("postgres", *DATABASES, "webhook", "amqp", "rest", "file")
 SCHEDULE = ("every", "cron", "after", "sweep", "jitter")
 POLLED = ("view", "resource")  # those of them that are read by runs
-WAYS = ("log", "view", "resource", "webhook", "queue")  # how a stream is read
+WAYS = ("log", "view", "resource", "webhook", "queue", "file")  # how a stream is read
 Waiver = Literal["public_temp", "public_create", "security_definer", "can_write", "unlimited_slot"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -149,6 +150,7 @@ class SystemConfig(Section):
     webhook: WebhookSystemConfig | None = key("A system that sends us HTTP requests.", default=None)
     amqp: AmqpSystemConfig | None = key("A RabbitMQ broker whose queues we read.", default=None)
     rest: RestSystemConfig | None = key("A system that is read by HTTP requests.", default=None)
+    file: FileSystemConfig | None = key("A folder, here or on an SFTP server, in which it leaves files.", default=None)
     time_zone: Zone = key("Zone of its local times.", default="UTC")
     budget: BudgetConfig = section("What it may be asked.")
     allow: Annotated[tuple[Waiver, ...], BeforeValidator(split)] = key(
@@ -193,6 +195,11 @@ class StreamConfig(Section):
     catch_up: Literal["once", "skip"] = key(
         "What becomes of runs that could not begin in time: one in their place, or none.", default="once", live=True
     )
+    file: FilePattern | None = key("Names of the files that it is read from, like ORD*.DAT.", default=None)
+    layout: LocalPath | None = key(
+        "Layout of those files: a YAML file, or a copybook (.cpy), beside the config file unless absolute.",
+        default=None,
+    )
     contract: LocalPath = key("Contract file (ODCS), beside the config file unless absolute.", live=True)
     on_reject: Literal["pass", "hold"] = key(
         "Later changes of a rejected key flow on (`pass`) or wait behind it (`hold`).", default="pass", live=True
@@ -206,6 +213,8 @@ class StreamConfig(Section):
     @model_validator(mode="after")
     def _one_way(self) -> "StreamConfig":
         one_of(self, *WAYS)
+        if (self.file is None) != (self.layout is None):
+            raise ValueError("`file` and `layout` together")
         if self.parameters and self.view is None:
             raise ValueError("`view` beside `parameters`")
         return self
@@ -232,9 +241,9 @@ class StreamConfig(Section):
 
     @property
     def origin(self) -> str:
-        """Where its changes come from: a table, a view, a path or a queue."""
+        """Where its changes come from: a table, a view, a path, a queue or files."""
         polled = (self.view.stem if self.view else None) or (self.resource.path if self.resource else None)
-        return self.log or polled or self.webhook or self.queue or ""
+        return self.log or polled or self.webhook or self.queue or self.file or ""
 
 
 class File(Section):

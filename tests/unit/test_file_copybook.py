@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bridge.errors import ConfigError
 from bridge.sources.file import copybook, picture
@@ -133,3 +135,35 @@ def test_members_are_copied_and_their_mistakes_are_named_where_they_are(tmp_path
 def test_what_is_no_picture_is_refused(text: str) -> None:
     with pytest.raises(UnreadableLayout):
         picture.parse(text)
+
+
+def test_a_table_of_variable_size_without_a_range_may_be_empty(tmp_path: Path) -> None:
+    found = record(tmp_path, "01 R.\n 05 N PIC 9.\n 05 T PIC X OCCURS 3 DEPENDING ON N.\n")
+    assert [(counter.least, counter.most) for counter in found.counters] == [(0, 3)]
+
+
+def test_a_copybook_cannot_make_a_record_without_end(tmp_path: Path) -> None:
+    nested = "".join(f"{level:02} G{level} OCCURS 9999999.\n" for level in range(2, 40))
+    with pytest.raises(ConfigError, match="a record"):
+        record(tmp_path, f"01 R.\n{nested}40 A PIC X.\n")
+
+
+WORDS = (
+    "01 05 10 88 66 A B FILLER PIC PICTURE IS X(3) 9(4) S9(3)V99 USAGE COMP COMP-3 OCCURS 3 TIMES TO DEPENDING ON"
+    " REDEFINES VALUE 'x' SIGN LEADING SEPARATE COPY SYNC . . . , == ( \" *> - \n"
+)
+
+
+@given(st.lists(st.sampled_from(WORDS.split(" ")), max_size=30))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_a_record_or_a_mistake_with_its_place(
+    tmp_path_factory: pytest.TempPathFactory, words: list[str]
+) -> None:
+    told = "rec.cpy"
+    try:
+        found = record(tmp_path_factory.getbasetemp(), " ".join(words))
+    except ConfigError as error:
+        told = error.detail
+    else:
+        assert found.length > 0
+    assert "rec.cpy" in told

@@ -110,6 +110,10 @@ def test_lines_that_are_short_are_filled_up(tmp_path: Path) -> None:
         ("fixed: [{name: a, at: 1, length: 2}]\ncodepage: cp932\n", "has not one byte a character"),
         ("fixed: [{name: a, at: 1, length: 2}]\nwidth: 3\n", "width: is not a known key"),
         ("codepage: ascii\n", "exactly one of copybook, fixed, csv, dbf"),
+        (
+            "fixed: [{name: a, at: 1, length: 2}]\ntypes: {at: 1, length: 2, take: [01]}\n",
+            "a text in quotes, like '01'",
+        ),
         ("copybook: none.cpy\n", "none.cpy is not a file"),
     ],
 )

@@ -202,7 +202,8 @@ class _Clauses:
     def occurs(self, entry: Entry, word: Word) -> None:
         entry.is_table = True
         entry.least = entry.most = self._number()
-        if self._skip("TO"):
+        ranges = self._skip("TO")
+        if ranges:
             entry.most = self._number()
         self._skip("TIMES")
         while True:
@@ -220,8 +221,10 @@ class _Clauses:
                 self._names()
             else:
                 break
-        if (entry.least != entry.most) != (entry.depending is not None) and entry.depending is None:
+        if entry.depending is None and ranges:
             raise word.mistake("OCCURS ... TO ... takes DEPENDING ON")
+        if entry.depending is not None and not ranges:
+            entry.least = 0
         if entry.most < max(1, entry.least):
             raise word.mistake(f"a table of {entry.least} to {entry.most} entries")
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bridge.model import Mark, Marks
 from bridge.sources.file import codepages
 from bridge.sources.file.codepages import CodePage
 from bridge.sources.file.decode import Reading
@@ -166,28 +167,35 @@ class Table:
     def rows(self, frames: Frames, wanted: Sequence[str]) -> Rows:
         """See the port."""
         found = self.flat.rows(frames, wanted)
-        columns = dict(found.columns)
+        columns, marks = dict(found.columns), dict(found.marks)
         for column in self.columns:
             if column.name in columns and column.type in "T@":
                 cells = matrix(found.frames, self.flat.width, blank=0)
                 columns[column.name] = _moments(cells[:, column.offset : column.offset + 8])
             elif column.name in columns and column.type in "MGP":
-                columns[column.name] = self._memos(columns[column.name], column)
-        return replace(found, columns=columns)
+                columns[column.name], bad = self._memos(columns[column.name], column)
+                if bad:
+                    kinds = np.full(len(bad), Mark.UNREADABLE, np.uint8)
+                    marks[column.name] = Marks(np.array(bad, np.int64), kinds, (None,) * len(bad))
+        return replace(found, columns=columns, marks=marks)
 
-    def _memos(self, blocks: pa.Array, column: _Column) -> pa.Array:
-        """The memos of a column; each is read by itself, where its block is."""
-        if self.memo is None:
-            raise FileRefused("it has memos, and no memo file beside it")
-        read = self.memo.read
-        bodies = [read(block) if block else None for block in blocks.to_pylist()]
+    def _memos(self, blocks: pa.Array, column: _Column) -> tuple[pa.Array, list[int]]:
+        """The memos of a column, and the rows whose memo is not where they say; each is read where its block is."""
+        bodies: list[bytes | None] = []
+        bad: list[int] = []
+        for row, block in enumerate(blocks.to_pylist()):
+            body = self.memo.read(block) if block and self.memo is not None else None
+            if block and body is None:
+                bad.append(row)
+            bodies.append(body)
         if column.type != "M":
-            return pa.array(bodies, pa.large_binary())
+            return pa.array(bodies, pa.large_binary()), bad
         cells = pa.array([body or b"" for body in bodies], pa.large_binary())
         offsets = np.frombuffer(cells.buffers()[1], np.int64)[: len(cells) + 1]
-        texts, _ = codepages.text(b"".join(body or b"" for body in bodies), offsets, self.flat.reading.page)
+        texts, wrong = codepages.text(b"".join(body or b"" for body in bodies), offsets, self.flat.reading.page)
         absent = pa.array([body is None for body in bodies])
-        return pc.if_else(absent, pa.scalar(None, pa.large_string()), texts)
+        made = pc.if_else(absent, pa.scalar(None, pa.large_string()), texts)
+        return made, sorted({*bad, *np.flatnonzero(wrong).tolist()})
 
 
 _TYPES = {"T": pa.timestamp("us"), "@": pa.timestamp("us"), "M": pa.large_string(), "G": pa.large_binary(),

@@ -29,6 +29,7 @@ class Frames:
     lengths: Integers  # how many they are
     end: int  # where the next record begins
     faults: dict[int, str] = field(default_factory=dict)  # by record; what is wrong with it as a whole
+    is_lost: bool = False  # behind the last record, a broken one, no other can be found, whatever follows
 
     @property
     def count(self) -> int:
@@ -192,7 +193,7 @@ class _Chain:
 
     def frames(self) -> Frames:
         starts, bodies, lengths = (np.array(each, np.int64) for each in (self._starts, self._bodies, self._lengths))
-        return Frames(self._data, starts, bodies, lengths, self._end, self._faults)
+        return Frames(self._data, starts, bodies, lengths, self._end, self._faults, is_lost=not self.is_sound)
 
 
 def matrix(frames: Frames, width: int, *, blank: int) -> Bytes:

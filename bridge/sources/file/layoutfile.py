@@ -26,7 +26,15 @@ from bridge.sources.file.record import DIALECTS, Record
 _DECIMAL = re.compile(r"(integer|decimal)(?:\(([0-9]{1,2})(?:, *([0-9]{1,2}))?\))?")
 _COPYBOOKS = (".cpy", ".cbl", ".cob")
 _USAGES = {"COMP-3": Kind.PACKED, "PACKED-DECIMAL": Kind.PACKED}
-Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value)]
+
+
+def _quoted(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("a text in quotes, like '01'")  # noqa: TRY004  pydantic reports ValueError only
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_quoted)]
 
 
 class _Part(BaseModel):

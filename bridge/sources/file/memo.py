@@ -4,18 +4,13 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.sources.file.layout import FileRefused
-
 _DBASE_3 = 0x83
 _MOST = 1 << 26  # bytes of one memo
 
 
 @dataclass(frozen=True, slots=True)
 class Memo:
-    """An open memo file.
-
-    Raises: FileRefused when a block is not where a table says.
-    """
+    """An open memo file."""
 
     data: mmap.mmap | bytes
     block: int
@@ -36,11 +31,11 @@ class Memo:
                 return cls(data, int.from_bytes(data[20:22], "little") or 512, "dbt4")
         return None
 
-    def read(self, number: int) -> bytes:
-        """The memo that begins at a block."""
+    def read(self, number: int) -> bytes | None:
+        """The memo that begins at a block; None where none does."""
         at = number * self.block
         if not 0 < at < len(self.data) - 8:
-            raise FileRefused(f"a memo should be at block {number}, behind the end of the memo file")
+            return None
         if self.kind == "dbt3":
             end = self.data.find(b"\x1a", at)
             return self.data[at : end if end >= 0 else len(self.data)]
@@ -49,5 +44,5 @@ class Memo:
         else:
             size = int.from_bytes(self.data[at + 4 : at + 8], "little") - 8
         if not 0 <= size <= min(_MOST, len(self.data) - at - 8):
-            raise FileRefused(f"the memo at block {number} would be {size} bytes long")
+            return None
         return self.data[at + 8 : at + 8 + size]

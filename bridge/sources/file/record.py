@@ -120,10 +120,10 @@ class _Walk:
             one = (*index, number) if entry.is_table else index
             size = self._once(entry, at, one, usage=usage, sign=sign)
             at += size
+            if at > MAX_LENGTH:
+                raise entry.word.mistake(f"a record is longer than {MAX_LENGTH} bytes")
         if count < entry.most and not self._dialect.slides:
             at = offset + entry.most * (size or self._size(entry, usage, sign))
-        if at > MAX_LENGTH:
-            raise entry.word.mistake(f"a record is longer than {MAX_LENGTH} bytes")
         return at - offset
 
     def _size(self, entry: Entry, usage: str, sign: tuple[bool, bool]) -> int:

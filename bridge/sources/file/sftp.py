@@ -1,0 +1,172 @@
+"""A folder behind SFTP. See `places.Place`.
+
+The server is known by the host key that the operator gave; nothing else is trusted. The session is opened when it is
+needed first, and lives on one event loop of the thread that reads the source.
+"""
+
+import asyncio
+import errno
+import stat
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import asyncssh
+
+from bridge.config.file import SftpConfig
+from bridge.errors import SourceUnavailable
+from bridge.sources.file.places import PIECE_BYTES, Listed
+
+_T = TypeVar("_T")
+_TIMEOUT_S = 30
+_MOST_COPIES = 1000
+
+
+class Sftp:
+    """A folder on a server.
+
+    Args:
+        server: how it is reached.
+    """
+
+    def __init__(self, server: SftpConfig) -> None:
+        self._server = server
+        self._loop = asyncio.new_event_loop()
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._client: asyncssh.SFTPClient | None = None
+
+    def look(self) -> list[Listed]:
+        """See the port."""
+        with self._reached():
+            names = self._do(self._session().readdir(self._server.folder))
+        found = [(str(entry.filename), entry.attrs) for entry in names]
+        return [_listed(name, attrs) for name, attrs in found if not name.startswith(".") and _is_file(attrs)]
+
+    def stat(self, name: str) -> Listed | None:
+        """See the port."""
+        with self._reached():
+            try:
+                attrs = self._do(self._session().lstat(self._path(name)))
+            except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+                return None
+        return _listed(name, attrs) if _is_file(attrs) else None
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """See the port."""
+        with self._reached():
+            file = self._do(self._session().open(self._path(name), "rb"))
+            try:
+                while True:
+                    piece: Any = self._do(file.read(PIECE_BYTES))  # bytes, as it was opened
+                    if not piece:
+                        break
+                    yield piece
+            finally:
+                self._do(file.close())
+
+    def archive(self, name: str, folder: str) -> str:
+        """See the port."""
+        with self._reached():
+            session = self._session()
+            target = folder if folder.startswith("/") else self._path(folder)
+            self._do(session.makedirs(target, exist_ok=True))
+            for number in range(_MOST_COPIES):
+                place = f"{target}/{name}.{number}" if number else f"{target}/{name}"
+                if not self._do(session.lexists(place)):  # SFTP renames over nothing, where the server keeps the rule
+                    self._do(session.rename(self._path(name), place))
+                    return place
+        raise SourceUnavailable(f"{target} holds {_MOST_COPIES} files called {name}", hint="Empty the archive.")
+
+    def delete(self, name: str) -> None:
+        """See the port."""
+        with self._reached():
+            try:
+                self._do(self._session().remove(self._path(name)))
+            except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+                return
+
+    def interrupt(self) -> None:
+        """See the port: the session ends."""
+        connection = self._connection
+        if connection is not None and not self._loop.is_closed():
+            with suppress(RuntimeError):  # closed in this very moment
+                self._loop.call_soon_threadsafe(connection.abort)
+
+    def close(self) -> None:
+        """See the port."""
+        if self._loop.is_closed():
+            return
+        if self._connection is not None:
+            self._connection.abort()
+            self._do(self._connection.wait_closed())
+        self._do(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def _path(self, name: str) -> str:
+        return f"{self._server.folder.rstrip('/') or ''}/{name}"
+
+    def _do(self, work: Awaitable[_T]) -> _T:
+        async def within() -> _T:
+            async with asyncio.timeout(_TIMEOUT_S):
+                return await work
+
+        return self._loop.run_until_complete(within())
+
+    def _session(self) -> asyncssh.SFTPClient:
+        if self._client is None:
+            self._connection = self._do(self._connect())
+            self._client = self._do(self._connection.start_sftp_client())
+        return self._client
+
+    async def _connect(self) -> asyncssh.SSHClientConnection:
+        server = self._server
+        keys = None
+        if server.private_key is not None:
+            passphrase = server.passphrase.reveal() if server.passphrase is not None else None
+            keys = [asyncssh.read_private_key(server.private_key, passphrase)]
+        return await asyncssh.connect(
+            server.host,
+            server.port,
+            username=server.user,
+            password=server.password.reveal() if server.password is not None else None,
+            client_keys=keys,
+            known_hosts=str(server.known_hosts),
+            agent_path=None,
+            config=None,
+            connect_timeout=_TIMEOUT_S,
+            keepalive_interval=15,
+        )
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        server = self._server
+        where = f"{server.user}@{server.host}:{server.port}"
+        try:
+            yield
+        except asyncssh.SFTPError as error:
+            raise SourceUnavailable(
+                f"{where}: {server.folder}: {error.reason}", hint="Check the folder and the rights of the login."
+            ) from error
+        except asyncssh.HostKeyNotVerifiable as error:
+            raise SourceUnavailable(
+                f"{where}: its host key is not in {server.known_hosts}",
+                hint="Compare the key with the server's owner, and put it there.",
+            ) from error
+        except (asyncssh.Error, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+            raise SourceUnavailable(
+                f"{where}: {type(error).__name__}", hint="Check the login and its key or password."
+            ) from error
+        except (OSError, TimeoutError) as error:
+            code = errno.errorcode.get(error.errno or 0, type(error).__name__)
+            raise SourceUnavailable(
+                f"{where}: {code}", hint="Check that the server is up and can be reached."
+            ) from error
+
+
+def _is_file(attrs: asyncssh.SFTPAttrs) -> bool:
+    return attrs.permissions is not None and stat.S_ISREG(attrs.permissions)
+
+
+def _listed(name: str, attrs: asyncssh.SFTPAttrs) -> Listed:
+    nanoseconds = (attrs.mtime or 0) * 1_000_000_000 + (attrs.mtime_ns or 0)
+    return Listed(name, attrs.size or 0, nanoseconds)

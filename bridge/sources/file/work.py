@@ -1,0 +1,334 @@
+"""Taking files, step by step: what `FileSource` does in its thread.
+
+Every step is short: a piece copied, a piece read, or nothing to do; so whoever asks for steps can show signs of life.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+
+from bridge.errors import PositionLost, SourceRefused
+from bridge.model import Position, RawBatch, Window
+from bridge.resilience.failpoint import reach
+from bridge.sources.file import reading
+from bridge.sources.file.layout import FileRefused
+from bridge.sources.file.mapping import Origin, RecordMapper, position_of
+from bridge.sources.file.pickup import Pickup
+from bridge.sources.file.places import Listed, Place
+from bridge.sources.file.progress import Progress, Taking
+from bridge.sources.file.reading import Reader
+from bridge.sources.file.spool import Spool, Spooled
+
+Known = Callable[[Sequence[str]], set[str]]  # those of the ids that are journalled and remembered
+Outcome = Literal["taken", "duplicate", "refused"]
+_MOST_RECORDS = 4_000_000_000  # of a file: their numbers are part of their ids, and have 32 bits
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How files are taken."""
+
+    patterns: Mapping[str, str]  # of file names, by stream
+    spool: Path  # folder of our copies
+    settle_s: float = 10.0
+    done: str | None = None
+    by_time: bool = False
+    after: Literal["archive", "delete", "leave"] = "archive"
+    archive: str = "archive"
+    refuses_same_name: bool = False
+    remember: timedelta = timedelta(days=400)
+    poll_s: float = 5.0
+    limit_bytes: int = 100 * 10**9
+    stops_when_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A step without a window."""
+
+    until_told: bool  # nothing can be done before the folder or the journal changes
+    name: str
+
+
+BUSY = Pause(until_told=False, name="busy")  # a part of something was done
+IDLE = Pause(until_told=True, name="idle")  # the folder holds nothing to take
+HELD = Pause(until_told=True, name="held")  # the journal does not hold the file yet
+Step = Window | Pause
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is remembered for as long as the process lives."""
+
+    pickup: Pickup
+    refused: dict[str, str] = field(default_factory=dict)  # why, by name
+    growing: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Memory":
+        """A fresh one."""
+        return cls(Pickup(settings.patterns, settings.settle_s, done=settings.done, by_time=settings.by_time))
+
+
+class Work:
+    """The steps of one opened source.
+
+    Args:
+        name: of the system.
+        settings: how files are taken.
+        mappers: by stream.
+        place: the folder.
+        known: looks ids up in the journal.
+        count: told what became of a file.
+        memory: what was seen before.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        mappers: Mapping[str, RecordMapper],
+        *,
+        place: Place,
+        known: Known,
+        count: Callable[[Outcome], None],
+        memory: Memory,
+    ) -> None:
+        self.name = name
+        self.confirmed: Position | None = None  # the journal holds everything up to here; written by another thread
+        self._settings = settings
+        self._mappers = mappers
+        self._place = place
+        self._known = known
+        self._count = count
+        self._memory = memory
+        self._pickup = memory.pickup
+        self._spool = Spool(settings.spool, limit_bytes=settings.limit_bytes)
+        self._progress = Progress()
+
+    def steps(self, progress: Progress) -> Iterator[Step]:
+        """Go on from where the journal stands, for ever."""
+        self._progress = progress
+        yield from self._resume()
+        looked_at = None
+        while True:
+            if looked_at is not None and time.monotonic() - looked_at < self._settings.poll_s:
+                yield IDLE
+                continue
+            files = self._place.look()
+            looked_at = time.monotonic()
+            present = {listed.name for listed in files}
+            self._memory.refused = {name: why for name, why in self._memory.refused.items() if name in present}
+            listed = self._pickup.next(files)
+            self._memory.growing = self._pickup.growing()
+            if listed is None:
+                yield IDLE
+            else:
+                yield from self._take(listed, self._pickup.beside(listed, files))
+                looked_at = None
+
+    def _take(self, listed: Listed, beside: Listed | None) -> Iterator[Step]:
+        if self._known([_seen(listed)]):
+            self._put_away(listed)
+            return
+        self._memory.refused.pop(listed.name, None)
+        try:
+            spooled = yield from self._copied(listed, beside)
+            if spooled is None:
+                return
+            ids = self._known([f"sha256:{spooled.digest}", f"name:{listed.name}"])
+            if f"sha256:{spooled.digest}" in ids:
+                self._tell(listed, spooled.digest, "duplicate")
+                self._put_away(listed)
+                return
+            self._allow_name(is_known=bool(ids))
+            taking = Taking(
+                listed.name,
+                listed.size,
+                listed.mtime_ns,
+                spooled.digest,
+                self._progress.ordinal + 1,
+                self._pickup.streams_of(listed.name),
+            )
+            readers = yield from self._readers(taking, spooled)
+        except FileRefused as refused:
+            self._refuse(listed, str(refused))
+            return
+        yield from self._read(taking, readers)
+
+    def _allow_name(self, *, is_known: bool) -> None:
+        if is_known and self._settings.refuses_same_name:
+            raise FileRefused("a file of this name was taken, and it had another content")
+
+    def _copied(self, listed: Listed, beside: Listed | None) -> Generator[Step, None, Spooled | None]:
+        spooled: Spooled | None = None
+        for step in self._spool.copy(self._place, listed, beside):
+            spooled = step
+            yield BUSY
+        reach("file.copied")
+        changed = [one for one in (listed, beside) if one is not None and self._place.stat(one.name) != one]
+        for one in changed:
+            _log.info("file.changed", system=self.name, file=one.name)
+            self._pickup.unsettle(listed)
+        return None if changed else spooled
+
+    def _readers(self, taking: Taking, spooled: Spooled) -> Generator[Step, None, dict[str, Reader]]:
+        """Every stream's view of the file, each held to its layout before anything is journalled."""
+        readers: dict[str, Reader] = {}
+        if spooled.path.stat().st_size:
+            for stream in (stream for stream in taking.streams if stream in self._mappers):  # else it is gone
+                mapper = self._mappers[stream]
+                reader = Reader(spooled.path, mapper.layout)
+                mapper.shape(reader.format)
+                for _ in reader.check():
+                    yield BUSY
+                readers[stream] = reader
+        return readers
+
+    def _read(self, taking: Taking, readers: Mapping[str, Reader]) -> Iterator[Step]:
+        """The windows of a file from where it stands, then put it away."""
+        while not taking.is_whole:
+            reader = readers.get(taking.streams[taking.stream])
+            window, taking = self._window(taking, reader)
+            self._progress = replace(self._progress, ordinal=taking.ordinal, taking=taking)
+            yield window
+        while self.confirmed is None or self.confirmed < taking.position(self._progress.epoch):
+            yield HELD  # I1: nothing is put away that the journal does not hold
+        _log.info("file.taken", system=self.name, file=taking.name, rows=taking.row_count, faults=taking.fault_count)
+        self._count("taken")
+        self._put_away(taking.listed)
+
+    def _window(self, taking: Taking, reader: Reader | None) -> tuple[Window, Taking]:
+        if taking.number > _MOST_RECORDS:
+            raise SourceRefused(f"{taking.name} has more than {_MOST_RECORDS} records", hint="Have it split up.")
+        stream = taking.streams[taking.stream]
+        batch: RawBatch | None = None
+        size, is_last = 0, True
+        if reader is not None:
+            mapper = self._mappers[stream]
+            at = reader.start if taking.offset is None else reading.Place(taking.offset, taking.number)
+            piece = reader.piece(at, mapper.wanted)
+            if piece is not None:
+                if piece.rows.frames.count:
+                    origin = Origin(taking.name, _moment(taking), position_of(taking.ordinal, taking.digest))
+                    batch = mapper.batch(
+                        piece.rows, mapper.shape(reader.format), origin, first=at.number, offset=at.offset
+                    )
+                size, is_last = len(piece.rows.frames.data), piece.at_end
+                taking = replace(
+                    taking,
+                    offset=piece.next.offset,
+                    number=piece.next.number,
+                    row_count=taking.row_count + piece.rows.frames.count,
+                    fault_count=taking.fault_count + len(piece.rows.faults),
+                )
+        if is_last:
+            taking = replace(taking, stream=taking.stream + 1, offset=None, number=1)
+        return self._packed(taking, () if batch is None else (batch,), size), taking
+
+    def _packed(self, taking: Taking, batches: tuple[RawBatch, ...], size: int) -> Window:
+        progress = replace(self._progress, ordinal=taking.ordinal, taking=taking)
+        received: tuple[str, ...] = ()
+        if taking.is_whole:
+            progress = self._progress = progress.told(_record(taking.listed, taking.digest, "taken", taking))
+            received = (f"name:{taking.name}", _seen(taking.listed))
+            received += (f"sha256:{taking.digest}",) if taking.size else ()
+        return Window(
+            batches,
+            taking.position(progress.epoch),
+            progress.dump(),
+            size_bytes=size,
+            received=received,
+            received_until=datetime.now(UTC) + self._settings.remember if received else None,
+        )
+
+    def _resume(self) -> Iterator[Step]:
+        """Go on with what the journal stands in the middle of."""
+        taking = self._progress.taking
+        if taking is None:
+            return
+        if taking.is_whole:
+            self._put_away(taking.listed)  # nothing happens where it was
+            return
+        spooled = self._spool.found(taking.digest, taking.size)
+        if spooled is None:
+            spooled = yield from self._fetched_again(taking)
+        try:
+            readers = yield from self._readers(taking, spooled)
+        except FileRefused as refused:
+            raise SourceRefused(
+                f"{taking.name} cannot be gone on with from record {taking.number}: {refused}",
+                hint="Put the layout back as it was until the file is taken.",
+            ) from refused
+        yield from self._read(taking, readers)
+
+    def _fetched_again(self, taking: Taking) -> Generator[Step, None, Spooled]:
+        listed = self._place.stat(taking.name)
+        spooled = None
+        if listed is not None:
+            try:
+                spooled = yield from self._copied(listed, self._pickup.beside(listed, self._place.look()))
+            except FileRefused:
+                spooled = None
+        if spooled is not None and spooled.digest == taking.digest:
+            return spooled
+        what = f"{taking.name}: the content of which {taking.number - 1} records were read is gone"
+        if self._settings.stops_when_lost:
+            raise SourceRefused(what, hint="Put the file back as it was, under its name.")
+        raise PositionLost(what)
+
+    # -- ends
+
+    def _put_away(self, listed: Listed) -> None:
+        """Do with a file that was taken what is configured, unless it has changed meanwhile."""
+        self._spool.drop()
+        if self._settings.after == "leave" or self._place.stat(listed.name) != listed:
+            self._pickup.pass_over(listed)
+            return
+        reach("file.before_archive")
+        if self._settings.done is not None:  # first: it must not stand beside another file of this name
+            self._place.delete(listed.name + self._settings.done)
+        memo = self._pickup.beside(listed, self._place.look()) if listed.name.lower().endswith(".dbf") else None
+        for name in (*([memo.name] if memo is not None else []), listed.name):
+            if self._settings.after == "delete":
+                self._place.delete(name)
+            else:
+                self._place.archive(name, self._settings.archive)
+        reach("file.after_archive")
+
+    def _refuse(self, listed: Listed, why: str) -> None:
+        self._spool.drop()
+        self._pickup.pass_over(listed)
+        self._memory.refused[listed.name] = why
+        self._tell(listed, "", "refused", why=why)
+
+    def _tell(self, listed: Listed, digest: str, outcome: Outcome, *, why: str = "") -> None:
+        _log.warning(f"file.{outcome}", system=self.name, file=listed.name, **({"why": why} if why else {}))
+        self._count(outcome)
+        self._progress = self._progress.told(_record(listed, digest, outcome))
+
+
+def _seen(listed: Listed) -> str:
+    return f"seen:{listed.size}:{listed.mtime_ns}:{listed.name}"
+
+
+def _moment(taking: Taking) -> datetime:
+    return datetime.fromtimestamp(taking.mtime_ns // 1000 / 1e6, UTC)
+
+
+def _record(listed: Listed, digest: str, outcome: Outcome, taking: Taking | None = None) -> dict[str, Any]:
+    return {
+        "name": listed.name,
+        "size": listed.size,
+        "sha256": digest,
+        "outcome": outcome,
+        "rows": taking.row_count if taking is not None else None,
+        "faults": taking.fault_count if taking is not None else None,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,155 @@
+"""Files are taken over SFTP from a real server, known by its host key, and by nothing else."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncssh
+import pytest
+
+from bridge.config.file import SftpConfig
+from bridge.errors import SourceUnavailable
+from bridge.sources.file.sftp import Sftp
+from tests.daemon import wait_for
+from tests.files import FileDaemon, content, put
+from tests.inbox import reckon_inbox
+
+T = TypeVar("T")
+
+
+class Server:
+    """An SSH server in a thread that serves SFTP below a folder to one user with one key.
+
+    Attributes:
+        port: where it listens.
+        known_hosts: file with its host key.
+        key: file with the user's key.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "remote"
+        (self.root / "out").mkdir(parents=True)
+        self._host_key = asyncssh.generate_private_key("ssh-ed25519")
+        user = asyncssh.generate_private_key("ssh-ed25519")
+        self.key = folder / "user_key"
+        user.write_private_key(str(self.key))
+        self.known_hosts = folder / "known_hosts"
+        self._authorized = folder / "authorized_keys"
+        self._authorized.write_bytes(user.export_public_key())
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.port = 0
+        self.start()
+        public = self._host_key.export_public_key().decode()
+        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {public}")
+
+    def start(self) -> None:
+        """Listen."""
+        self._acceptor = self._do(self._listen())
+        self.port = self._acceptor.get_port()
+
+    def stop(self) -> None:
+        """Break every session and listen no more."""
+        self._do(self._end())
+
+    def close(self) -> None:
+        """End the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _listen(self) -> asyncssh.SSHAcceptor:
+        root = bytes(self.root)
+        return await asyncssh.listen(
+            "127.0.0.1",
+            self.port,
+            server_host_keys=[self._host_key],
+            authorized_client_keys=str(self._authorized),
+            sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=root),
+        )
+
+    async def _end(self) -> None:
+        self._acceptor.close()
+        await self._acceptor.wait_closed()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def config(self, **keys: object) -> SftpConfig:
+        """How a client reaches it."""
+        given = {"host": "127.0.0.1", "port": self.port, "user": "bridge", "private_key": str(self.key),
+                 "known_hosts": str(self.known_hosts), "folder": "/out", **keys}  # fmt: skip
+        return SftpConfig.model_validate(given, context={"folder": Path()})
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path)
+    yield made
+    made.stop()
+    made.close()
+
+
+def test_a_folder_is_listed_read_and_put_in_order(server: Server) -> None:
+    data = content(range(1000)) * 300
+    put(server.root / "out", "A1.DAT", data)
+    (server.root / "out" / "sub").mkdir()
+    place = Sftp(server.config())
+    try:
+        [listed] = place.look()
+        assert (listed.name, listed.size) == ("A1.DAT", len(data))
+        assert place.stat("A1.DAT") == listed
+        assert b"".join(place.pieces("A1.DAT")) == data
+        place.archive("A1.DAT", "archive")
+        put(server.root / "out", "A1.DAT", b"other")
+        place.archive("A1.DAT", "archive")
+        assert sorted(path.name for path in (server.root / "out" / "archive").iterdir()) == ["A1.DAT", "A1.DAT.1"]
+        assert place.stat("A1.DAT") is None
+        place.delete("A1.DAT")
+    finally:
+        place.close()
+
+
+def test_a_server_with_another_key_is_not_trusted(server: Server, tmp_path: Path) -> None:
+    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    (tmp_path / "others").write_text(f"[127.0.0.1]:{server.port} {other}")
+    place = Sftp(server.config(known_hosts=str(tmp_path / "others")))
+    try:
+        with pytest.raises(SourceUnavailable, match="its host key is not in"):
+            place.look()
+    finally:
+        place.close()
+
+
+def test_what_the_server_refuses_is_told(server: Server, tmp_path: Path) -> None:
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(tmp_path / "stranger"))
+    for keys in ({"private_key": str(tmp_path / "stranger")}, {"folder": "/gone"}, {"port": 1}):
+        place = Sftp(server.config(**keys))
+        try:
+            with pytest.raises(SourceUnavailable):
+                place.look()
+        finally:
+            place.close()
+
+
+def test_a_daemon_takes_files_over_sftp_also_when_the_server_restarts(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "bridge").mkdir()
+    sftp = {"host": "127.0.0.1", "port": server.port, "user": "bridge", "private_key": str(server.key),
+            "known_hosts": str(server.known_hosts), "folder": "out"}  # fmt: skip
+    with FileDaemon(tmp_path / "bridge", sftp=sftp) as daemon:
+        put(server.root / "out", "A1.DAT", content(range(1000)))
+        daemon.start()
+        wait_for(lambda: len(daemon.changes("articles")) == 1000, why=daemon.log_tail)
+        server.stop()
+        server.start()
+        put(server.root / "out", "A2.DAT", content(range(1000, 2000)))
+        wait_for(lambda: len(daemon.changes("articles")) == 2000, why=daemon.log_tail)
+        wait_for(lambda: not list((server.root / "out").glob("*.DAT")), why=daemon.log_tail)
+        daemon.stop()
+        reckon_inbox(daemon, "articles", *range(2000))
+    assert sorted(path.name for path in (server.root / "out" / "archive").iterdir()) == ["A1.DAT", "A2.DAT"]

@@ -1,0 +1,297 @@
+"""A file is taken once, whole and in order; what is not a file of its layout is told and stays."""
+
+import errno
+import gzip
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import PositionLost, SourceRefused, SourceUnavailable
+from tests.files import LAYOUT, LENGTH, Driven, content, put, record
+
+MANY = range(100_000)  # articles of a file that is read in pieces
+
+
+@pytest.fixture
+def driven(tmp_path: Path) -> Driven:
+    return Driven(tmp_path)
+
+
+def test_files_are_taken_in_order_of_their_names_and_archived_after_the_commit(driven: Driven) -> None:
+    put(driven.drop, "A2.DAT", content([3, 4]))
+    put(driven.drop, "A1.DAT", content([1, 2]))
+    put(driven.drop, "OTHER.TXT", b"not ours")
+    first = driven.window()
+    assert first is not None
+    assert driven.names() == ["A1.DAT", "A2.DAT", "OTHER.TXT"]  # nothing is put away that no journal holds
+    driven.journal(first)
+    driven.run()
+    assert driven.rows() == [(1, "N1", 1), (2, "N2", 1), (3, "N3", 1), (4, "N4", 1)]
+    assert driven.names() == ["OTHER.TXT"]
+    assert driven.archived() == ["A1.DAT", "A2.DAT"]
+    assert not driven.settings.spool.exists()
+
+
+def test_files_are_taken_oldest_first_where_that_is_asked_for(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, by_time=True)
+    os.utime(put(driven.drop, "A1.DAT", content([1])), (2_000, 2_000))
+    os.utime(put(driven.drop, "A2.DAT", content([2])), (1_000, 1_000))
+    driven.run()
+    assert driven.ids() == [2, 1]
+
+
+def test_rows_say_where_they_come_from_and_have_the_same_ids_for_ever(driven: Driven, tmp_path: Path) -> None:
+    put(driven.drop, "A1.DAT", content([1, 2]))
+    driven.run()
+    batch = driven.windows[0].batches[0]
+    assert batch.columns.column("$file").to_pylist() == ["A1.DAT", "A1.DAT"]
+    assert batch.columns.column("$number").to_pylist() == [1, 2]
+    assert batch.columns.column("$offset").to_pylist() == [0, LENGTH]
+    assert batch.columns.column("$record").to_pylist() == [record(1), record(2)]
+    (tmp_path / "again").mkdir()
+    again = Driven(tmp_path / "again")
+    put(again.drop, "B-OTHER-NAME.DAT".replace("B", "A", 1), content([1, 2]))
+    again.run()
+    for name in ("_position", "_tx_index"):
+        assert again.windows[0].batches[0].changes.column(name) == batch.changes.column(name)
+
+
+def test_the_same_content_is_told_and_not_taken_twice(driven: Driven) -> None:
+    put(driven.drop, "A1.DAT", content([1]))
+    driven.run()
+    put(driven.drop, "A2.DAT", content([1]))
+    driven.restart()
+    driven.run()
+    assert driven.ids() == [1]
+    assert driven.outcomes == ["taken", "duplicate"]
+    assert driven.names() == []
+
+
+@pytest.mark.parametrize(("refuses", "ids"), [(False, [1, 2]), (True, [1])])
+def test_another_content_under_a_name_is_taken_or_refused(refuses: bool, ids: list[int], tmp_path: Path) -> None:  # noqa: FBT001
+    driven = Driven(tmp_path, refuses_same_name=refuses)
+    put(driven.drop, "A1.DAT", content([1]))
+    driven.run()
+    put(driven.drop, "A1.DAT", content([2]))
+    driven.run()
+    assert driven.ids() == ids
+    assert [finding.code for finding in driven.source.findings()] == (["file.refused"] if refuses else [])
+    assert driven.names() == (["A1.DAT"] if refuses else [])
+
+
+def test_a_file_that_is_left_lying_is_taken_once_also_after_a_restart(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, after="leave")
+    put(driven.drop, "A1.DAT", content([1]))
+    driven.run()
+    driven.restart()
+    driven.run()
+    assert (driven.ids(), driven.outcomes, driven.names()) == ([1], ["taken"], ["A1.DAT"])
+
+
+def test_a_taken_file_is_deleted_where_that_is_asked_for(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, after="delete")
+    put(driven.drop, "A1.DAT", content([1]))
+    driven.run()
+    assert (driven.ids(), driven.names()) == ([1], [])
+
+
+def test_an_archive_never_loses_a_file_to_another_of_its_name(driven: Driven) -> None:
+    for number in (1, 2, 3):
+        put(driven.drop, "A1.DAT", content([number]))
+        driven.run()
+    assert driven.archived() == ["A1.DAT", "A1.DAT.1", "A1.DAT.2"]
+
+
+def test_an_archive_on_a_file_system_without_links_loses_none_either(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for number in (1, 2):
+        put(driven.drop, "A1.DAT", content([number]))
+        driven.run()
+    assert (driven.archived(), driven.names()) == (["A1.DAT", "A1.DAT.1"], [])
+
+
+def test_a_growing_file_is_waited_for_and_so_are_those_behind_it(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, settle_s=0.2)
+    path = put(driven.drop, "A1.DAT", content([1]))
+    put(driven.drop, "A2.DAT", content([9]))
+    assert driven.window() is None or driven.ids() == []
+    with path.open("ab") as file:
+        file.write(content([2]))
+    for _ in range(200):
+        driven.run()
+        if driven.ids():
+            break
+    assert driven.ids()[:2] == [1, 2]
+
+
+def test_a_file_is_complete_when_its_marker_is_there(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, done=".done", settle_s=1000)
+    put(driven.drop, "A1.DAT", content([1]))
+    driven.run()
+    assert driven.ids() == []
+    put(driven.drop, "A1.DAT.done", b"")
+    driven.run()
+    assert (driven.ids(), driven.names()) == ([1], [])
+
+
+def test_an_empty_file_is_taken_without_rows_as_often_as_it_comes(driven: Driven) -> None:
+    for name in ("A1.DAT", "A2.DAT"):
+        put(driven.drop, name, b"")
+        driven.run()
+    assert (driven.ids(), driven.outcomes, driven.names()) == ([], ["taken", "taken"], [])
+
+
+def test_a_file_that_is_cut_short_gives_its_whole_records_and_one_fault(driven: Driven) -> None:
+    put(driven.drop, "A1.DAT", content([1, 2])[:-3])
+    driven.run()
+    batch = driven.windows[0].batches[0]
+    assert batch.columns.column("id").to_pylist() == [1, None]
+    assert batch.columns.column("$fault").to_pylist() == [None, "the file ends after 16 of 19 bytes"]
+    assert batch.columns.column("$record").to_pylist()[1] == record(2)[:-3]
+    assert batch.marks["id"].rows.tolist() == [1]
+
+
+@pytest.mark.parametrize(("trailer", "ids"), [("00000002", [1, 2]), ("00000003", [])])
+def test_a_trailer_has_to_count_the_records(trailer: str, ids: list[int], tmp_path: Path) -> None:
+    driven = Driven(tmp_path, layout=LAYOUT + "header_records: 1\ntrailer: {at: 2, length: 8}\n")
+    head, tail = ("H".ljust(LENGTH), f"T{trailer}".ljust(LENGTH))
+    put(driven.drop, "A1.DAT", head.encode("cp037") + content([1, 2]) + tail.encode("cp037"))
+    driven.run()
+    assert driven.ids() == ids
+    assert len(driven.source.findings()) == (0 if ids else 1)
+
+
+def test_packed_files_are_unpacked_within_bounds(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, pattern="A*.DAT*", limit_bytes=1000)
+    put(driven.drop, "A1.DAT.gz", gzip.compress(content([1])) + gzip.compress(content([2])))
+    with zipfile.ZipFile(driven.folder / "A2.DAT.zip", "w") as archive:
+        archive.writestr("inside.dat", content([3]))
+    put(driven.drop, "A2.DAT.zip", (driven.folder / "A2.DAT.zip").read_bytes())
+    put(driven.drop, "A3.DAT.gz", gzip.compress(content(range(1000))))
+    put(driven.drop, "A4.DAT.gz", gzip.compress(content([4]))[:-9])
+    put(driven.drop, "A5.DAT.zip", b"no archive")
+    put(driven.drop, "A6.DAT", content(range(1000)))
+    driven.run()
+    assert driven.ids() == [1, 2, 3]
+    assert driven.names() == ["A3.DAT.gz", "A4.DAT.gz", "A5.DAT.zip", "A6.DAT"]
+    assert driven.outcomes.count("refused") == 4
+
+
+def test_a_file_is_gone_on_with_in_the_middle_after_a_death_anywhere(tmp_path: Path) -> None:
+    data = content(MANY)
+    driven = Driven(tmp_path)
+    put(driven.drop, "A1.DAT", data)
+    for _ in range(3):
+        given_up = driven.window()  # read, and lost with the process
+        driven.restart()
+        window = driven.window()
+        assert window is not None
+        assert given_up is not None
+        assert given_up.position == window.position
+        driven.journal(window)
+        driven.restart()
+    driven.run()
+    assert driven.ids() == list(MANY)
+    assert driven.names() == []
+
+
+def test_the_content_is_fetched_again_when_our_copy_is_gone(driven: Driven) -> None:
+    put(driven.drop, "A1.DAT", content(MANY))
+    window = driven.window()
+    assert window is not None
+    driven.journal(window)
+    for copy in driven.settings.spool.iterdir():
+        copy.unlink()
+    driven.restart()
+    driven.run()
+    assert driven.ids() == list(MANY)
+
+
+def test_a_gap_is_declared_when_the_rest_of_a_content_is_gone(driven: Driven) -> None:
+    path = put(driven.drop, "A1.DAT", content(MANY))
+    window = driven.window()
+    assert window is not None
+    driven.journal(window)
+    for copy in driven.settings.spool.iterdir():
+        copy.unlink()
+    path.write_bytes(content([77]))
+    driven.restart()
+    with pytest.raises(PositionLost) as lost:
+        driven.window()
+    driven.renew(lost.value)
+    gap = driven.windows[-1].batches[0]
+    assert gap.changes.column("_op").to_pylist() == [ord("g")]
+    assert '"from": "A1.DAT record' in gap.changes.column("_note")[0].as_py()
+    driven.run()
+    assert driven.ids()[-1] == 77
+
+
+def test_it_stops_instead_where_that_is_asked_for(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, stops_when_lost=True)
+    path = put(driven.drop, "A1.DAT", content(MANY))
+    window = driven.window()
+    assert window is not None
+    driven.journal(window)
+    for copy in driven.settings.spool.iterdir():
+        copy.unlink()
+    path.unlink()
+    driven.restart()
+    with pytest.raises(SourceRefused):
+        driven.window()
+
+
+def test_a_file_that_changed_after_it_was_taken_is_not_put_away(driven: Driven) -> None:
+    path = put(driven.drop, "A1.DAT", content([1]))
+    window = driven.window()
+    assert window is not None
+    with path.open("ab") as file:
+        file.write(content([2]))
+    driven.journal(window)
+    driven.run()
+    assert driven.ids() == [1, 1, 2]  # another content under its name
+
+
+def test_a_folder_that_is_not_there_is_waited_for(driven: Driven) -> None:
+    driven.drop.rmdir()
+    with pytest.raises(SourceUnavailable):
+        driven.window()
+    driven.drop.mkdir()
+    put(driven.drop, "A1.DAT", content([1]))
+    driven.restart()
+    driven.run()
+    assert driven.ids() == [1]
+
+
+def test_streams_take_records_of_their_own_from_one_file(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, patterns={"articles": "A*.DAT", "again": "A?.DAT"})
+    put(driven.drop, "A1.DAT", content([1, 2]))
+    driven.run()
+    assert [batch.stream for window in driven.windows for batch in window.batches] == ["articles", "again"]
+    assert driven.ids() == [1, 2, 1, 2]
+
+
+def test_links_are_not_followed(driven: Driven) -> None:
+    secret = driven.folder / "secret"
+    secret.write_bytes(content([1]))
+    (driven.drop / "A1.DAT").symlink_to(secret)
+    driven.run()
+    assert driven.ids() == []
+
+
+def test_behind_a_length_that_cannot_be_nothing_is_taken_for_a_record(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, layout=LAYOUT + "record: rdw\n")
+    head = (LENGTH + 4).to_bytes(2, "big") + b"\0\0"
+    broken = b"\0\1\0\0"
+    many = b"".join(head + record(number) for number in range(50_000))
+    put(driven.drop, "A1.DAT", head + record(7) + broken + many)
+    driven.run()
+    assert driven.ids() == [7, None]
+    (fault,) = driven.windows[0].batches[0].columns.column("$fault").drop_null().to_pylist()
+    assert fault == f"no record begins here; {len(broken + many)} bytes to the end of the file are not read"
