@@ -17,6 +17,7 @@ from bridge.extracted import Charge
 from bridge.extraction.budget import Budget
 from bridge.extraction.declared import limits_of
 from bridge.extractors import build_extractor, view_of_table
+from bridge.halt import require_running
 from bridge.ports import Journal
 from bridge.postgres.session import Connection, connect
 from bridge.reconcile.compare import Barrier, Patience, Report, compare
@@ -96,6 +97,7 @@ def prepared(
     document = contracts.load(declared.contract)
     if not document.key_fields:
         raise ConfigError(f"contract {document.file} has no key, so rows cannot be told apart")
+    require_running(journal, declared.system)
     if against in config.streams and against != stream:
         with _barrier(config, journal, stream, ask) as barrier:
             theirs, ours = _streams(config, journal, stream, document=document, other=against or "")

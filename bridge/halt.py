@@ -59,6 +59,15 @@ def halts(journal: Journal) -> dict[str, Halt]:
     }
 
 
+def require_running(journal: Journal, system: str) -> None:
+    """For whoever reads a system beside the daemon. Raises: Declined where it is paused."""
+    held = halts(journal).get(system)
+    if held is not None:
+        raise Declined(
+            f"system {system} is {held.why}", hint=f"`legacy-bridge system resume {system}` lets it be read."
+        )
+
+
 def standings(journal: Journal, config: Config) -> list[dict[str, Any]]:
     """One mapping a configured system: system, kind, streams, paused, since, by, reason, left (see `left`)."""
     paused = halts(journal)

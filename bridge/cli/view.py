@@ -13,6 +13,7 @@ from bridge.cli.show import note, say, say_json, span, table
 from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bridge.cli.session import Session
     from bridge.config.models import Config
     from bridge.sources.view.explain import Explained
     from bridge.sources.view.extractor import ViewExtractor
@@ -57,7 +58,9 @@ def explain(context: typer.Context, *, name: Stream, as_json: Json = False) -> N
 
     Nothing of the view is run.
     """
-    config = session(context).config(online=True)
+    opened = session(context)
+    config = opened.config(online=True)
+    _require_running(opened, config, name)
     with _opened(config, name) as extractor:
         found = extractor.explain(name)
     budget = config.systems[config.streams[name].system].budget
@@ -87,7 +90,9 @@ def sample(
     """Read the first rows of a view, exactly as a run would, and show them with their types. Nothing is journalled."""
     from bridge.extraction.extractor import Question
 
-    config = session(context).config(online=True)
+    opened = session(context)
+    config = opened.config(online=True)
+    _require_running(opened, config, name)
     with _opened(config, name) as extractor:
         page = extractor.page(Question(name, rows))
     columns = [{"name": column.name, "type": column.type, "arrow": str(column.arrow)} for column in page.shape.columns]
@@ -138,6 +143,15 @@ def _linted(config: "Config", stream: str) -> tuple[list[str], list[str], list[s
     except ConfigError as error:
         return [error.detail], [], []
     return list(map(str, found.mistakes)), list(map(str, found.warnings)), list(found.tables)
+
+
+def _require_running(opened: "Session", config: "Config", stream: str) -> None:
+    """Raises: Declined where an operator has paused the stream's system; without a journal nobody has."""
+    from bridge.halt import require_running
+
+    if stream in config.streams and config.bridge.journal.sqlite.exists():
+        with opened.journal(config) as journal:
+            require_running(journal, config.streams[stream].system)
 
 
 @contextmanager

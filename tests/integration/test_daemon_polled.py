@@ -103,6 +103,10 @@ def test_a_paused_system_is_not_polled_and_its_moments_are_on_record(daemon: Dae
     ours += f" AND datname = '{daemon.database.name}'"
     assert daemon.database.sql(ours) == [(0,)]
     wait_for(lambda: any("month end" in run["detail"] for run in runs(daemon)), why=daemon.log_tail)
+    for command in (["view", "sample", "item"], ["view", "explain", "item"], ["compare", "item"]):
+        refused = daemon.cli(*command)
+        assert refused.returncode == 1, command
+        assert "month end" in refused.stderr, refused.stderr
     daemon.database.sql("INSERT INTO shop.item VALUES (6, 'article', 6)")
     daemon.kill()
     daemon.launch()
