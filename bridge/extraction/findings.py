@@ -1,5 +1,6 @@
 """What is wrong with a polled source, for people."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ class Finding:
     fix: str
 
 
+_RESUME = "See `legacy-bridge system resume`."
 _ODD = {
     "rows_that_share_a_key": (
         "view.double_keys",
@@ -33,22 +35,33 @@ _ODD = {
 }
 
 
-def odd(stream: str, counts: dict[str, int]) -> list[Finding]:
-    """What readings found odd about the rows of a stream."""
-    return [
-        Finding("warn", code, f"stream {stream}: {counts[what]} {text}", fix)
-        for what, (code, text, fix) in _ODD.items()
-        if counts.get(what)
-    ]
+class Troubles:
+    """What became of the last readings, by stream; written by the thread that reads, told to any."""
 
+    def __init__(self) -> None:
+        self._odd: dict[str, dict[str, int]] = {}
+        self._failed: dict[str, str] = {}
 
-def failed(stream: str, why: str) -> Finding:
-    """The last run of a stream failed."""
-    return Finding(
-        "warn", "view.run_failed", f"stream {stream}: its last run failed: {why}", "See `legacy-bridge runs`."
-    )
+    def read(self, stream: str, odd: Mapping[str, int]) -> None:
+        """A reading is complete; so many of its rows were odd."""
+        self._failed.pop(stream, None)
+        self._odd.pop(stream, None)
+        if odd:
+            self._odd[stream] = dict(odd)
 
+    def failed(self, stream: str, why: str) -> None:
+        """A run has failed."""
+        self._failed[stream] = why
 
-def held(why: str) -> Finding:
-    """Nothing is read."""
-    return Finding("warn", "view.paused", f"nothing is read: {why}", "See `legacy-bridge system resume`.")
+    def told(self, held: str | None) -> list[Finding]:
+        """One finding of each kind, whatever the number of streams it is about; `held` is why nothing is read."""
+        failed, odd = dict(self._failed), dict(self._odd)
+        found = [] if held is None else [Finding("warn", "view.paused", f"nothing is read: {held}", _RESUME)]
+        if failed:
+            detail = "; ".join(f"the last run of stream {stream} failed: {why}" for stream, why in failed.items())
+            found.append(Finding("warn", "view.run_failed", detail, "See `legacy-bridge runs`."))
+        for what, (code, text, fix) in _ODD.items():
+            about = [f"stream {stream}: {counts[what]} {text}" for stream, counts in odd.items() if what in counts]
+            if about:
+                found.append(Finding("warn", code, "; ".join(about), fix))
+        return found

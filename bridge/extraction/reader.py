@@ -40,7 +40,7 @@ class Reader:
     def __init__(self, subject: Subject, progress: Progress, images: Images) -> None:
         self.subject = subject
         self.progress = progress
-        self.doubles: dict[str, int] = {}  # rows that share a key, rows without one, cursors ahead: of this reading
+        self.odd: dict[str, int] = {}  # rows that share a key, rows without one, cursors ahead: of this reading
         self._stored = Stored(subject.stream, images)
         self._index: Index | None = None
         self._unseen: Numbers | None = None
@@ -368,7 +368,7 @@ class Reader:
 
     def _begin(self) -> None:
         """A new reading: what an older one has seen counts no more."""
-        self.doubles, self._leftover = {}, self._seen_no_more()
+        self.odd, self._leftover = {}, self._seen_no_more()
         self._stored.stop()
         self._index_begins()
         if not self.progress.until:  # the view's key or mode was another one
@@ -397,7 +397,7 @@ class Reader:
     def _count(self, **found_now: int) -> None:
         for what, count in found_now.items():
             if count:
-                self.doubles[what] = self.doubles.get(what, 0) + count
+                self.odd[what] = self.odd.get(what, 0) + count
 
     def _set(self, **values: Any) -> None:  # noqa: ANN401  fields of Progress
         self.progress = msgspec.structs.replace(self.progress, **values)

@@ -15,10 +15,9 @@ from typing import Any
 
 from bridge.errors import Declined, InternalError, SourceRefused, SourceUnavailable
 from bridge.extracted import Charge, Extracted, Run, RunKind, RunState
-from bridge.extraction import findings
 from bridge.extraction.budget import Budget
 from bridge.extraction.extractor import Extractor, Page, Question
-from bridge.extraction.findings import Finding
+from bridge.extraction.findings import Finding, Troubles
 from bridge.extraction.progress import Progress
 from bridge.extraction.reader import Reader
 from bridge.extraction.stored import Images, Step
@@ -80,9 +79,8 @@ class PolledSource:
         self._cancelled: dict[str, str] = {}  # stream -> why
         self._failures: dict[str, int] = {}  # of a page, one after the other
         self._charges: list[Charge] = []  # of pages that brought no window
-        self._why_failed: dict[str, str] = {}
+        self._troubles = Troubles()
         self._left_alone_until: datetime | None = None  # the system wants no question before
-        self._odd: dict[str, dict[str, int]] = {}
 
     # -- the port
     def open(self, position: Position | None, state: Mapping[str, Any]) -> None:
@@ -137,9 +135,7 @@ class PolledSource:
 
     def findings(self) -> Sequence[Finding]:
         """What somebody should look at."""
-        found = [one for stream, counts in tuple(self._odd.items()) for one in findings.odd(stream, counts)]
-        found += [findings.failed(stream, why) for stream, why in tuple(self._why_failed.items())]
-        return [*found, *([findings.held(self._held)] if self._held is not None else ())]
+        return self._troubles.told(self._held)
 
     def observation(self) -> None:
         """There is no slot to look at."""
@@ -282,8 +278,7 @@ class PolledSource:
         reader = self._readers[stream]
         running = reader.running
         if reader.progress.reading is None:
-            self._note_odd(stream)
-            self._why_failed.pop(stream, None)
+            self._troubles.read(stream, reader.odd)
             return self._end(stream, "done", "", step=step, charges=charges)
         excess = self._budget.excess(rows=running.rows, size_bytes=running.size_bytes)
         if excess is not None:
@@ -298,7 +293,7 @@ class PolledSource:
         run = reader.running.record(self.name, stream, state, at=self._now(), detail=detail)
         last = reader.end(is_whole=state == "done")
         if state == "failed":
-            self._why_failed[stream] = detail
+            self._troubles.failed(stream, detail)
         self._failures.pop(stream, None)
         self._schedule.ended(run)
         self._forget_images()
@@ -395,12 +390,6 @@ class PolledSource:
     def _require(self, stream: str) -> None:
         if stream not in self._extractor.subjects:
             raise Declined(f"stream {stream} is not polled", hint="See `legacy-bridge stream list`.")
-
-    def _note_odd(self, stream: str) -> None:
-        odd = self._readers[stream].doubles
-        self._odd.pop(stream, None)
-        if odd:
-            self._odd[stream] = dict(odd)
 
     def _forget_images(self) -> None:
         """Keep the images of streams at rest in memory while they are small together."""

@@ -409,3 +409,14 @@ def test_images_are_copied_without_what_is_gone(journal: MemoryJournal, monkeypa
     process.run()
     assert told(journal, after=55) == [("u", 1, 9)]
     assert read(journal) == held(table)
+
+
+def test_a_finding_names_every_stream_that_it_is_about(journal: MemoryJournal) -> None:
+    table, other = polled.table("full"), polled.table("full", stream="other")
+    table.rows = other.rows = [row(1), row(1, 2)]
+    process = Process(journal, ScriptedExtractor("erp", table, other), clock=FakeClock())
+    process.run()
+    process.run("other")
+    (finding,) = process.source.findings()
+    assert "stream item: 1 rows" in finding.detail
+    assert "stream other: 1 rows" in finding.detail
