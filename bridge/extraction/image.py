@@ -98,9 +98,7 @@ def load(blocks: Iterable[ImageBlock], *, until: int) -> Index:
 
     Memory: two thirds more than the index while it is made.
     """
-    halves, hashes = np.empty((2, until), np.uint64), np.empty((2, until), np.uint64)
-    number, seen = np.arange(until, dtype=np.uint32), np.zeros(until, np.bool_)
-    level = Level(halves[0], halves[1], hashes[0], hashes[1], number, seen)
+    level = Level.empty(until)
     is_held = np.zeros(until, np.bool_)
     for block in blocks:
         if block.part == "rows":

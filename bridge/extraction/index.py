@@ -57,18 +57,21 @@ class Level:
         self.seen = self.seen[rows]
 
     @classmethod
+    def empty(cls, count: int) -> "Level":
+        """So many rows, numbered, of which nothing is known."""
+        first, second, row, cursor = (np.empty(count, np.uint64) for _ in range(4))
+        return cls(first, second, row, cursor, np.arange(count, dtype=np.uint32), np.zeros(count, np.bool_))
+
+    @classmethod
     def merged(cls, levels: "Sequence[Level]") -> "Level":
-        """Several levels as one."""
-        whole = cls(
-            np.concatenate([level.first for level in levels]),
-            np.concatenate([level.second for level in levels]),
-            np.concatenate([level.row for level in levels]),
-            np.concatenate([level.cursor for level in levels]),
-            np.concatenate([level.number for level in levels]),
-            np.concatenate([level.seen for level in levels]),
-        )
-        whole.take(np.argsort(whole.first, kind="stable"))
-        return whole
+        """Several levels as one, which they are emptied into: one array after the other, so that little is twice."""
+        order = np.argsort(np.concatenate([level.first for level in levels]), kind="stable")
+        merged = cls.empty(0)
+        for name in ("first", "second", "row", "cursor", "number", "seen"):
+            setattr(merged, name, np.concatenate([getattr(level, name) for level in levels])[order])
+            for level in levels:
+                setattr(level, name, getattr(level, name)[:0].copy())
+        return merged
 
 
 class Index:
