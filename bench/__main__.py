@@ -19,6 +19,7 @@ MODULES = {
     "pg_latency": "pg_latency",
     "pg_snapshot": "pg_snapshot",
     "view_pg": "view_pg",
+    "compare": "compare",
     "contract_check": "contract",
     "webhook_sink": "webhook_sink",
     "webhook_out": "webhook_out",

@@ -42,6 +42,7 @@ class Daemon:
     folder: Path
     peak: Peak
     started_at: float  # time.time, just before its command
+    environment: Mapping[str, str]  # its own, for commands beside it
 
     def journal(self) -> SqliteJournal:
         """Its journal, for reading, as soon as it exists."""
@@ -90,10 +91,11 @@ def running(
             started_at = time.time()
             overrides[SECRET] = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
             command = [str(COMMAND), "run", "--config", str(folder / "bridge.yaml")]
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | overrides)
+            environment = os.environ | overrides
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
             with watched(process.pid) as peak:
-                yield Daemon(process, folder, peak, started_at)
+                yield Daemon(process, folder, peak, started_at, environment)
         finally:
             process.kill()
             process.wait()

@@ -1,12 +1,8 @@
 """First load of 1 M rows while the legacy application updates 500 of them a second."""
 
 import contextlib
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -15,20 +11,6 @@ from bench.claim import Claim, Measure, Readers, Sample, Target
 
 ROWS = 1_000_000
 RATE = 500
-LONGEST_S = 600
-
-
-@contextlib.contextmanager
-def updating(dsn: str) -> Iterator[None]:
-    """The legacy application at work while the block runs."""
-    with tempfile.TemporaryDirectory(prefix="legacy-bridge-bench-") as folder:
-        arguments = [dsn, "update", str(RATE), str(RATE * LONGEST_S), str(Path(folder) / "times")]
-        process = subprocess.Popen([sys.executable, "-m", "bench.writer", *arguments])
-        try:
-            yield
-        finally:
-            process.kill()
-            process.wait()
 
 
 def follow_rows(running: daemon.Daemon, rows: int, *, began_at: float) -> float:
@@ -60,20 +42,20 @@ def prepare() -> Iterator[Readers]:
         def ours() -> Sample:
             name = f"snapshot_{time.monotonic_ns()}"
             try:
-                with updating(erp.dsn), daemon.running(erp.dsn, name, snapshot="initial") as running:
+                with source.updating(erp.dsn, RATE), daemon.running(erp.dsn, name, snapshot="initial") as running:
                     began_at = daemon.attached(running, erp.dsn, name)
                     return Sample({"rate": follow_rows(running, rows, began_at=began_at)}, running.peak.rss_mb)
             finally:
                 erp.drop_slot(name)
 
         def limit() -> Sample:
-            with updating(erp.dsn):
+            with source.updating(erp.dsn, RATE):
                 return program.measure("bench.receive", "copy", erp.dsn, "-", str(rows))
 
         def peer() -> Sample:
             name = f"snapshot_{time.monotonic_ns()}"
             try:
-                with updating(erp.dsn):
+                with source.updating(erp.dsn, RATE):
                     return program.measure("bench.debezium", "snapshot", erp.dsn, name, str(rows))
             finally:
                 erp.drop_slot(name)

@@ -7,8 +7,12 @@ position.
 import contextlib
 import itertools
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 
@@ -23,6 +27,7 @@ SETTINGS = {
     "wal_buffers": "64MB",
 }
 TABLE = "sales.orders"
+UPDATING_S = 1_800  # at most
 PUBLICATION = "legacy_bridge"
 READER = "bridge_ro"
 END_READER = "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = %s AND active"
@@ -112,6 +117,19 @@ def serving() -> Iterator[Source]:
         source = Source(server.create_database("bench"))
         source.database.sql(SCHEMA)
         yield source
+
+
+@contextlib.contextmanager
+def updating(dsn: str, rate: int) -> Iterator[None]:
+    """The legacy application at work, with so many updates a second, while the block runs."""
+    with tempfile.TemporaryDirectory(prefix="legacy-bridge-bench-") as folder:
+        arguments = [dsn, "update", str(rate), str(rate * UPDATING_S), str(Path(folder) / "times")]
+        process = subprocess.Popen([sys.executable, "-m", "bench.writer", *arguments])
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
 
 
 def notes() -> tuple[str, ...]:

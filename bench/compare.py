@@ -1,0 +1,102 @@
+"""A stream of 1 M rows compared with its table, 0.01 % of them lost to the stream, while 200 updates/s go on."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from bench import daemon, source
+from bench.claim import Claim, Measure, Readers, Sample, Target
+from bench.memory import watched
+from bench.view_pg import throw_away
+
+ROWS = 1_000_000
+RATE = 200
+LOST_EVERY = 10_000
+COPY = "sales.orders_there"
+RELADIFF = Path(sys.executable).parent / "reladiff"
+
+
+def lose(dsn: str) -> None:
+    """Changes that the change log does not bring: the table is out of the publication for a transaction."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(f"ALTER PUBLICATION {source.PUBLICATION} DROP TABLE {source.TABLE}".encode())
+        connection.execute(f"UPDATE {source.TABLE} SET note = 'lost' WHERE id % {LOST_EVERY} = 0".encode())  # noqa: S608  names of ours
+        connection.execute(f"ALTER PUBLICATION {source.PUBLICATION} ADD TABLE {source.TABLE}".encode())
+
+
+def compare(running: daemon.Daemon, rows: int) -> Sample:
+    """Ours: the command as a whole, its start-up included. Raises: RuntimeError when it finds anything but the loss."""
+    command = [str(daemon.COMMAND), "--config", str(running.folder / "bridge.yaml"), "compare", "orders", "--json"]
+    started = time.perf_counter()
+    with subprocess.Popen(command, env=dict(running.environment), stdout=subprocess.PIPE) as process:
+        with watched(process.pid) as peak:
+            out, _ = process.communicate()
+        took_s = time.perf_counter() - started
+    said = json.loads(out)
+    found, lost = len(said["differences"]), rows // LOST_EVERY
+    if found != lost or said["unsettled"]:
+        raise RuntimeError(f"{found} differences and {len(said['unsettled'])} unsettled keys in place of {lost}")
+    return Sample({"rate": rows / took_s}, peak.rss_mb)
+
+
+def read_both(running: daemon.Daemon, dsn: str, rows: int) -> Sample:
+    """The limit: the table through psql and the journal's blocks, one after the other, thrown away."""
+    table_s = rows / throw_away(dsn, rows).values["rate"]
+    journal = running.journal()
+    started = time.perf_counter()
+    read = sum(block.batch.num_rows for block in journal.read(daemon.STREAM))
+    journal_s = time.perf_counter() - started
+    journal.close()
+    if read < rows:
+        raise RuntimeError(f"the journal holds {read} events")
+    return Sample({"rate": rows / (table_s + journal_s)})
+
+
+def reladiff(dsn: str, rows: int) -> Sample:
+    """The peer: the table and a copy of it on the same server, in which the same rows differ."""
+    given = conninfo_to_dict(dsn)
+    url = f"postgresql://{given['user']}@{given['host']}:{given['port']}/{given['dbname']}"
+    columns = [part for name in ("customer_no", "status", "amount", "qty", "note") for part in ("-c", name)]
+    command = [str(RELADIFF), url, source.TABLE, url, COPY, "-k", "id", *columns, "--stats"]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return Sample({"rate": rows / (time.perf_counter() - started)})
+
+
+@contextlib.contextmanager
+def prepare() -> Iterator[Readers]:
+    """A journalled table with a loss in it."""
+    rows = source.scaled(ROWS)
+    with source.serving() as erp:
+        erp.fill(rows, rows_per_transaction=10_000)
+        with daemon.running(erp.dsn, "compared", snapshot="initial") as running:
+            daemon.follow(running, rows)
+            erp.database.sql(f"CREATE TABLE {COPY} AS TABLE {source.TABLE}; ALTER TABLE {COPY} ADD PRIMARY KEY (id)")
+            lose(erp.dsn)
+            erp.database.sql("VACUUM ANALYZE")
+            with source.updating(erp.dsn, RATE):
+                yield Readers(
+                    ours=lambda: compare(running, rows),
+                    limit=lambda: read_both(running, erp.dsn, rows),
+                    peer=lambda: reladiff(erp.dsn, rows),
+                    notes=(
+                        *source.notes(),
+                        f"{RATE} updates/s meanwhile",
+                        "peer: reladiff, the key and 5 of 11 columns",
+                    ),
+                )
+
+
+CLAIM = Claim(
+    name="compare",
+    about=f"1 M rows compared with their stream, 0.01 % different, under {RATE} updates/s",
+    measures=(Measure("rate", "rows/s", Target(of_limit=1 / 1.5, of_peer=1.0)),),
+    open=prepare,
+)
