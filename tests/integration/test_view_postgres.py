@@ -18,10 +18,11 @@ from bridge.postgres.session import ConnectSettings, connect
 from bridge.sources.postgres.tables import Capture, Tables
 from bridge.sources.view.dialects.postgres import PostgresSession
 from bridge.sources.view.extractor import ViewExtractor
+from bridge.sources.view.lint import require
 from bridge.sources.view.viewfile import parse
 from demo.server import VERSIONS, Database, PostgresServer
 from tests.integration.test_postgres_types import COLUMNS, HOSTILE, INSERT
-from tests.machine import require
+from tests.machine import require as demand
 
 DEADLINE_S = 10.0
 FULL = "-- mode: full\n-- key: id\n"
@@ -58,7 +59,7 @@ class Site:
 
 @pytest.fixture(scope="module", params=["15", "18"])
 def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
-    require(request.param in VERSIONS, f"no PostgreSQL {request.param} here")
+    demand(request.param in VERSIONS, f"no PostgreSQL {request.param} here")
     with PostgresServer.start(version=request.param) as started:
         started.sql("CREATE ROLE reader LOGIN")
         yield started
@@ -73,6 +74,7 @@ def site(server: PostgresServer) -> Iterator[Site]:
     database.sql(f"{INSERT}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
     for name, value in HOSTILE.items():
         database.sql(f"ALTER DATABASE {database.name} SET {name} = '{value}'")
+    database.sql(f"ALTER DATABASE {database.name} SET standard_conforming_strings = off")
     found = Site(database)
     yield found
     for extractor in found.opened:
@@ -140,6 +142,14 @@ def test_values_of_parameters_stay_values(site: Site) -> None:
     text = FULL + "-- parameter: note text\nSELECT id, note FROM public.notes WHERE note = :note\n"
     found = pages(site.extractor(values={"note": nasty}, notes=text), Question("notes", 10))
     assert found[0].columns.to_pylist() == [{"id": 1, "note": nasty}]
+
+
+def test_a_string_means_what_lint_read_whatever_the_database_says(site: Site) -> None:
+    """Where a backslash quotes, this would be a string, a call and another string."""
+    text = FULL + r"SELECT 1 AS id, 'x\' || ', pg_sleep(1), ' AS what" + "\n"
+    require(parse(text, Path("v.sql")), "postgres")
+    page = site.extractor(v=text).page(Question("v", 10))
+    assert page.columns.to_pylist() == [{"id": 1, "what": "x\\, pg_sleep(1), "}]
 
 
 def test_parameters_of_every_type_are_bound_with_it(site: Site) -> None:

@@ -132,3 +132,14 @@ def test_sql_whose_strings_do_not_end_is_refused_with_its_line(sql: str) -> None
     view = parse(f"-- key: a\n-- mode: full\n{sql}\n", PATH)
     with pytest.raises(InvalidConfig, match=r"customers\.sql:\d+: the SQL cannot be read"):
         statement(view, "postgres")
+
+
+@pytest.mark.parametrize("odd", ["\0", "\x0b", "\x1b"])
+def test_a_control_character_is_refused_where_it_stands(odd: str) -> None:
+    text = f"-- key: a\n-- mode: full\nSELECT a FROM s.t{odd} WHERE b\n"
+    assert mistakes(text) == ["views/customers.sql:3: the file has a control character; expected plain text"]
+
+
+def test_line_ends_of_every_kind_keep_the_line_numbers_and_no_other_character_ends_a_line() -> None:
+    view = parse("-- key: a\r\n-- mode: full\rSELECT a,\r\n'x\u2028y' AS b FROM s.t", PATH)
+    assert view.sql == "\n\nSELECT a,\n'x\u2028y' AS b FROM s.t"

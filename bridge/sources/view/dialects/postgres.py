@@ -35,8 +35,12 @@ from bridge.sources.view.statement import Sql, Value
 PAGE_BYTES = 64 << 20
 _LOOK_S = 0.2  # how often a page looks whether it was cancelled
 _CANCEL_S = 1.0
-# One core of the server at most, and no time spent on compiling what runs for a moment.
-_SETTINGS = "SELECT set_config('max_parallel_workers_per_gather', '0', false), set_config('jit', 'off', false)"
+# Strings mean what lint read, whatever the database's default. One core of the server at most, and no time spent on
+# compiling what runs for a moment.
+_SETTINGS = """
+SELECT set_config('standard_conforming_strings', 'on', false),
+       set_config('max_parallel_workers_per_gather', '0', false), set_config('jit', 'off', false)
+"""
 _BEGIN = "SELECT set_config('statement_timeout', %s, true), clock_timestamp()"
 _PROBE = """
 SELECT CASE WHEN pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') THEN
