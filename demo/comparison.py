@@ -59,6 +59,7 @@ class Reckoning:
     journalled: int = 0  # of them, found as an event
     dead_lettered: int = 0  # of them, found as a dead letter
     read: int = 0  # events of rows that were there before
+    polled: int = 0  # events of streams that are read by a view
     gaps: int = 0  # declared by the bridge
     unread: int = 0  # rows of keyless tables from before: there is no key to read them by
     unaccounted: int = 0  # events of changes nobody committed
@@ -87,6 +88,35 @@ class Reckoning:
             return
         setattr(self, kind, getattr(self, kind) + count)
         self.findings.append(f"{kind}: {count} x {table} {key or '(no key)'}")
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """A stream that is read by comparing: it need not tell every change, but where each row ended."""
+
+    name: str
+    events: Sequence[Event]  # in order
+    rejected: frozenset[str]  # keys with a dead letter
+    present: Mapping[str, Facts | None]  # the table as it is, by key
+
+
+def reckon_polled(stream: Polled) -> Reckoning:
+    """Reckon up one polled stream: its events, replayed, are the table."""
+    found = Reckoning(polled=len(stream.events))
+    held: dict[str, Facts] = {}
+    for event in stream.events:
+        if event.op in ("create", "read") and event.key in held:
+            found.find("doubled", stream.name, event.key)
+        if event.op == "delete":
+            held.pop(event.key, None)
+        elif event.op != "gap":
+            held[event.key] = event.facts
+    for key, facts in stream.present.items():
+        if held.pop(key, None) != facts and key not in stream.rejected:
+            found.find("lost", stream.name, key)
+    for key in held.keys() - stream.rejected:
+        found.find("lost", stream.name, key)  # the delete
+    return found
 
 
 def reckon(streams: Iterable[Stream]) -> Reckoning:

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from demo import expectation, oracle, receipts
-from demo.comparison import Event, Letter, Reckoning, Stream, reckon
+from demo.comparison import Event, Letter, Polled, Reckoning, Stream, reckon, reckon_polled
 from demo.expectation import Expectation
 from demo.oracle import TABLES, Oracle, Row
 from demo.session import ErpSession
@@ -66,6 +66,8 @@ def streams(
 ) -> Iterator[Stream]:
     """Every captured table: what the oracle says, what somebody holds, and the table as it is."""
     for name, declared in yaml.safe_load(config.read_text(encoding="utf-8"))["streams"].items():
+        if "log" not in declared:
+            continue
         table = TABLES[declared["log"]]
         expected = expectation.load(config.parent / declared["contract"], table)
         yield Stream(
@@ -81,6 +83,23 @@ def streams(
             present=[(table.key_of(row), expected.facts(row)) for row in present[table.name]],
             long=expected.long,
         )
+
+
+def polled(
+    config: Path, *, present: Mapping[str, list[Row]], letters: list[dict[str, Any]], shown: Shown
+) -> Iterator[Polled]:
+    """Every stream that is read by a view: what somebody holds, and the table as it is."""
+    for name, declared in yaml.safe_load(config.read_text(encoding="utf-8"))["streams"].items():
+        if "view" in declared:
+            document = yaml.safe_load((config.parent / declared["contract"]).read_text(encoding="utf-8"))
+            table = TABLES[document["schema"][0]["physicalName"]]
+            expected = expectation.load(config.parent / declared["contract"], table)
+            yield Polled(
+                name,
+                events=[event_of(each, expected) for each in shown(name)],
+                rejected=frozenset(each["key"] for each in letters if each["stream"] == name),
+                present={table.key_of(row): expected.facts(row) for row in present[table.name]},
+            )
 
 
 class Receipts:
@@ -128,6 +147,7 @@ def report(sums: Reckoning, noted: Oracle, told: Sequence[str] = ()) -> str:
         f"dead-lettered: {sums.dead_lettered}",
         f"read: {sums.read}",
         f"not read (no key): {sums.unread}",
+        f"found by view: {sums.polled}",
         f"gaps: {sums.gaps}",
         f"unaccounted: {sums.unaccounted}",
         f"inverted: {sums.inverted}",
@@ -156,7 +176,10 @@ def main() -> int:
     letters = [each for each in rejected if each["state"] in UNSETTLED]
 
     def compare(shown: Shown) -> Reckoning:
-        return reckon(streams(given.config, noted, present=present, letters=letters, shown=shown))
+        sums = reckon(streams(given.config, noted, present=present, letters=letters, shown=shown))
+        for each in polled(given.config, present=present, letters=letters, shown=shown):
+            sums.add(reckon_polled(each))
+        return sums
 
     sums = compare(lambda name: bridge.lines("events", name, "--json"))
     told = []

@@ -112,7 +112,8 @@ def _stage(keep: Path | None) -> Iterator[Stage]:
         deployment = (REPOSITORY / "bridge.yaml").read_text(encoding="utf-8")
         outside = (REPOSITORY / "demo" / "outside.yaml").read_text(encoding="utf-8")
         (keep / "bridge.yaml").write_text(deployment + outside, encoding="utf-8")
-        shutil.copytree(REPOSITORY / "contracts", keep / "contracts", dirs_exist_ok=True)
+        for part in ("contracts", "views"):
+            shutil.copytree(REPOSITORY / part, keep / part, dirs_exist_ok=True)
         print("starting the ERP's PostgreSQL ...", flush=True)
         server = cleaning.enter_context(PostgresServer.start())
         erp = build(server)
@@ -227,17 +228,25 @@ def _live_reader(stage: Stage, config: Config) -> Iterator[None]:
 def _catch_up(stage: Stage, journal: Journal, config: Config, *, daemon: "subprocess.Popen[bytes]", view: View) -> None:
     """Wait until the bridge has confirmed all that was committed and every first load is complete."""
     end = int(stage.erp.sql("SELECT pg_current_wal_lsn() - '0/0'")[0][0])
+    ended_at = datetime.now(UTC)
+    polled = [name for name, declared in config.streams.items() if declared.view is not None]
+
+    def is_read(stream: str) -> bool:
+        runs = journal.runs(stream=stream, limit=10)
+        return any(run.state == "done" and run.started_at > ended_at for run in runs)
 
     def caught_up() -> bool:
         view.show(_figures(journal, config))
         loads = journal.position(SYSTEM)[1].get("snapshots", {}).values()
-        return (_confirmed(stage) or 0) >= end and all(load.get("phase") == "done" for load in loads)
+        return (_confirmed(stage) or 0) >= end and all(
+            (*(load.get("phase") == "done" for load in loads), *map(is_read, polled))
+        )
 
     def delivered() -> bool:
         view.show(_figures(journal, config))
         events = sum(extent.last for extent in journal.extents().values())
-        is_read = len({event["id"] for event in receipts.noted(stage.live_file)}) >= events
-        return is_read and all(sink["behind"] == sink["pending"] == 0 for sink in standings(journal, config))
+        is_all = len({event["id"] for event in receipts.noted(stage.live_file)}) >= events
+        return is_all and all(sink["behind"] == sink["pending"] == 0 for sink in standings(journal, config))
 
     _wait(stage, daemon, caught_up, "caught up", timeout_s=CATCH_UP_S)
     _wait(stage, daemon, delivered, "delivered everything", timeout_s=CATCH_UP_S)

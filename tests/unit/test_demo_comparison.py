@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from demo.comparison import Event, Facts, Letter, Reckoning, Stream, reckon, replay
+from demo.comparison import Event, Facts, Letter, Polled, Reckoning, Stream, reckon, reckon_polled, replay
 from demo.oracle import Change
 
 TABLE = "sales.oeordh"
@@ -178,3 +178,19 @@ def test_a_row_of_a_keyless_table_missing_from_a_read_is_lost() -> None:
     stream = Stream("sales.aptrx", initial, [], [read, replace(read, id="payables:s1:2")], [])
     assert reckon([stream]).is_clean()
     assert reckon([replace(stream, events=[read])]).lost == 1
+
+
+def test_a_polled_stream_is_held_to_where_each_row_ended() -> None:
+    def told(*events: tuple[str, str, str], rejected: frozenset[str] = frozenset()) -> tuple[int, int]:
+        found = [Event(str(number), op, key, {"name": name}) for number, (op, key, name) in enumerate(events)]
+        present: dict[str, Facts | None] = {"1": {"name": "a"}, "2": {"name": "b"}}
+        sums = reckon_polled(Polled("customers", found, rejected, present))
+        return sums.lost, sums.doubled
+
+    good = [("read", "1", "x"), ("create", "2", "b"), ("update", "1", "a"), ("create", "3", "c"), ("delete", "3", "")]
+    assert told(*good) == (0, 0)
+    assert told(*good[:2], *good[3:]) == (1, 0), "an update that was not told"
+    assert told(*good[:4]) == (1, 0), "a delete that was not told"
+    assert told(*good, ("create", "2", "b")) == (0, 1), "a row that was told twice"
+    assert told(*good[:1], *good[2:]) == (1, 0), "a row that was not told"
+    assert told(*good[:1], *good[2:], rejected=frozenset("2")) == (0, 0), "but became a dead letter"
