@@ -41,7 +41,7 @@ def _dlt(dsn: str, backend: str) -> int:
 
     folder = Path(tempfile.mkdtemp(prefix="legacy-bridge-bench-"))
     resource = sql_table(
-        _url(dsn).replace("postgresql://", "postgresql+psycopg://" if backend == "sqlalchemy" else "postgresql://"),
+        _url(dsn).replace("postgresql://", "postgresql+psycopg://"),
         table=TABLE, schema=SCHEMA, backend=backend, chunk_size=50_000,
         backend_kwargs={"conn": _url(dsn)} if backend == "connectorx" else None,
     )  # fmt: skip
