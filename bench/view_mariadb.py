@@ -5,6 +5,7 @@
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -105,7 +106,9 @@ def prepare() -> Iterator[Readers]:
         def reader(name: str) -> Sample:
             return program.measure("bench.view_mariadb", name, str(server.port), database.name, str(rows))
 
-        yield Readers(lambda: reader("ours"), limit=lambda: reader("limit"), peer=lambda: reader("peer"))
+        chosen = "connectorx" if importlib.util.find_spec("connectorx") else "PyMySQL, SSCursor in blocks"
+        notes = (f"pages of {PAGE_ROWS} rows; peer: {chosen}",)
+        yield Readers(lambda: reader("ours"), limit=lambda: reader("limit"), peer=lambda: reader("peer"), notes=notes)
     finally:
         server.close()
 
