@@ -8,6 +8,7 @@ layout was mended. A contract may read the first three like any other column.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -93,7 +94,7 @@ class RecordMapper:
         """
         numbers = rows.numbers + first
         places = rows.frames.starts + offset
-        columns = self._columns(rows, [pa.repeat(pa.scalar(origin.name, pa.large_string()), len(numbers)),
+        columns = self._columns(rows, [_names(len(numbers), origin.name),
                                        pa.array(numbers), pa.array(places)])  # fmt: skip
         return RawBatch(
             self.stream,
@@ -160,17 +161,27 @@ def _records(frames: Frames) -> pa.Array:
 
 
 def _changes(numbers: NDArray[np.int64], origin: Origin) -> pa.RecordBatch:
-    count = len(numbers)
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.repeat(pa.scalar(int(Op.CREATE), pa.uint8()), count),
-            pa.repeat(pa.scalar(origin.changed_at, pa.timestamp("us", "UTC")), count),
-            pa.repeat(pa.scalar(origin.position, pa.uint64()), count),
-            pa.nulls(count, pa.uint64()),
-            pa.array(numbers.astype(np.uint32)),
-            pa.repeat(pa.scalar(value=False), count),
-            pa.nulls(count, pa.uint32()),
-            pa.nulls(count, pa.large_string()),
-        ],
-        schema=CHANGE_COLUMNS,
+    before, after = _alike(len(numbers), origin)
+    indexes = pa.array(numbers.astype(np.uint32))
+    return pa.RecordBatch.from_arrays([*before, indexes, *after], schema=CHANGE_COLUMNS)
+
+
+@lru_cache(maxsize=2)
+def _alike(count: int, origin: Origin) -> tuple[tuple[pa.Array, ...], tuple[pa.Array, ...]]:
+    """What so many rows of a file have in common, before and behind their index; most pieces have as many."""
+    return (
+        pa.repeat(pa.scalar(int(Op.CREATE), pa.uint8()), count),
+        pa.repeat(pa.scalar(origin.changed_at, pa.timestamp("us", "UTC")), count),
+        pa.repeat(pa.scalar(origin.position, pa.uint64()), count),
+        pa.nulls(count, pa.uint64()),
+    ), (
+        pa.repeat(pa.scalar(value=False), count),
+        pa.nulls(count, pa.uint32()),
+        pa.nulls(count, pa.large_string()),
     )
+
+
+@lru_cache(maxsize=2)
+def _names(count: int, name: str) -> pa.Array:
+    """A file's name, so often."""
+    return pa.repeat(pa.scalar(name, pa.large_string()), count)

@@ -49,22 +49,22 @@ def _zoned(cells: Bytes, form: Form, is_ebcdic: bool) -> tuple[Bytes, Rows, Rows
     places = np.ascontiguousarray(cells.T)
     bad = np.zeros(count, np.bool_)
     negative = np.zeros(count, np.bool_)
-    digit = _ZONED[is_ebcdic]
+    zone = np.uint8(0xF0 if is_ebcdic else 0x30)  # what is no digit in it is more than 9 without it
     if form.separate:
         sign = places[0 if form.leading else -1]
         places = places[1:] if form.leading else places[:-1]
         plus, minus = (0x4E, 0x60) if is_ebcdic else (0x2B, 0x2D)
         negative = sign == minus
         bad = ~negative & (sign != plus)
-        digits = digit[places]
+        digits = places ^ zone
     else:
-        digits = digit[places]
+        digits = places ^ zone
         if form.signed:
             over = places[0 if form.leading else -1]
             values, minuses = _OVERPUNCHED[is_ebcdic]
             digits[0 if form.leading else -1] = values[over]
             negative = minuses[over]
-    bad |= (digits > 9).any(axis=0)  # noqa: PLR2004  the largest digit
+    bad |= digits.max(axis=0) > 9  # noqa: PLR2004  the largest digit
     if form.blank_zero and bad.any():
         blank = (cells == (0x40 if is_ebcdic else 0x20)).all(axis=1)
         digits[:, blank] = 0
@@ -79,7 +79,7 @@ def _packed(cells: Bytes, form: Form, is_ebcdic: bool) -> tuple[Bytes, Rows, Row
     halves[1::2] = places & 0x0F
     sign, digits = halves[-1], halves[:-1]
     negative = (sign == 0xD) | (sign == 0xB)  # noqa: PLR2004  the halves that mean minus
-    bad = (digits > 9).any(axis=0) | (sign < 0xA)  # noqa: PLR2004
+    bad = (digits.max(axis=0) > 9) | (sign < 0xA)  # noqa: PLR2004
     if not form.signed:
         bad |= negative
     if len(digits) > form.digits:  # an even number of digits leaves a half over
@@ -206,11 +206,4 @@ def _ascii_signs(values: Bytes, minuses: Rows) -> None:
             minuses[ord(character)] = is_minus
 
 
-def _digits(first: int) -> Bytes:
-    values = np.full(256, _BAD, np.uint8)
-    values[first : first + 10] = np.arange(10)
-    return values
-
-
-_ZONED = {True: _digits(0xF0), False: _digits(0x30)}
 _OVERPUNCHED = {True: _table(_ebcdic_signs), False: _table(_ascii_signs)}
