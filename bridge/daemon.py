@@ -32,7 +32,6 @@ from bridge.app import (
     build_loops,
     load_contracts,
     pin_contracts,
-    prove_harmless,
 )
 from bridge.bell import Bell
 from bridge.config import diff as differences
@@ -48,6 +47,7 @@ from bridge.notify import Notifier
 from bridge.ports import Journal, Retention
 from bridge.postgres.session import connect
 from bridge.sources.postgres import configured
+from bridge.ways import prove_harmless
 from bridge.web import health as pages
 from bridge.web import inbox
 from bridge.web.accesslog import AccessLog

@@ -24,6 +24,7 @@ from bridge.model import Op
 from bridge.pump import Flow, Handoff, Pump
 from bridge.sources.postgres.reader import PostgresSource
 from bridge.watch import Watch
+from bridge.ways import build_postgres
 from demo.server import Database
 from tests.daemon import DEADLINE_S, Daemon, wait_for
 
@@ -66,7 +67,7 @@ class Bridge:
         self.journal = SqliteJournal.open(self.daemon.journal_file, owner=True)
         judges = app.build_judges(config, documents, self.journal)
         self._stop, handoff, metrics = threading.Event(), Handoff(), Metrics()
-        source = app.build_postgres(config, "erp", documents, stopping=self._stop.is_set)
+        source = build_postgres(config, "erp", documents, stopping=self._stop.is_set)
         self.source = PostgresSource(replace(source._settings, **self._settings))
         position, state = self.journal.position("erp")
         self.flow = Flow(self.source, frozenset(self.streams), position, state)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge.app import Loops, build_judges, build_loops, build_postgres, load_contracts, pin_contracts, systems_of
+from bridge.app import Loops, build_judges, build_loops, load_contracts, pin_contracts, systems_of
 from bridge.bell import Bell
 from bridge.config.load import load
 from bridge.config.models import Config
@@ -19,6 +19,7 @@ from bridge.metrics import Metrics
 from bridge.model import Commit, Op, StreamPhase, StreamState
 from bridge.notify import Notifier
 from bridge.testing import MemoryJournal
+from bridge.ways import build_postgres
 from tests import shelf
 from tests.shelf import SHAPE, START, raw
 
