@@ -191,6 +191,13 @@ class StreamConfig(Section):
     sweep: Rhythm | None = key(
         "How often all keys are compared, which finds deletes, like 1d or 0 3 * * 0.", default=None, live=True
     )
+    most_deletes: Number = key(
+        "Share of the known rows that one run may find gone; one that finds more fails and deletes none. 1 = all.",
+        default=0.5,
+        live=True,
+        ge=0,
+        le=1,
+    )
     jitter: Span | None = key("How much later than planned a run may begin, evenly spread.", default=None, live=True)
     catch_up: Literal["once", "skip"] = key(
         "What becomes of runs that could not begin in time: one in their place, or none.", default="once", live=True

@@ -1,6 +1,7 @@
 """Plans and limits as the configuration declares them."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 from bridge.config.models import Config, StreamConfig
@@ -32,19 +33,12 @@ def limits_of(config: Config, system: str) -> Limits:
 
 def _plans(stream: str, declared: StreamConfig, zone: str) -> Iterator[Plan]:
     jitter = _length(declared.jitter) or timedelta(0)
-    yield Plan(
-        stream,
-        every=_length(declared.every),
-        cron=declared.cron,
-        zone=zone,
-        after=declared.after,
-        jitter=jitter,
-        catch_up=declared.catch_up,
-    )
+    alike = Plan(stream, zone=zone, jitter=jitter, catch_up=declared.catch_up, most_deletes=declared.most_deletes)
+    yield replace(alike, every=_length(declared.every), cron=declared.cron, after=declared.after)
     if declared.sweep is not None:
         every = length_of(declared.sweep) if is_span(declared.sweep) else None
         cron = None if every else declared.sweep
-        yield Plan(stream, "sweep", every=every, cron=cron, zone=zone, jitter=jitter, catch_up=declared.catch_up)
+        yield replace(alike, kind="sweep", every=every, cron=cron)
 
 
 def _length(text: str | None) -> timedelta | None:

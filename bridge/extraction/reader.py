@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from bridge.errors import InternalError
+from bridge.errors import InternalError, SourceRefused
 from bridge.extracted import Forgotten, RunKind
 from bridge.extraction import compare, image, modes, overlap, ranges, scalars
 from bridge.extraction.changes import Place, deleted, found
@@ -24,6 +24,7 @@ from bridge.extraction.progress import Phase, Progress, Reading, Running
 from bridge.extraction.stored import Images, Step, Stored
 from bridge.model import Op
 
+FEW_ROWS = 100  # so many may go whatever their share
 STEP_ROWS = 50_000  # deletes of one window, rows of one copied block
 MANY_ROWS, MANY_BLOCKS = 50_000, 2_000  # gone, or stored, above which an image is copied
 
@@ -35,10 +36,12 @@ class Reader:
         subject: what is read.
         progress: as the journal holds it.
         images: the journal's; only called while the journal holds every step.
+        most_deletes: share of the rows held that one reading may find gone.
     """
 
-    def __init__(self, subject: Subject, progress: Progress, images: Images) -> None:
+    def __init__(self, subject: Subject, progress: Progress, images: Images, most_deletes: float) -> None:
         self.subject = subject
+        self._most_deletes = most_deletes
         self.progress = progress
         self.odd: dict[str, int] = {}  # rows that share a key, rows without one, cursors ahead: of this reading
         self._stored = Stored(subject.stream, images)
@@ -258,6 +261,8 @@ class Reader:
         if self._unseen is None or not self._stored.is_walking:
             self._stored.walk(self.progress)
             self._unseen = index.unseen(above=reading.reached)
+            if reading.reached < 0:
+                self._allow(len(self._unseen))
         wanted, self._unseen = self._unseen[:STEP_ROWS], self._unseen[STEP_ROWS:]
         if not len(wanted):
             self._unseen = None
@@ -277,6 +282,17 @@ class Reader:
             raw = deleted(shape, named, count, self._place(now))
             self._tell(np.full(count, int(Op.DELETE), np.uint8))
         return replace(self._forget(index, numbers, then=None), raw=raw)
+
+    def _allow(self, count: int) -> None:
+        """A view that suddenly shows too little is more likely broken than right. Raises: SourceRefused."""
+        held = self.progress.held
+        if count >= FEW_ROWS and count > self._most_deletes * held:
+            self._unseen = None
+            self._stored.stop()
+            raise SourceRefused(
+                f"{count:,} of {held:,} rows are gone, and `most_deletes` allows {self._most_deletes:.0%}",
+                hint="Look whether the view still shows everything; if so, set `most_deletes: 1` for one run.",
+            )
 
     def _forget(self, index: Index, numbers: Numbers, *, then: Phase | None) -> Step:
         progress = self.progress

@@ -90,8 +90,11 @@ class PolledSource:
             self._confirmed = self._given
         self._run_count = max(self._run_count, int(state.get("runs", 0)))  # a number is never given twice
         streams = state.get("streams", {})
+        most_deletes = {plan.stream: plan.most_deletes for plan in self._plans}
         self._readers = {
-            stream: Reader(subject, Progress.load(streams.get(stream), subject), self._images)
+            stream: Reader(
+                subject, Progress.load(streams.get(stream), subject), self._images, most_deletes.get(stream, 1.0)
+            )
             for stream, subject in self._extractor.subjects.items()
         }
         self._order = self._order or deque(self._readers)
@@ -227,7 +230,10 @@ class PolledSource:
         question = reader.question(self._budget.page_rows)
         if question is None:
             reach("extraction.before_step")
-            step = reader.step(self._now())
+            try:
+                step = reader.step(self._now())
+            except SourceRefused as error:
+                return self._end(stream, "failed", error.detail)
             return self._advance(stream, step, ())
         try:
             page = self._ask(stream, question)

@@ -31,6 +31,7 @@ class Plan:
     after: str | None = None  # the stream whose run it follows
     jitter: timedelta = timedelta(0)  # how much later it may come, evenly spread
     catch_up: CatchUp = "once"  # what becomes of moments that could not bring a run
+    most_deletes: float = 1.0  # share of the rows known that a run may find gone
 
     @property
     def job(self) -> str:

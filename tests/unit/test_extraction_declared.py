@@ -23,7 +23,7 @@ streams:
   orders: {system: erp, view: orders.sql, contract: orders.odcs.yaml, every: 5m, jitter: 20s, sweep: 0 3 * * 0}
   items: {system: erp, view: orders.sql, contract: orders.odcs.yaml, after: orders, catch_up: skip}
   stock: {system: erp, view: orders.sql, contract: orders.odcs.yaml, cron: "*/15 6-22 * * 1-5"}
-  parts: {system: erp, view: orders.sql, contract: orders.odcs.yaml}
+  parts: {system: erp, view: orders.sql, contract: orders.odcs.yaml, most_deletes: 0.1}
   log: {system: erp, log: sales.oeordh, contract: orders.odcs.yaml}
 """
 
@@ -38,11 +38,11 @@ def read(folder: Path, text: str = GOOD) -> Config:
 def test_every_polled_stream_has_its_plan(tmp_path: Path) -> None:
     zone, jitter = "America/Chicago", timedelta(seconds=20)
     assert plans_of(read(tmp_path), "erp", ["orders", "items", "stock", "parts"]) == [
-        Plan("orders", every=timedelta(minutes=5), zone=zone, jitter=jitter),
-        Plan("orders", "sweep", cron="0 3 * * 0", zone=zone, jitter=jitter),
-        Plan("items", after="orders", zone=zone, catch_up="skip"),
-        Plan("stock", cron="*/15 6-22 * * 1-5", zone=zone),
-        Plan("parts", zone=zone),
+        Plan("orders", every=timedelta(minutes=5), zone=zone, jitter=jitter, most_deletes=0.5),
+        Plan("orders", "sweep", cron="0 3 * * 0", zone=zone, jitter=jitter, most_deletes=0.5),
+        Plan("items", after="orders", zone=zone, catch_up="skip", most_deletes=0.5),
+        Plan("stock", cron="*/15 6-22 * * 1-5", zone=zone, most_deletes=0.5),
+        Plan("parts", zone=zone, most_deletes=0.1),
     ]
 
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.errors import SourceRefused, SourceUnavailable
+from bridge.extracted import RunKind
 from bridge.extraction import reader
 from bridge.extraction.budget import Limits
 from bridge.extraction.timetable import Plan
@@ -420,3 +421,24 @@ def test_a_finding_names_every_stream_that_it_is_about(journal: MemoryJournal) -
     (finding,) = process.source.findings()
     assert "stream item: 1 rows" in finding.detail
     assert "stream other: 1 rows" in finding.detail
+
+
+@pytest.mark.parametrize("mode", ["full", "incremental"])
+def test_a_view_that_suddenly_shows_too_little_deletes_nothing(mode: Mode, journal: MemoryJournal) -> None:
+    """Its run fails and says so; an operator may allow it, and then it is believed."""
+    table, system, clock = world(mode, page_rows=1_000)
+    for number in range(400):
+        table.put(**row(number, at=number))
+    kind: RunKind = "full" if mode == "full" else "sweep"
+    careful = Process(journal, system, clock=clock, plans=[Plan("item", most_deletes=0.5)])
+    careful.run()
+    for number in range(201):
+        table.remove(id=number)
+    careful.run(kind=kind)
+    newest = journal.runs()[0]
+    assert newest.state == "failed"
+    assert "201 of 400 rows" in newest.detail
+    assert len(told(journal)) == 400
+
+    Process(journal, system, clock=clock).run(kind=kind)
+    assert sorted(told(journal, after=400)) == [("d", number, None) for number in range(201)]
