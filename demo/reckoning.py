@@ -1,11 +1,12 @@
 """Count what was lost and what was doubled, as somebody who trusts neither side.
 
-`python -m demo.reckoning --oracle FILE --dsn DSN --config bridge.yaml` reads the oracle file, the source's tables
-(its own session, as whoever may read them) and the bridge's public commands (`events --json`, `dead list --json`),
-never the daemon's counters, and shares no code with the bridge. With `--hook FILE`, `--live FILE` and `--lake FOLDER`
-it compares what receivers outside hold with the same oracle: they may have been sent an event again, and tell by its
-id. The last lines are `lost: N` and `doubled: N`, over all of them; it exits with 1 unless every promise held. Run it
-when the business day is over, the first reading is complete and the bridge has caught up.
+`python -m demo.reckoning --oracle FILE --dsn DSN --config bridge.yaml` reads the oracle file, the source's tables (its
+own session, as whoever may read them) and the bridge's public commands (`events --json`, `dead list --json`), never the
+daemon's counters, and shares no code with the bridge. `--files FILE` says what a mainframe delivered. With `--hook
+FILE`, `--live FILE` and `--lake FOLDER` it compares what receivers outside hold with the same oracle: they may have
+been sent an event again, and tell by its id. The last lines are `lost: N` and `doubled: N`, over all of them; it exits
+with 1 unless every promise held. Run it when the business day is over, the first reading is complete and the bridge has
+caught up.
 """
 
 import argparse
@@ -19,10 +20,10 @@ from typing import Any
 
 import yaml
 
-from demo import expectation, oracle, receipts
-from demo.comparison import Event, Letter, Polled, Reckoning, Stream, reckon, reckon_polled
+from demo import expectation, mainframe, oracle, receipts
+from demo.comparison import Event, Letter, Polled, Reckoning, Stream, reckon, reckon_delivered, reckon_polled
 from demo.expectation import Expectation
-from demo.oracle import TABLES, Oracle, Row
+from demo.oracle import TABLES, Change, Oracle, Row, Table
 from demo.session import ErpSession
 
 TOLD = 20  # findings printed
@@ -102,6 +103,25 @@ def polled(
             )
 
 
+def delivered(
+    config: Path, records: Sequence[tuple[str, Row | None]], *, letters: list[dict[str, Any]], shown: Shown
+) -> Iterator[Stream]:
+    """The stream that is read from files: what the mainframe says, and what somebody holds."""
+    for name, declared in yaml.safe_load(config.read_text(encoding="utf-8"))["streams"].items():
+        if "file" in declared:
+            expected = expectation.load(config.parent / declared["contract"], Table(name, ()))
+            yield Stream(
+                name,
+                initial=[],
+                changes=[
+                    (Change(name, "create", key, row), None if row is None else expected.facts(row))
+                    for key, row in records
+                ],
+                events=[event_of(each, expected) for each in shown(name)],
+                letters=[letter_of(each) for each in letters if each["stream"] == name],
+            )
+
+
 class Receipts:
     """What a receiver holds, by stream, each event once: the first time that its id came."""
 
@@ -148,6 +168,7 @@ def report(sums: Reckoning, noted: Oracle, told: Sequence[str] = ()) -> str:
         f"read: {sums.read}",
         f"not read (no key): {sums.unread}",
         f"found by view: {sums.polled}",
+        f"found in files: {sums.delivered}",
         f"gaps: {sums.gaps}",
         f"unaccounted: {sums.unaccounted}",
         f"inverted: {sums.inverted}",
@@ -164,6 +185,7 @@ def main() -> int:
     arguments.add_argument("--oracle", type=Path, required=True, help="what the business day noted")
     arguments.add_argument("--dsn", required=True, help="the ERP's database")
     arguments.add_argument("--config", type=Path, required=True, help="the bridge's configuration")
+    arguments.add_argument("--files", type=Path, help="what a mainframe delivered")
     arguments.add_argument("--hook", type=Path, help="what a webhook receiver noted")
     arguments.add_argument("--live", type=Path, help="what a live reader noted")
     arguments.add_argument("--lake", type=Path, help="a Parquet data set")
@@ -171,6 +193,7 @@ def main() -> int:
     noted = oracle.read(given.oracle)
     with ErpSession(given.dsn) as source:
         present = source.rows()
+    records = [] if given.files is None else mainframe.delivered(given.files)
     bridge = Bridge(given.config)
     rejected = (each for each in bridge.lines("dead", "list", "--all", "--json") if "sink" not in each)
     letters = [each for each in rejected if each["state"] in UNSETTLED]
@@ -179,6 +202,8 @@ def main() -> int:
         sums = reckon(streams(given.config, noted, present=present, letters=letters, shown=shown))
         for each in polled(given.config, present=present, letters=letters, shown=shown):
             sums.add(reckon_polled(each))
+        for exported in delivered(given.config, records, letters=letters, shown=shown):
+            sums.add(reckon_delivered(exported))
         return sums
 
     sums = compare(lambda name: bridge.lines("events", name, "--json"))

@@ -1,11 +1,11 @@
 """The demonstration: an ERP at work, the bridge beside it, a live view, and at the end a reckoning.
 
-Starts a PostgreSQL server with the demo ERP, `legacy-bridge run` on the repository's own bridge.yaml with the ways
-out of `demo/outside.yaml`, a webhook receiver, a live reader, and the generator that plays a business day; each is a
-process of its own and dies with this one. The webhook receiver is killed in the middle of the day and comes back
-later. When the day is over and everybody has caught up, the daemon is stopped and `demo.reckoning`, again a process
-of its own, compares what was committed with what the public commands give and with what the receivers hold. What is
-shown on the way comes from the journal and proves nothing; the reckoning does.
+Starts a PostgreSQL server with the demo ERP, `legacy-bridge run` on the repository's own bridge.yaml with what
+`demo/outside.yaml` adds, a webhook receiver, a live reader, the generator that plays a business day and a mainframe
+that leaves files beside it; each is a process of its own and dies with this one. The webhook receiver is killed in the
+middle of the day and comes back later. When the day is over and everybody has caught up, the daemon is stopped and
+`demo.reckoning`, again a process of its own, compares what was committed with what the public commands give and with
+what the receivers hold. What is shown on the way comes from the journal and proves nothing; the reckoning does.
 """
 
 import base64
@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
+
+import yaml
 
 from bridge.cli.status import overview
 from bridge.config.load import load
@@ -83,6 +85,16 @@ class Stage:
         """What the generator committed, by its own word."""
         return self.folder / "oracle.jsonl"
 
+    @property
+    def drop(self) -> Path:
+        """Where the mainframe leaves its files."""
+        return self.folder / "drop"
+
+    @property
+    def files_file(self) -> Path:
+        """What the mainframe delivered, by its own word."""
+        return self.folder / "files.jsonl"
+
 
 def run(*, seconds: float, rate: float, keep: Path | None = None) -> int:
     """Play the demonstration; returns the reckoning's exit code.
@@ -109,11 +121,10 @@ def _stage(keep: Path | None) -> Iterator[Stage]:
         if keep is None:
             keep = Path(cleaning.enter_context(tempfile.TemporaryDirectory(prefix="legacy-bridge-demo-")))
         keep.mkdir(parents=True, exist_ok=True)
-        deployment = (REPOSITORY / "bridge.yaml").read_text(encoding="utf-8")
-        outside = (REPOSITORY / "demo" / "outside.yaml").read_text(encoding="utf-8")
-        (keep / "bridge.yaml").write_text(deployment + outside, encoding="utf-8")
-        for part in ("contracts", "views"):
-            shutil.copytree(REPOSITORY / part, keep / part, dirs_exist_ok=True)
+        (keep / "bridge.yaml").write_text(_deployment(), encoding="utf-8")
+        (keep / "drop").mkdir()
+        for part in ("contracts", "views", "demo/host"):
+            shutil.copytree(REPOSITORY / part, keep / Path(part).name, dirs_exist_ok=True)
         print("starting the ERP's PostgreSQL ...", flush=True)
         server = cleaning.enter_context(PostgresServer.start())
         erp = build(server)
@@ -128,6 +139,15 @@ def _stage(keep: Path | None) -> Iterator[Stage]:
         yield Stage(keep, erp, inherited | own)
 
 
+def _deployment() -> str:
+    """The reference deployment with what the demonstration adds to its sections."""
+    reference, outside = (
+        yaml.safe_load((REPOSITORY / name).read_text(encoding="utf-8")) for name in ("bridge.yaml", "demo/outside.yaml")
+    )
+    added = {section: {**reference.get(section, {}), **keys} for section, keys in outside.items()}
+    return yaml.safe_dump({**reference, **added}, sort_keys=False)
+
+
 def _play(stage: Stage, *, seconds: float, rate: float) -> None:
     """Run daemon and generator side by side until the journal holds the whole day."""
     config = load(stage.config_file, environ=stage.environment)
@@ -137,14 +157,18 @@ def _play(stage: Stage, *, seconds: float, rate: float) -> None:
         journal = SqliteJournal.open(config.bridge.journal.sqlite, owner=False)
         try:
             day = ["demo.business", "--dsn", stage.erp.dsn, "--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]
+            files = ["demo.mainframe", "--folder", str(stage.drop), "--seconds", f"{seconds:g}"]
             with View() as view, Hook(stage) as hook, _live_reader(stage, config):
                 begun = time.monotonic()
-                with _child(stage, "generator", [*day, "--oracle", str(stage.oracle_file)]) as generator:
-                    while generator.poll() is None:
+                with (
+                    _child(stage, "mainframe", [*files, "--oracle", str(stage.files_file)]) as mainframe,
+                    _child(stage, "generator", [*day, "--oracle", str(stage.oracle_file)]) as generator,
+                ):
+                    while working := [each for each in (generator, mainframe) if each.poll() is None]:
                         _require(stage, daemon)
                         hook.play(part=(time.monotonic() - begun) / seconds)
                         view.show(_figures(journal, config))
-                        _rest(generator)
+                        _rest(working[0])
                 hook.play(part=1.0)
                 _catch_up(stage, journal, config, daemon=daemon, view=view)
         finally:
@@ -226,7 +250,7 @@ def _live_reader(stage: Stage, config: Config) -> Iterator[None]:
 
 
 def _catch_up(stage: Stage, journal: Journal, config: Config, *, daemon: "subprocess.Popen[bytes]", view: View) -> None:
-    """Wait until the bridge has confirmed all that was committed and every first load is complete."""
+    """Wait until the bridge has confirmed all that was committed, taken every file and completed every first load."""
     end = int(stage.erp.sql("SELECT pg_current_wal_lsn() - '0/0'")[0][0])
     ended_at = datetime.now(UTC)
     polled = [name for name, declared in config.streams.items() if declared.view is not None]
@@ -239,7 +263,11 @@ def _catch_up(stage: Stage, journal: Journal, config: Config, *, daemon: "subpro
         view.show(_figures(journal, config))
         loads = journal.position(SYSTEM)[1].get("snapshots", {}).values()
         return (_confirmed(stage) or 0) >= end and all(
-            (*(load.get("phase") == "done" for load in loads), *map(is_read, polled))
+            (
+                *(load.get("phase") == "done" for load in loads),
+                *map(is_read, polled),
+                not any(stage.drop.glob("*.DAT")),  # put away
+            )
         )
 
     def delivered() -> bool:
@@ -255,6 +283,7 @@ def _catch_up(stage: Stage, journal: Journal, config: Config, *, daemon: "subpro
 def _reckon(stage: Stage) -> int:
     """Let a process that shares nothing with the daemon count."""
     arguments = ["--oracle", str(stage.oracle_file), "--dsn", stage.erp.dsn, "--config", str(stage.config_file)]
+    arguments += ["--files", str(stage.files_file)]
     arguments += ["--hook", str(stage.hook_file), "--live", str(stage.live_file), "--lake", str(stage.lake)]
     command = [*DIES_WITH_US, sys.executable, "-m", "demo.reckoning", *arguments]
     return subprocess.run(command, check=False, cwd=REPOSITORY, env=dict(stage.environment)).returncode

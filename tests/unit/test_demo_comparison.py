@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from demo.comparison import Event, Facts, Letter, Polled, Reckoning, Stream, reckon, reckon_polled, replay
+from demo.comparison import (
+    Event,
+    Facts,
+    Letter,
+    Polled,
+    Reckoning,
+    Stream,
+    reckon,
+    reckon_delivered,
+    reckon_polled,
+    replay,
+)
 from demo.oracle import Change
 
 TABLE = "sales.oeordh"
@@ -194,3 +205,19 @@ def test_a_polled_stream_is_held_to_where_each_row_ended() -> None:
     assert told(*good, ("create", "2", "b")) == (0, 1), "a row that was told twice"
     assert told(*good[:1], *good[2:]) == (1, 0), "a row that was not told"
     assert told(*good[:1], *good[2:], rejected=frozenset("2")) == (0, 0), "but became a dead letter"
+
+
+def test_a_record_of_a_file_is_told_once_as_an_event_or_a_letter() -> None:
+    written: list[tuple[str, Facts | None]] = [("1", {"quantity": "5"}), ("2", None)]  # the second cannot be read
+    changes = [(Change("goods", "create", key, None), facts) for key, facts in written]
+    good = Event("goods:1:1:0", "create", "1", {"quantity": "5"})
+    stream = Stream("goods", [], changes, [good], [Letter("goods:1:1:1", "2")])
+    sums = reckon_delivered(stream)
+    assert sums.is_clean()
+    assert (sums.committed, sums.delivered, sums.dead_lettered) == (2, 1, 1)
+    assert reckon_delivered(replace(stream, events=[])).lost == 1
+    assert reckon_delivered(replace(stream, letters=[])).lost == 1
+    assert reckon_delivered(replace(stream, events=[good, replace(good, id="goods:1:2:0")])).doubled == 1
+    assert reckon_delivered(replace(stream, events=[replace(good, facts={"quantity": "6"})])).differing == 1
+    guess = Event("goods:1:1:1", "create", "2", {"quantity": "0"})
+    assert not reckon_delivered(replace(stream, events=[good, guess], letters=[])).is_clean()
