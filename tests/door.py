@@ -177,7 +177,7 @@ def served(folder: Path) -> Iterator[Served]:
     listener, stop, answering = listen("127.0.0.1", 0), threading.Event(), threading.Event()
     answering.set()
     server = threading.Thread(target=serve, args=(doorway, listener), kwargs={"stop": stop})
-    desk = Desk(journal, build_judges(config, documents, journal), systems={"orders": "erp", "payroll": "erp"})
+    desk = Desk(journal, build_judges(config, documents, journal), systems={"orders": "erp", "payroll": "hr"})
     clerk = threading.Thread(target=_carry_out, args=(desk, stop, answering))
     server.start()
     clerk.start()

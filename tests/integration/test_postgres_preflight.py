@@ -405,9 +405,9 @@ def test_an_unlimited_slot_is_refused_unless_signed_for(server: PostgresServer) 
     with PostgresServer.start(version=server.version, settings={"fsync": "off"}) as unlimited:
         settings = ConnectSettings("acme", unlimited.host, unlimited.port, "postgres", "postgres")
         with connect(settings, purpose="preflight") as connection:
-            subject = ("slot.unlimited", "max_slot_wal_keep_size")
-            assert subject in refused(inspect(connection, Setup(())))
-            assert subject not in refused(inspect(connection, Setup((), waivers=frozenset({"unlimited_slot"}))))
+            setup, subject = Setup((Capture("sales.orders"),)), ("slot.unlimited", "max_slot_wal_keep_size")
+            assert subject in refused(inspect(connection, setup))
+            assert subject not in refused(inspect(connection, replace(setup, waivers=frozenset({"unlimited_slot"}))))
 
 
 def test_a_slot_of_another_database_is_refused(erp: Erp) -> None:
