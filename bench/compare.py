@@ -66,7 +66,9 @@ def reladiff(dsn: str, rows: int) -> Sample:
     columns = [part for name in ("customer_no", "status", "amount", "qty", "note") for part in ("-c", name)]
     command = [str(RELADIFF), url, source.TABLE, url, COPY, "-k", "id", *columns, "--stats"]
     started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    if "rows" not in done.stdout:
+        raise RuntimeError(f"reladiff says: {done.stdout}{done.stderr}")
     return Sample({"rate": rows / (time.perf_counter() - started)})
 
 

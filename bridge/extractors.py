@@ -20,6 +20,8 @@ from bridge.sources.view.lint import require
 from bridge.sources.view.session import Session
 from bridge.sources.view.viewfile import View
 
+PAGE_ROWS = 100_000  # of a table that is compared; the budget asks for fewer where they take long
+
 
 def build_extractor(config: Config, system: str, views: Mapping[str, View]) -> ViewExtractor:
     """What reads these views of a system, by stream; not connected.
@@ -67,7 +69,7 @@ def view_of_table(table: str, document: ContractDocument, *, dialect: str = "pos
         raise ConfigError(f"contract {document.file} has no key, so rows cannot be told apart")
     sign = "`" if dialect == "mysql" else '"'
     name = ".".join(sign + part.replace(sign, 2 * sign) + sign for part in parts)
-    return View(path=Path(table), name=table, sql=f"SELECT * FROM {name}", mode="full", key=key)  # noqa: S608  a quoted name
+    return View(path=Path(table), name=table, sql=f"SELECT * FROM {name}", mode="full", key=key, page_rows=PAGE_ROWS)  # noqa: S608  a quoted name
 
 
 def key_columns(document: ContractDocument) -> tuple[str, ...]:

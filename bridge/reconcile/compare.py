@@ -7,6 +7,7 @@ again. So a change under way is never taken for a loss, and a loss never for a c
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -127,9 +128,11 @@ class _Comparison:
 
     def run(self) -> Report:
         started = time.monotonic()
-        self._ours.catch_up(lambda: self._progress("journal", self._ours.number))
-        before = self._ours.number
-        looked = self._theirs.look(turned=lambda rows: self._progress("rows", rows))
+        before = self._ours.last()
+        with ThreadPoolExecutor(1, "compare") as beside:  # one side rests where the other works
+            reading = beside.submit(self._ours.catch_up)
+            looked = self._theirs.look(turned=lambda rows: self._progress("rows", rows))
+            reading.result()
         seen = looked.frame(self._theirs.fields)
         is_passed = self._wait()
         open_keys = self._judge(seen, self._ours.rows(), before=before if is_passed else 0)

@@ -38,6 +38,11 @@ class Replayed:
         self.number = 0  # of the last event read
         self.first = 1  # the first event that the journal still held when it was read first
 
+    def last(self) -> int:
+        """The number of the stream's newest event now."""
+        extent = self._journal.extents().get(self.stream)
+        return extent.last if extent is not None else 0
+
     def catch_up(self, turned: Callable[[], None] = lambda: None) -> None:
         """Read what the journal holds by now. Raises: JournalCorrupt."""
         for block in self._journal.read(self.stream, after=self.number):
