@@ -66,6 +66,7 @@ def test_the_same_content_is_told_and_not_taken_twice(driven: Driven) -> None:
     driven.run()
     assert driven.ids() == [1]
     assert driven.outcomes == ["taken", "duplicate"]
+    assert [one["outcome"] for one in driven.state["recent"]] == ["taken", "duplicate"]  # at once, for who asks
     assert driven.names() == []
 
 

@@ -144,7 +144,7 @@ class Work:
                 return
             ids = self._known([f"sha256:{spooled.digest}", f"name:{listed.name}"])
             if f"sha256:{spooled.digest}" in ids:
-                self._tell(listed, spooled.digest, "duplicate")
+                yield from self._tell(listed, spooled.digest, "duplicate")
                 self._put_away(listed)
                 return
             self._allow_name(is_known=bool(ids))
@@ -158,7 +158,7 @@ class Work:
             )
             readers = yield from self._readers(taking, spooled)
         except FileRefused as refused:
-            self._refuse(listed, str(refused))
+            yield from self._refuse(listed, str(refused))
             return
         yield from self._read(taking, readers)
 
@@ -302,16 +302,19 @@ class Work:
                 self._place.archive(name, self._settings.archive)
         reach("file.after_archive")
 
-    def _refuse(self, listed: Listed, why: str) -> None:
+    def _refuse(self, listed: Listed, why: str) -> Iterator[Step]:
         self._spool.drop()
         self._pickup.pass_over(listed)
         self._memory.refused[listed.name] = why
-        self._tell(listed, "", "refused", why=why)
+        yield from self._tell(listed, "", "refused", why=why)
 
-    def _tell(self, listed: Listed, digest: str, outcome: Outcome, *, why: str = "") -> None:
+    def _tell(self, listed: Listed, digest: str, outcome: Outcome, *, why: str = "") -> Iterator[Step]:
+        """Say what became of a file that is not taken; the journal learns it where it stands."""
         _log.warning(f"file.{outcome}", system=self.name, file=listed.name, **({"why": why} if why else {}))
         self._count(outcome)
         self._progress = self._progress.told(_record(listed, digest, outcome))
+        if self.confirmed is not None:
+            yield Window((), self.confirmed, self._progress.dump())
 
 
 def _seen(listed: Listed) -> str:
