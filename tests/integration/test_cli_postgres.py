@@ -29,7 +29,12 @@ class Bridge:
         self.erp = erp
         self.slot = f"bridge_{uuid.uuid4().hex[:12]}"
         self.config = folder / "bridge.yaml"
-        self.config.write_text((ROOT / "bridge.yaml").read_text().replace("contracts/", f"{ROOT}/contracts/"))
+        self.config.write_text(
+            (ROOT / "bridge.yaml")
+            .read_text()
+            .replace("contracts/", f"{ROOT}/contracts/")
+            .replace("views/", f"{ROOT}/views/")
+        )
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "BRIDGE_"))}
         self.environment = kept | {
             "PGHOST": erp.server.host,

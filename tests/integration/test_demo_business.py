@@ -204,6 +204,7 @@ def test_a_commit_whose_answer_was_lost_is_noted_when_it_took_place(
         with ErpSession(erp.dsn) as session, OracleWriter(tmp_path / "oracle", session.rows()) as writer:
             server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
             server.sql("SELECT pg_reload_conf()")
+            wait_for(lambda: server.sql("SHOW synchronous_standby_names") == [("nobody",)])
             waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
             booking = threading.Thread(target=book, args=(session, writer))
             booking.start()
