@@ -1,8 +1,8 @@
 """Compare what the events of a stream amount to with the rows they speak of, while both go on changing.
 
-The journal is read, then the rows, then the journal again once it holds every change that the rows may have had. A key
-that differs and has no event in between stood still on both sides: the difference is real. One that has is looked at
-again. So a change under way is never taken for a loss, and a loss never for a change under way.
+The journal's end is noted, journal and rows are read, then the rest of the journal once it holds every change that the
+rows may have had. A key that differs and has no event since stood still on both sides: the difference is real. One that
+has is looked at again. So a change under way is never taken for a loss, and a loss never for a change under way.
 """
 
 import time
@@ -135,7 +135,7 @@ class _Comparison:
             reading.result()
         seen = looked.frame(self._theirs.fields)
         is_passed = self._wait()
-        open_keys = self._judge(seen, self._ours.rows(), before=before if is_passed else 0)
+        open_keys = self._judge(seen, self._ours.rows(), before=before if is_passed else None)
         not_held = self._forgotten()
         looks = 1
         while open_keys.height and is_passed and looks < self._patience.looks:
@@ -163,14 +163,19 @@ class _Comparison:
         self._ours.catch_up()
         return is_passed
 
-    def _judge(self, seen: pl.DataFrame, held: pl.DataFrame, *, before: int) -> pl.DataFrame:
-        """Settle the differences of keys that have no event above `before`; the keys of the others are returned."""
+    def _judge(self, seen: pl.DataFrame, held: pl.DataFrame, *, before: int | None) -> pl.DataFrame:
+        """Settle the differences of keys that have no event above `before`; the keys of the others are returned.
+
+        None: the journal did not come far enough, so that nothing can be settled.
+        """
         joined = seen.join(held, on=KEY, how="full", suffix=_OTHER, coalesce=False)
         names = self._theirs.fields.names
         unlike = [pl.col(name) != pl.col(name + _OTHER) for name in names]
         wrong = joined.filter(
             pl.col(KEY).is_null() | pl.col(KEY + _OTHER).is_null() | pl.any_horizontal(unlike).fill_null(value=False)
         ).with_columns(_k=pl.coalesce(KEY, KEY + _OTHER))
+        if before is None:
+            return wrong.select(pl.col("_k").alias(KEY))
         moving = self._ours.touched(before).rename({KEY: "_k"})
         still = wrong.join(moving, on="_k", how="anti")
         self._settled += [self._difference(row, names) for row in still.iter_rows(named=True)]

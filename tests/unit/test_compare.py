@@ -212,12 +212,15 @@ def test_a_key_that_never_stands_still_is_unsettled_and_no_difference(shop: Shop
 
 
 def test_nothing_is_settled_before_the_journal_has_caught_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what an event will change nor what no event has told of yet."""
     shop.write(U, 3, 99)
+    shop.write(C, 30, 1)
+    shop.write(D, 4)
     monkeypatch.setattr(Shop, "mark", lambda _self: None)
     monkeypatch.setattr(Shop, "is_passed", lambda _self, _mark: False)
     monkeypatch.setattr("bridge.reconcile.compare._WAIT_S", 0.2)
     report = shop.compared()
-    assert (found(report), report.unsettled) == ([], ("3",))
+    assert (found(report), report.unsettled) == ([], ("3", "30", "4"))
 
 
 def test_a_row_that_the_contract_rejects_is_no_difference(shop: Shop) -> None:
