@@ -22,7 +22,7 @@ from bridge.errors import Declined
 from bridge.extracted import Charge, Extracted
 from bridge.judge import StreamJudge
 from bridge.latest import KEY, Latest, after_truncate
-from bridge.model import AuditEntry, Commit, EventBatch, Op, Position
+from bridge.model import AuditEntry, Commit, EventBatch, Op
 from bridge.ports import Journal, Request
 
 KIND = "stream.correct"
@@ -76,7 +76,6 @@ def perform(
     judge: StreamJudge,
     request: Request,
     *,
-    source: str,
     now: datetime,
     turned: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
@@ -86,7 +85,6 @@ def perform(
         journal: written to.
         judge: of the stream.
         request: see `ask_for`.
-        source: whose epoch and position the corrections carry.
         now: the time.
         turned: called once a block that is read.
     Returns: how many keys were corrected, and those that had moved.
@@ -101,8 +99,8 @@ def perform(
         return {"stream": judge.stream, "corrected": sum(each == number for each in moved.values()), "moved": []}
     kept = rows.filter(pc.invert(pc.is_in(rows.column(KEY), pa.array(sorted(moved), pa.large_string()))))
     deletes = held.filter(~pl.col(KEY).is_in(sorted(moved)))
-    position, _ = journal.position(source)
-    given = _given(number, position or Position(1, (0,)), request, now)
+    epoch, position = _newest_place(journal, judge.stream)
+    given = _given(number, position, request, now)
     parts = [_declared(kept, Op.READ, schema, given, first=0)]
     parts.append(_declared(_as_batch(deletes), Op.DELETE, schema, given, first=kept.num_rows))
     events = pa.Table.from_batches(parts).combine_chunks().to_batches()
@@ -110,7 +108,7 @@ def perform(
     if corrected:
         journal.append(
             Commit(
-                events=(EventBatch(judge.stream, position.epoch if position else 1, contract.version, events[0]),),
+                events=(EventBatch(judge.stream, epoch, contract.version, events[0]),),
                 audit=(AuditEntry(request.actor, KIND, judge.stream, f"{corrected} keys, re-read number {number}"),),
             )
         )
@@ -178,10 +176,17 @@ def _pages(
         yield pl.DataFrame(pl.from_arrow(block.batch.select(names))), list(range(block.first, block.last + 1))
 
 
-def _given(number: int, position: Position, request: Request, now: datetime) -> dict[str, Any]:
+def _newest_place(journal: Journal, stream: str) -> tuple[int, int]:
+    """Epoch and position of the stream's newest event: a correction is as new, whatever its source counts by (I5)."""
+    extent = journal.extents().get(stream)
+    newest = next(journal.read(stream, after=extent.last - 1), None) if extent is not None else None
+    return (1, 0) if newest is None else (newest.epoch, newest.batch.column("_position")[-1].as_py())
+
+
+def _given(number: int, position: int, request: Request, now: datetime) -> dict[str, Any]:
     return {
         "_commit_at": now,
-        "_position": position.at[0],
+        "_position": position,
         "_moved": False,
         "_snapshot": number,
         "_note": json.dumps({"found_by": "compare", "request": request.id}),

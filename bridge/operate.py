@@ -310,8 +310,7 @@ def _steer(desk: Desk, request: Request) -> dict[str, Any]:
 
 def _correct(desk: Desk, request: Request) -> dict[str, Any]:
     judge = _judge(desk, request)
-    source = desk.systems[judge.stream]
-    return correct.perform(desk.journal, judge, request, source=source, now=desk.now(), turned=desk.turned)
+    return correct.perform(desk.journal, judge, request, now=desk.now(), turned=desk.turned)
 
 
 _CUT_OFF = {"ok": False, "detail": "cut off by a stop or a reload", "hint": "Ask again.", "took_ms": 0.0}

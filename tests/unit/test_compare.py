@@ -250,6 +250,7 @@ def test_corrections_bring_the_stream_back_and_are_declared(shop: Shop) -> None:
     assert [(row["_op"], row["_key"]) for row in rows] == [(D, "7"), (Op.READ, "12"), (Op.READ, "4")]
     assert [row["_snapshot"] - (1 << 31) for row in rows] == [1, 2, 2]
     assert all('"found_by": "compare"' in row["_note"] for row in rows)
+    assert {row["_position"] for row in rows} == {9}  # as new as the newest event, so that no later letter is overtaken
 
 
 def test_a_key_that_moved_since_it_was_compared_is_left_alone(shop: Shop) -> None:
@@ -274,7 +275,7 @@ def test_a_correction_that_is_performed_again_after_a_kill_is_made_once(shop: Sh
     assert [each["corrected"] for each in shop.healed()] == [1]
     (request,) = shop.journal.requests(open_only=False)
     last = shop.journal.extents()["item"].last
-    again = correct.perform(shop.journal, shelf.judge(), request, source="shop", now=shelf.START)
+    again = correct.perform(shop.journal, shelf.judge(), request, now=shelf.START)
     assert again == {"stream": "item", "corrected": 1, "moved": []}
     assert shop.journal.extents()["item"].last == last
 
