@@ -13,14 +13,14 @@ import pyarrow as pa
 from bridge.config.models import Config
 from bridge.contract import document as contracts
 from bridge.errors import ConfigError
-from bridge.extracted import Charge
+from bridge.extracted import Charge, RunKind
 from bridge.extraction.budget import Budget
 from bridge.extraction.declared import limits_of
 from bridge.extractors import build_extractor, view_of_table
 from bridge.halt import require_running
 from bridge.ports import Journal
 from bridge.postgres.session import Connection, connect
-from bridge.reconcile.compare import Barrier, Patience, Report, compare
+from bridge.reconcile.compare import Barrier, Patience, Report, compare, passes
 from bridge.reconcile.mend import corrections
 from bridge.reconcile.pace import Paced
 from bridge.reconcile.sides import Legacy, Replayed, Side, Streamed, fields_of
@@ -32,7 +32,7 @@ from bridge.sources.view.viewfile import View
 
 SETTLE_S = 5.0  # for streams of which nothing better is known
 
-Ask = Callable[[str, dict[str, Any]], None]  # leaves a request and waits for its outcome
+Ask = Callable[[str, dict[str, Any]], object]  # leaves a request and waits for its outcome
 
 
 @dataclass(slots=True)
@@ -98,20 +98,22 @@ def prepared(
     if not document.key_fields:
         raise ConfigError(f"contract {document.file} has no key, so rows cannot be told apart")
     require_running(journal, declared.system)
-    if against in config.streams and against != stream:
-        with _barrier(config, journal, stream, ask) as barrier:
-            theirs, ours = _streams(config, journal, stream, document=document, other=against or "")
-            yield Comparison(stream, against or "", document, ours, theirs, barrier, patience, None)
+    if against is not None and against in config.streams and against != stream:
+        fields = _common(config, stream, document, other=against)
+        ours, other = Replayed(journal, stream, fields), Replayed(journal, against, fields)
+        with _barrier(config, journal, stream, ask) as barrier, _barrier(config, journal, against, ask) as there:
+            theirs = Streamed(other, fields, arrives=lambda: passes(there, patience))
+            yield Comparison(stream, against, document, ours, theirs, barrier, patience, None)
         return
     view = _view(config, stream, against, document)
     extractor = build_extractor(config, declared.system, {stream: view})
     pace = Paced(declared.system, stream, extractor, Budget(limits_of(config, declared.system)), told=told)
     try:
         extractor.open()
-        theirs = Legacy(extractor, stream, document, pace=pace)
+        rows = Legacy(extractor, stream, document, pace=pace)
         with _barrier(config, journal, stream, ask) as barrier:
-            ours = Replayed(journal, stream, theirs.fields)
-            yield Comparison(stream, view.name, document, ours, theirs, barrier, patience, pace)
+            ours = Replayed(journal, stream, rows.fields)
+            yield Comparison(stream, view.name, document, ours, rows, barrier, patience, pace)
     finally:
         extractor.close()
 
@@ -136,16 +138,13 @@ def _view(config: Config, stream: str, against: str | None, document: contracts.
     return view.whole()
 
 
-def _streams(
-    config: Config, journal: Journal, stream: str, *, document: contracts.ContractDocument, other: str
-) -> tuple[Side, Replayed]:
-    """Two streams, in the fields that both have."""
+def _common(config: Config, stream: str, document: contracts.ContractDocument, *, other: str) -> pa.Schema:
+    """The fields that two streams have alike. Raises: ConfigError when there is none."""
     theirs = fields_of(contracts.load(config.streams[other].contract))
     common = [field for field in fields_of(document) if field in list(theirs)]
     if not common:
         raise ConfigError(f"streams {stream} and {other} have no field in common")
-    fields = pa.schema(common)
-    return Streamed(Replayed(journal, other, fields), fields), Replayed(journal, stream, fields)
+    return pa.schema(common)
 
 
 # -- when the journal holds what could be seen
@@ -161,8 +160,8 @@ def _barrier(config: Config, journal: Journal, stream: str, ask: Ask) -> Iterato
         finally:
             connection.close()
     elif declared.view is not None:
-        kind = "sweep" if viewfile.load(declared.view).mode == "incremental" else "run"
-        yield RunBarrier(journal, stream, lambda: ask("run.start", {"stream": stream, "kind": kind}))
+        kind: RunKind = "sweep" if viewfile.load(declared.view).mode == "incremental" else "run"
+        yield RunBarrier(journal, stream, kind, ask)
     else:
         yield TimeBarrier(SETTLE_S)
 
@@ -186,23 +185,27 @@ class LogBarrier:
 
 
 class RunBarrier:
-    """Passed once a run that began afterwards has ended."""
+    """Passed once a whole run that began afterwards, of the kind that finds everything, has ended."""
 
-    def __init__(self, journal: Journal, stream: str, start: Callable[[], None]) -> None:
+    def __init__(self, journal: Journal, stream: str, kind: RunKind, ask: Ask) -> None:
         self._journal = journal
         self._stream = stream
-        self._start = start
+        self._kind = kind
+        self._ask = ask
 
     def mark(self) -> object:
         """Now; a run is asked for."""
         now = datetime.now(UTC)
-        self._start()
+        self._ask("run.start", {"stream": self._stream, "kind": self._kind})
         return now
 
     def is_passed(self, mark: object) -> bool:
-        """Whether a later run is done."""
-        runs = self._journal.runs(stream=self._stream, limit=10)
-        return any(run.state == "done" and isinstance(mark, datetime) and run.started_at >= mark for run in runs)
+        """Whether a later run is done, and not ended by its budget."""
+        runs = [run for run in self._journal.runs(stream=self._stream, limit=100) if run.kind == self._kind]
+        return any(
+            run.state == "done" and not run.detail and isinstance(mark, datetime) and run.started_at >= mark
+            for run in runs
+        )
 
 
 class TimeBarrier:

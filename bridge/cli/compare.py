@@ -1,8 +1,10 @@
 """`legacy-bridge compare`: what a stream's events amount to, held against the rows they speak of."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -50,7 +52,7 @@ def compare(
             stream,
             against=against,
             patience=Patience(looks, patience),
-            ask=lambda kind, args: _asked(ask(opened, kind, args).result),
+            ask=partial(ask, opened),
             told=lambda why: note(f"waiting: {why}"),
         ) as comparison,
     ):
@@ -67,11 +69,7 @@ def compare(
         raise typer.Exit(1)
 
 
-def _asked(_result: object) -> None:
-    """Nothing is done with it."""
-
-
-def _progress() -> "Any":  # noqa: ANN401  a callable
+def _progress() -> Callable[[str, int], None]:
     shown_at, is_shown = 0.0, on_terminal()
 
     def progress(step: str, count: int) -> None:

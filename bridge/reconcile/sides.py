@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bridge.contract.compiled import CompiledContract, Drift, compile_contract, schema_of
 from bridge.contract.document import ContractDocument
-from bridge.errors import SourceRefused
+from bridge.errors import SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Extractor, Page, Question
 from bridge.latest import KEY, Latest, after_truncate
 from bridge.model import CHANGE_COLUMNS, META, Op, RawBatch
@@ -113,14 +113,23 @@ class Side(Protocol):
 
 
 class Streamed:
-    """Another stream of the journal, in the fields that both have."""
+    """Another stream of the journal, in the fields that both have; a `Side`.
 
-    def __init__(self, other: Replayed, fields: pa.Schema) -> None:
+    Args:
+        other: not read yet.
+        fields: that both have.
+        arrives: waits until the journal holds all that the other stream's system holds now; False: not in time.
+    """
+
+    def __init__(self, other: Replayed, fields: pa.Schema, *, arrives: Callable[[], bool]) -> None:
         self.fields = fields
         self._other = other
+        self._arrives = arrives
 
     def look(self, keys: pa.RecordBatch | None = None, *, turned: Callable[[int], None] = lambda _rows: None) -> Looked:
-        """See `Side`."""
+        """See `Side`. Raises: SourceUnavailable when the other stream does not come up to date in time."""
+        if not self._arrives():
+            raise SourceUnavailable(f"stream {self._other.stream} does not come up to date", hint="Is it read now?")
         self._other.catch_up(lambda: turned(self._other.number))
         rows = self._other.rows().drop(NUMBER)
         if keys is not None:
