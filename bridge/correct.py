@@ -20,6 +20,7 @@ from bridge.contract.compiled import schema_of
 from bridge.contract.document import ContractDocument
 from bridge.errors import Declined
 from bridge.extracted import Charge, Extracted
+from bridge.heal import declared
 from bridge.judge import StreamJudge
 from bridge.latest import KEY, Latest, after_truncate
 from bridge.model import AuditEntry, Commit, EventBatch, Op
@@ -101,8 +102,8 @@ def perform(
     deletes = held.filter(~pl.col(KEY).is_in(sorted(moved)))
     epoch, position = _newest_place(journal, judge.stream)
     given = _given(number, position, request, now)
-    parts = [_declared(kept, Op.READ, schema, given, first=0)]
-    parts.append(_declared(_as_batch(deletes), Op.DELETE, schema, given, first=kept.num_rows))
+    parts = [declared(pa.Table.from_batches([kept]), Op.READ, schema, given)]
+    parts.append(declared(deletes.to_arrow(), Op.DELETE, schema, given, first=kept.num_rows))
     events = pa.Table.from_batches(parts).combine_chunks().to_batches()
     corrected = kept.num_rows + deletes.height
     if corrected:
@@ -191,26 +192,3 @@ def _given(number: int, position: int, request: Request, now: datetime) -> dict[
         "_snapshot": number,
         "_note": json.dumps({"found_by": "compare", "request": request.id}),
     }
-
-
-def _as_batch(frame: pl.DataFrame) -> pa.RecordBatch:
-    table = frame.to_arrow().combine_chunks()
-    return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
-
-
-def _declared(rows: pa.RecordBatch, op: Op, schema: pa.Schema, given: dict[str, Any], *, first: int) -> pa.RecordBatch:
-    """Rows in the form of the stream's events, as what they are: corrections."""
-    count = rows.num_rows
-    columns = []
-    for field in schema:
-        if field.name == "_op":
-            columns.append(pa.repeat(pa.scalar(int(op), field.type), count))
-        elif field.name == "_tx_index":
-            columns.append(pa.array(range(first, first + count), field.type))
-        elif field.name in given:
-            columns.append(pa.repeat(pa.scalar(given[field.name], field.type), count))
-        elif field.name in rows.schema.names and field.name != "_tx":
-            columns.append(rows.column(field.name).cast(field.type))
-        else:
-            columns.append(pa.nulls(count, field.type))
-    return pa.RecordBatch.from_arrays(columns, schema=schema)

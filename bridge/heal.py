@@ -126,25 +126,37 @@ def _letters(journal: Journal, ending: Ending, gap_epoch: int) -> tuple[list[str
 
 
 def _deletes(gone: pl.DataFrame, ending: Ending, schema: pa.Schema) -> pa.RecordBatch:
-    """Delete events in the form of the stream's other events: the key fields, and nothing else."""
-    count = gone.height
-    keys = gone.drop("_op").to_arrow()
-    same = {
-        "_op": int(Op.DELETE),
+    """Delete events of these keys."""
+    given = {
         "_commit_at": ending.at,
         "_position": ending.position,
         "_moved": False,
         "_snapshot": ending.snapshot,
         "_note": '{"found_by": "reread"}',
     }
+    return declared(gone.drop("_op").to_arrow(), Op.DELETE, schema, given)
+
+
+def declared(rows: pa.Table, op: Op, schema: pa.Schema, given: Mapping[str, Any], *, first: int = 0) -> pa.RecordBatch:
+    """Rows that no source brought as events, in the form of the stream's others.
+
+    Args:
+        rows: `_key` and fields; what `schema` has besides becomes null.
+        op: of all of them.
+        schema: of the stream's events.
+        given: the same for each row, by column.
+        first: index of the first row.
+    """
+    count = rows.num_rows
+    same = {**given, "_op": int(op)}
     columns = []
     for field in schema:
         if field.name in same:
             columns.append(pa.repeat(pa.scalar(same[field.name], field.type), count))
         elif field.name == "_tx_index":
-            columns.append(pa.array(range(count), field.type))
-        elif field.name in keys.column_names:
-            columns.append(keys.column(field.name).combine_chunks().cast(field.type))
+            columns.append(pa.array(range(first, first + count), field.type))
+        elif field.name in rows.schema.names and field.name != "_tx":
+            columns.append(rows.column(field.name).combine_chunks().cast(field.type))
         else:
             columns.append(pa.nulls(count, field.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
