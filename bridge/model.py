@@ -179,6 +179,11 @@ class Position:
     at: tuple[int, ...]  # PostgreSQL: (end LSN of the last complete commit, wire changes journalled of the next)
 
 
+def system_of(source: str) -> str:
+    """The system that a source reads, by its name: one that reads beside another of the system is SYSTEM/WHAT."""
+    return source.partition("/")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """What one read returns and one commit stores: at most one batch a stream, one position after all of them."""

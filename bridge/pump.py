@@ -16,7 +16,7 @@ import structlog
 from bridge.errors import BridgeError, InternalError, PositionLost
 from bridge.health import HealthBoard, Level
 from bridge.logs import Repeating
-from bridge.model import Position, Window
+from bridge.model import Position, Window, system_of
 from bridge.points import Points
 from bridge.ports import Source
 from bridge.resilience.retry import Backoff
@@ -89,7 +89,7 @@ class Flow:
     @property
     def system(self) -> str:
         """The system that it reads; of one system there may be several sources."""
-        return self.name.partition("/")[0]
+        return system_of(self.name)
 
 
 class Handoff:

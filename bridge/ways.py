@@ -36,14 +36,13 @@ def build_sources(
     stopping: Callable[[], bool],
     metrics: Metrics,
 ) -> Iterator[tuple[RenewableSource, frozenset[str]]]:
-    """The sources of one system with their streams: those that are polled have one of their own beside a change log."""
-    polled = frozenset(config.streams_of(system, *POLLED))
-    others = frozenset(config.streams_of(system)) - polled
-    if others:
-        yield build_source(config, system, documents, journal, stopping=stopping, metrics=metrics), others
-    if polled:
-        name = f"{system}/views" if others else system
-        yield build_polled(config, system, documents, journal, name=name), polled
+    """The sources of one system with their streams."""
+    for name, streams in config.sources_of(system).items():
+        if all(each.way in POLLED for each in streams.values()):
+            yield build_polled(config, system, documents, journal, name=name), frozenset(streams)
+        else:
+            source = build_source(config, system, documents, journal, stopping=stopping, metrics=metrics)
+            yield source, frozenset(streams)
 
 
 def build_source(

@@ -147,18 +147,18 @@ class Served:
         self.journal.append(Commit(letters=(letters(stream, count),)))
 
 
-def write_config(folder: Path) -> Config:
+def write_config(folder: Path, text: str = CONFIG) -> Config:
     """The configuration that the tests' door has."""
     for name, classification in (("orders", "pay"), ("payroll", "pay")):
         (folder / f"{name}.odcs.yaml").write_text(CONTRACT.format(name=name, classification=classification))
-    (folder / "bridge.yaml").write_text(CONFIG)
+    (folder / "bridge.yaml").write_text(text)
     return load(folder / "bridge.yaml")
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Served]:
+def served(folder: Path, text: str = CONFIG) -> Iterator[Served]:
     """A door whose requests are carried out as by the daemon; stopped and joined at the end."""
-    config = write_config(folder)
+    config = write_config(folder, text)
     documents = {name: document.load(stream.contract) for name, stream in config.streams.items()}
     journal = SqliteJournal.open(config.bridge.journal.sqlite, owner=True)
     board, bell, gate = HealthBoard(), Bell(), NameGate()

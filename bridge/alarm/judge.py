@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from bridge.alarm.memory import Memory
 from bridge.alarm.sight import Sight, StreamSight
 from bridge.config.alarms import AlarmsConfig, RuleName, StreamAlarmConfig
+from bridge.model import system_of
 
 _RECENT_S = 900.0  # an event older than that says nothing about the present
 _DISK_TREND_S = 300.0  # the least time that a rate is taken over
@@ -78,7 +79,8 @@ def _failure_rate(case: _Case) -> Found:
     rule, at = case.config.rules.failure_rate, case.sight.at
     for point in case.memory.points():
         kind, _, name = point.partition(":")
-        own = (case.config.sinks if kind == "sink" else case.config.systems).get(name)
+        system = system_of(name) if kind == "source" else ""
+        own = case.config.systems.get(system) if system else case.config.sinks.get(name)
         limit = rule.percent if own is None or own.failure_percent is None else own.failure_percent
         long, short = (case.memory.calls(point, at=at, seconds=seconds) for seconds in (rule.long_s, rule.short_s))
         if sum(long) < rule.minimum_calls or long[1] < rule.minimum_failures:
@@ -89,8 +91,8 @@ def _failure_rate(case: _Case) -> Found:
                 f"and {_percent(short):.2g} % within {_span(rule.short_s)}; {limit:g} % are allowed"
             )
             sink = case.sight.sinks.get(name) if kind == "sink" else None
-            blocks = sink.streams if sink else _streams_of(case, name)
-            yield Finding("failure_rate", point, what, blocks, (f"system:{name}",) if kind == "source" else ())
+            blocks = sink.streams if sink else _streams_of(case, system)
+            yield Finding("failure_rate", point, what, blocks, (f"system:{system}",) if system else ())
 
 
 def _stream_silent(case: _Case) -> Found:
@@ -255,7 +257,13 @@ def _component(case: _Case) -> Found:
             continue
         _, _, name = ailment.component.partition(":")
         stream = case.sight.streams.get(name) if ailment.component.startswith("stream:") else None
-        scopes = _scopes(stream) if stream else (f"system:{name}",) if name in case.systems() else ()
+        scopes = (
+            _scopes(stream)
+            if stream
+            else (f"system:{system}",)
+            if (system := system_of(name)) in case.systems()
+            else ()
+        )
         yield Finding("component", ailment.component, ailment.what, ailment.blocks, scopes, ailment.since)
 
 

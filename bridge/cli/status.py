@@ -18,7 +18,7 @@ from bridge.cli.show import note, on_terminal, say, say_json, span, table
 from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bridge.config.models import Config
+    from bridge.config.models import Config, StreamConfig
     from bridge.contract.terms import ValidityLevel
     from bridge.halt import Halt
     from bridge.ports import Journal, StreamExtent
@@ -38,7 +38,7 @@ def status(
 ) -> None:
     """Show every stream and system.
 
-    Phase, events, lag, dead letters, parked rows and validity of each stream; position and re-reads of each system;
+    Phase, events, lag, dead letters, parked rows and validity of each stream; position and re-reads of each source;
     what the daemon says is not well, since when, and what to do.
     """
     opened = session(context)
@@ -107,7 +107,11 @@ def overview(
         "instance": config.bridge.name,
         "journal": str(config.bridge.journal.sqlite),
         "streams": streams,
-        "systems": [_system(journal, name, paused.get(name)) for name in config.systems],
+        "sources": [
+            _source(journal, name, streams, paused.get(system))
+            for system in config.systems
+            for name, streams in config.sources_of(system).items()
+        ],
     }
 
 
@@ -157,10 +161,13 @@ def _date_breaches(report: dict[str, Any]) -> None:
             stream["validity"]["since"] = checks.get(f"stream:{stream['stream']}", {}).get("since")
 
 
-def _system(journal: "Journal", name: str, halt: "Halt | None") -> dict[str, Any]:
+def _source(
+    journal: "Journal", name: str, streams: "Mapping[str, StreamConfig]", halt: "Halt | None"
+) -> dict[str, Any]:
     position, state = journal.position(name)
     return {
-        "system": name,
+        "source": name,
+        "ways": sorted({stream.way for stream in streams.values()}),
         "paused": halt.why if halt else None,
         "epoch": position.epoch if position else None,
         "position": list(position.at) if position else None,
@@ -193,7 +200,7 @@ def _print(report: Mapping[str, Any]) -> None:
         say()
         table(["polled stream", "last run", "began", "state", "next run"], [_run_row(stream) for stream in polled])
     say()
-    table(["system", "epoch", "position", "re-reads", "paused"], [_system_row(system) for system in report["systems"]])
+    table(["source", "epoch", "position", "re-reads", "paused"], [_source_row(source) for source in report["sources"]])
     say()
     daemon = report["daemon"]
     if not daemon["reachable"]:
@@ -231,14 +238,15 @@ def _run_row(stream: Mapping[str, Any]) -> tuple[object, ...]:
     return stream["stream"], last.get("number"), last.get("started_at"), last.get("state"), stream["next_run_at"]
 
 
-def _system_row(system: Mapping[str, Any]) -> tuple[object, ...]:
+def _source_row(source: Mapping[str, Any]) -> tuple[object, ...]:
     rereads = [
         f"{stream} {state.get('phase')} {state.get('rows', 0)}/{state.get('of') or '?'}"
-        for stream, state in system["snapshots"].items()
+        for stream, state in source["snapshots"].items()
         if state.get("phase") != "done"
     ]
-    position = system["position"]
-    shown = None if position is None else f"{position[0] >> 32:X}/{position[0] & 0xFFFFFFFF:X}"
-    if position is not None and len(position) == 1:  # not of a change log: messages taken in
-        shown = str(position[0])
-    return system["system"], system["epoch"], shown, ", ".join(rereads), system["paused"]
+    from bridge.sources.postgres import lsn
+
+    shown = source["position"] and "/".join(map(str, source["position"]))
+    if shown and source["ways"] == ["log"]:
+        shown = lsn.text(source["position"][0])
+    return source["source"], source["epoch"], shown, ", ".join(rereads), source["paused"]

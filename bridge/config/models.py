@@ -286,6 +286,16 @@ class Config:
             if stream.system == system and (not ways or stream.way in ways)
         }
 
+    def sources_of(self, system: str) -> dict[str, dict[str, StreamConfig]]:
+        """What reads a system, each with its streams: those that are polled have a source of their own beside others.
+
+        By the names under which the journal has their positions and the health page says how they are.
+        """
+        streams, polled = self.streams_of(system), self.streams_of(system, *POLLED)
+        others = {name: stream for name, stream in streams.items() if name not in polled}
+        found = {system: others, f"{system}/views" if others else system: polled}
+        return {name: those for name, those in found.items() if those}
+
     def systems_of(self, kind: str) -> list[str]:
         """The systems of one kind."""
         return [name for name, system in self.systems.items() if system.kind == kind]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from bridge.alarm import book, roll
+from bridge.model import system_of
 from bridge.web.desk import ask, petition
 from bridge.web.endpoint import Answered, Call, Endpoint, Parameter
 from bridge.web.problems import Problem
@@ -82,8 +83,8 @@ def _sees(call: Call, scope: str) -> bool:
         return call.principal.sees(name)
     if kind == "sink" and name in config.sinks:
         return all(map(call.principal.sees, config.streams_for(config.sinks[name].streams)))
-    if kind in ("source", "system") and name in config.systems:
-        return all(map(call.principal.sees, config.streams_of(name)))
+    if kind in ("source", "system") and (system := system_of(name)) in config.systems:
+        return all(map(call.principal.sees, config.streams_of(system)))
     return all(map(call.principal.sees, config.streams))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from bridge.model import system_of
 from bridge.web.desk import ask, petition
 from bridge.web.endpoint import Answered, Call, Endpoint, Handler, stream_parameter
 from bridge.web.problems import Problem
@@ -46,8 +47,9 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A system that is read."""
+    """What reads a system; one that is read in two ways has two of them."""
 
+    name: str
     system: str
     kind: str
     streams: list[str]  # those of yours
@@ -57,7 +59,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """The systems of a principal's streams."""
+    """What reads the systems of a principal's streams."""
 
     sources: list[Source]
 
@@ -114,15 +116,17 @@ def _streams(call: Call, names: list[str]) -> list[Stream]:
 
 
 def get_sources(call: Call) -> Answered:
-    """The systems of the principal's streams."""
+    """What reads the systems of the principal's streams."""
+    config, ailments = call.door.config, call.door.board.ailments()
     found = []
-    for system, declared in call.door.config.systems.items():
-        streams = [name for name in call.door.config.streams_of(system) if call.principal.sees(name)]
-        if streams:
-            position, _ = call.door.journal.position(system)
-            ailments = [each.what for each in call.door.board.ailments() if each.component.partition(":")[2] == system]
-            at = list(position.at) if position else []
-            found.append(Source(system, declared.kind, streams, position.epoch if position else None, at, ailments))
+    for system, declared in config.systems.items():
+        for name, streams in config.sources_of(system).items():
+            seen = list(filter(call.principal.sees, streams))
+            if seen:
+                position, _ = call.door.journal.position(name)
+                epoch, at = (position.epoch, list(position.at)) if position else (None, [])
+                ills = [each.what for each in ailments if each.component == f"source:{name}"]
+                found.append(Source(name, system, declared.kind, seen, epoch, at, ills))
     return Sources(found)
 
 
@@ -152,8 +156,8 @@ def _concerns(call: Call, component: str) -> bool:
     config = call.door.config
     if call.principal.streams == "*" or not name:
         return True
-    if name in config.systems and kind not in ("stream", "sink"):
-        return any(call.principal.sees(stream) for stream in config.streams_of(name))
+    if (system := system_of(name)) in config.systems and kind not in ("stream", "sink"):
+        return any(map(call.principal.sees, config.streams_of(system)))
     return call.principal.sees(name)
 
 
@@ -189,7 +193,7 @@ ENDPOINTS = (
              _asks("snapshot.resume"), parameters=_ONE),
     petition("POST", "/v1/streams/{stream}/snapshot/cancel", "cancelSnapshot", "Give up a re-read under way.",
              _asks("snapshot.cancel"), parameters=_ONE),
-    Endpoint("GET", "/v1/sources", "listSources", "The systems your streams are read from.", get_sources,
+    Endpoint("GET", "/v1/sources", "listSources", "What reads the systems of your streams.", get_sources,
              act="operate", answer=Sources),
     Endpoint("GET", "/v1/runs", "listRuns", "The newest re-read of each of your streams.", get_runs, act="operate",
              answer=Runs),

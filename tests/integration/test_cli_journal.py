@@ -243,7 +243,7 @@ def test_status_tells_phase_letters_validity_and_that_no_daemon_answers(project:
     validity = stream["validity"]
     assert (validity["valid"], validity["rejected"], validity["level"]) == (10, 2, "breached")
     assert validity["target"] == pytest.approx(0.999)
-    assert report["systems"][0]["position"] == [0xAB0A, 0]
+    assert report["sources"][0]["position"] == [0xAB0A, 0]
     assert report["daemon"]["reachable"] is False
 
 

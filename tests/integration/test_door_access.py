@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bridge.parcel import Delivered, Progress
 from bridge.web.endpoint import Endpoint
 from bridge.web.table import TABLE
-from tests.door import PRINCIPALS, Served, served
+from tests.door import CONFIG, PRINCIPALS, Served, served
 
 # What stands for each parameter of a path: of the stream `orders`, and of the foreign stream `payroll`.
 OWN = {
@@ -114,6 +115,20 @@ def test_lists_hold_only_what_is_ones_own(door: Served) -> None:
             assert "orders" in body, path
     door.door.board.ok("stream:payroll")
     door.door.board.ok("source:erp")
+
+
+def test_a_system_that_is_read_in_two_ways_has_two_sources(tmp_path: Path) -> None:
+    """Each with its own position and what is not well with it, for those who see its streams."""
+    (tmp_path / "open.sql").touch()
+    with served(
+        tmp_path, CONFIG.replace("log: hr.payroll", "view: open.sql").replace("system: hr", "system: erp")
+    ) as door:
+        door.door.board.fail("source:erp/views", "the view is locked", "wait")
+        sources = door.ask("/v1/sources").json["sources"]
+        assert {one["name"]: one["ailments"] for one in sources if one["system"] == "erp"} == {
+            "erp": [],
+            "erp/views": ["the view is locked"],
+        }
 
 
 def test_what_is_refused_is_told_to_the_gate(door: Served) -> None:

@@ -213,6 +213,16 @@ def test_streams_of_one_system_are_one_group_for_a_rule() -> None:
     assert Finding("breaker_open", "sink:crm", "").group == "breaker_open/sink:crm"
 
 
+def test_what_a_source_beside_a_change_log_suffers_is_its_systems() -> None:
+    """So that whoever silences the system, or gives it a limit of its own, means this source too."""
+    down = Ailment("source:erp/views", START, "refused", "", ("orders",))
+    calls = {"source:erp/views": (50, 5)}
+    found = Looking().look(ailments=(down,), calls=calls, streams=stream())
+    assert found.keys() == {"component source:erp/views", "failure_rate source:erp/views"}
+    off = {"erp": {"off": ["component"], "failure_percent": 20}}
+    assert Looking(systems=off).look(ailments=(down,), calls=calls, streams=stream()) == {}
+
+
 def test_runs_of_polled_streams_that_failed_are_late_or_take_long() -> None:
     failed = stream(runs=RunSight(failed="the system is down", failed_at=START))
     assert Looking().look(streams=failed) == {"run_failed stream:orders": "its last run failed: the system is down"}

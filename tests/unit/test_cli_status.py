@@ -58,10 +58,10 @@ def test_rows_before_the_window_do_not_count(config: Config) -> None:
     assert seen(journal, config, percent=1)["validity"]["level"] == "ok"
 
 
-def test_a_system_shows_position_and_re_reads(config: Config) -> None:
+def test_a_source_shows_position_and_re_reads(config: Config) -> None:
     journal = MemoryJournal()
     state = {"snapshots": {"orders": {"number": 1, "rows": 5, "of": 10, "phase": "running"}}}
     journal.append(Commit(source="erp", position=Position(2, (0xAB, 3)), state=state))
-    (system,) = overview(journal, config, now=NOW)["systems"]
-    assert (system["epoch"], system["position"]) == (2, [0xAB, 3])
-    assert system["snapshots"]["orders"]["rows"] == 5
+    (source,) = overview(journal, config, now=NOW)["sources"]
+    assert (source["epoch"], source["position"]) == (2, [0xAB, 3])
+    assert source["snapshots"]["orders"]["rows"] == 5

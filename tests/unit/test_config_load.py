@@ -14,6 +14,7 @@ from bridge.config.load import load
 from bridge.config.mistakes import InvalidConfig
 from bridge.config.models import Config, PostgresConfig
 from bridge.errors import ConfigError
+from bridge.model import system_of
 
 GOOD = """\
 bridge:
@@ -465,6 +466,11 @@ def test_a_system_is_read_by_log_and_by_view_and_several_streams_may_read_one_vi
     config = read(tmp_path, GOOD + more)
     assert list(config.streams_of("erp", "view")) == ["eu", "us"]
     assert list(config.streams_of("erp", "log")) == ["orders"]
+    names = {name: list(streams) for name, streams in config.sources_of("erp").items()}
+    assert names == {"erp": ["orders"], "erp/views": ["eu", "us"]}
+    assert {system_of(name) for name in names} == {"erp"}
+    only = read(tmp_path, GOOD.replace("log: sales.oeordh", "view: open.sql"))
+    assert {name: list(streams) for name, streams in only.sources_of("erp").items()} == {"erp": ["orders"]}
     assert config.streams["us"].view == tmp_path / "open.sql"
     assert config.streams["us"].parameters == {"region": "us"}
 
