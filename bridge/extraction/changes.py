@@ -20,7 +20,7 @@ class Place:
     """Where changes stand: in which run, behind how many others, found how and when."""
 
     stream: str
-    run: int
+    run: int  # what `_position` says
     index: int
     found_by: FoundBy
     at: datetime

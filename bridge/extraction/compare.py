@@ -51,7 +51,7 @@ def compare(index: Index, subject: Subject, page: Page, *, first_number: int, on
     """
     columns = page.columns
     keys = [columns.column(name) for name in subject.key]
-    row = fingerprint.rows(columns, page.marks)
+    row = fingerprint.rows(columns, page.marks) if page.prints is None else page.prints
     cursor = cursor_hashes(columns.column(subject.cursor)) if subject.cursor else np.zeros(len(row), np.uint64)
     is_whole = image.whole_keys(keys, len(row))
     if is_whole is not None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from bridge.model import Marks, Shape
 
@@ -60,6 +62,7 @@ class Page:
     queries: int = 1  # statements or requests that it took
     is_unchanged: bool = False  # the system says that nothing changed since the last whole reading; there are no rows
     memory: Mapping[str, Any] = field(default_factory=dict)  # JSON-able; what helps the next reading (an ETag)
+    prints: NDArray[np.uint64] | None = None  # `fingerprint.rows`, where not all columns say what a row is
 
 
 @dataclass(frozen=True, slots=True)

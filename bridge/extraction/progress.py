@@ -47,6 +47,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: RunKind
     cause: str
     started_at: datetime
+    position: int | None = None  # of its events; None: its number
     index: int = 0  # events so far
     pages: int = 0
     rows: int = 0

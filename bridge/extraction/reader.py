@@ -73,15 +73,15 @@ class Reader:
         """Whether the next step reads what is stored: the journal has to hold every step before it."""
         return self._index is None or (self.reading.phase in {"deletes", "compact"} and not self._stored.is_walking)
 
-    def begin(self, kind: RunKind, *, number: int, cause: str, now: datetime) -> None:
-        """Begin a run; one that its budget ended is gone on with."""
+    def begin(self, kind: RunKind, *, number: int, cause: str, now: datetime, position: int | None = None) -> None:
+        """Begin a run; one that its budget ended is gone on with. `position`: of its events, else its number."""
         progress = self.progress
         opened = modes.opened(self.subject, progress, kind)
         reading = progress.reading
         if reading is None or reading.kind != opened.kind:
             reading = opened
             self._begin()
-        running = Running(number=number, kind=reading.kind, cause=cause, started_at=now)
+        running = Running(number=number, kind=reading.kind, cause=cause, started_at=now, position=position)
         self._set(reading=reading, running=running)
 
     def end(self, *, is_whole: bool) -> Step:
@@ -153,6 +153,10 @@ class Reader:
             numbers = index.unseen()
             return self._forget(index, numbers, then=modes.phase_after(self.subject, self.reading))
         return self._copy(index)
+
+    def spare(self) -> Step:
+        """End the reading without deletes: what is gone cannot be told from what could not be read."""
+        return self._close(self.reading.memory)
 
     # -- pages of rows
 
@@ -401,7 +405,9 @@ class Reader:
 
     def _place(self, at: datetime) -> Place:
         found_by = modes.found_by(self.subject, self.reading)
-        return Place(self.subject.stream, self.running.number, self.running.index, found_by, at)
+        running = self.running
+        position = running.number if running.position is None else running.position
+        return Place(self.subject.stream, position, running.index, found_by, at)
 
     def _tell(self, ops: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
         told = {chr(letter): count for letter, count in enumerate(np.bincount(ops).tolist()) if count}
