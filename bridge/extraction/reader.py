@@ -391,8 +391,8 @@ class Reader:
         self.odd, self._leftover = {}, self._seen_no_more()
         self._stored.stop()
         self._index_begins()
-        if not self.progress.until:  # the view's key or mode was another one
-            self._leftover += (Forgotten(self.subject.stream, generation=self.progress.generation - 1),)
+        if not self.progress.until:  # the view's key or mode was another one, or it was read another way meanwhile
+            self._leftover += (Forgotten(self.subject.stream),)
 
     def _index_begins(self) -> None:
         if self._index is not None:

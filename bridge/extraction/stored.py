@@ -45,6 +45,8 @@ class Stored:
 
     def load(self, progress: Progress) -> Index:
         """The index of the image, with what the reading under way has seen. Raises: JournalCorrupt."""
+        if not progress.until:  # what is stored is of an image that was given up
+            return Index()
         index = image.load(self._blocks(progress, "shape", "rows", "gone", "seen"), until=progress.until)
         if len(index) != progress.held:
             raise JournalCorrupt(f"table image: stream {self.stream} should hold {progress.held} rows")

@@ -11,7 +11,7 @@ from bridge.extracted import RunKind
 from bridge.extraction import reader
 from bridge.extraction.budget import Limits
 from bridge.extraction.timetable import Plan
-from bridge.model import StreamPhase
+from bridge.model import Commit, Position, StreamPhase
 from bridge.testing import FakeClock, MemoryJournal
 from bridge.testing.extractor import ScriptedExtractor
 from tests import polled, shelf
@@ -50,6 +50,23 @@ def test_full_finds_inserts_updates_and_deletes(journal: MemoryJournal) -> None:
     newest = shelf.rows(journal)[-1]
     assert newest["_note"] == '{"found_by": "compare"}'
     assert (newest["_position"], newest["_tx_index"], newest["_key"]) == (2, 2, "3")
+
+
+def test_a_stream_that_was_read_another_way_meanwhile_begins_anew(journal: MemoryJournal) -> None:
+    table, system, clock = world("full")
+    for number in range(5):
+        table.put(**row(number))
+    Process(journal, system, clock=clock).run()
+    position, state = journal.position("erp")
+    assert position is not None
+    moved = Position(position.epoch, (position.at[0] + 1,))
+    journal.append(Commit(source="erp", position=moved, state={**state, "streams": {}}))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    assert told(journal, after=5) == [("r", number, 1) for number in range(5)]
+    table.remove(id=3)
+    process.run()
+    assert told(journal, after=10) == [("d", 3, None)]
 
 
 def test_incremental_finds_what_its_cursor_shows_and_no_deletes(journal: MemoryJournal) -> None:
