@@ -1,13 +1,17 @@
 """The stdout sink on real pipes: whole lines, a reader that stops, a reader that leaves."""
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
 import select
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -62,6 +66,55 @@ def test_events_come_out_as_whole_lines_in_order(pipe: Pipe) -> None:
 
     data = asyncio.run(run())
     assert data == bytes(first.lines) + bytes(second.lines)
+
+
+@pytest.mark.parametrize("kind", ["file", "socket", "pipe that cannot be opened anew"])
+def test_lines_come_out_of_whatever_standard_output_is(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that block are written a page at a time, and end with the sink whether or not anybody reads."""
+    sent = lines(range(1, 400))
+
+    async def run(writing: int, reading: int) -> bytes:
+        sink = await opened(writing)
+        if kind != "file":
+            call = asyncio.create_task(sink.send(sent))
+            await asyncio.to_thread(_wait_until_full, writing)
+            await sink.close()
+            with pytest.raises(SinkUnavailable):
+                await call
+            await asyncio.to_thread(_drain, reading)
+            await sink.open()
+        reader = asyncio.create_task(asyncio.to_thread(read_all, reading)) if kind != "file" else None
+        await sink.send(sent)
+        await sink.close()
+        os.close(writing)
+        return await reader if reader else read_all(reading)
+
+    with ExitStack() as stack:
+        if kind == "file":
+            (tmp_path / "out").touch()
+            ends = os.open(tmp_path / "out", os.O_WRONLY | os.O_APPEND), os.open(tmp_path / "out", os.O_RDONLY)
+        elif kind == "socket":
+            one, other = socket.socketpair()
+            ends = one.detach(), other.detach()
+        else:
+            ends = os.pipe()[::-1]
+            refused = OSError(errno.EACCES, "another user's pipe")
+            monkeypatch.setattr(os, "open", Mock(side_effect=refused))
+        stack.callback(os.close, ends[1])
+        found = asyncio.run(run(*ends))
+    assert found.endswith(bytes(sent.lines))
+
+
+def test_a_pipe_that_others_write_to_blocks_for_them_as_before(pipe: Pipe) -> None:
+    async def run() -> None:
+        sink = await opened(pipe[1])
+        await sink.send(lines([1]))
+        assert os.get_blocking(pipe[1])
+        await sink.close()
+
+    asyncio.run(run())
 
 
 def test_a_reader_that_left_switches_the_sink_off(pipe: Pipe) -> None:
@@ -148,6 +201,14 @@ def test_a_stalled_reader_holds_up_neither_the_event_loop_nor_the_end(pipe: Pipe
             await call
 
     asyncio.run(run())
+
+
+def _drain(end: int) -> None:
+    os.set_blocking(end, False)
+    with suppress(BlockingIOError):
+        while os.read(end, 65536):
+            pass
+    os.set_blocking(end, True)
 
 
 def _wait_until_full(end: int) -> None:
