@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bridge.model import Mark, Marks
 from bridge.postgres.columns import decode, walk_tuples
+from bridge.postgres.copytext import decode_rows
 from bridge.postgres.types import Kind, PgType
 
 Raw = bytes | None | EllipsisType  # a value, null, or (...) unchanged
@@ -23,6 +24,15 @@ TOKENS = {
     b"infinity": Mark.PLUS_INFINITY,
     b"-infinity": Mark.MINUS_INFINITY,
 }
+ESCAPES = {
+    b"\b": b"b",
+    b"\f": b"f",
+    b"\n": b"n",
+    b"\r": b"r",
+    b"\t": b"t",
+    b"\v": b"v",
+    b"\\": b"\\",
+}  # of COPY's text format
 MARKED_KINDS = (Kind.NUMERAL, Kind.FLOAT, Kind.DECIMAL, Kind.DATE, Kind.TIMESTAMP)
 
 
@@ -41,6 +51,15 @@ def copy_tuple(row: Sequence[bytes | None]) -> bytes:
     return struct.pack(">h", len(row)) + b"".join(cells)
 
 
+def copy_text(rows: Sequence[Sequence[bytes | None]]) -> bytes:
+    """Rows as COPY writes them in its text format."""
+    return b"".join(b"\t".join(rb"\N" if value is None else _escaped(value) for value in row) + b"\n" for row in rows)
+
+
+def _escaped(value: bytes) -> bytes:
+    return b"".join(rb"\%b" % ESCAPES[byte] if (byte := bytes([code])) in ESCAPES else byte for code in value)
+
+
 def joined(
     parts: Sequence[bytes], header: bytes = b""
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
@@ -55,6 +74,14 @@ def decode_one(raws: Sequence[Raw], type_: PgType) -> tuple[pa.Array, Marks | No
     buffer, starts, limits = joined([tuple_data([raw]) for raw in raws], header=b"\xff\x80header")
     cells, _ = walk_tuples(buffer, starts, 1, limits=limits)
     batch, marks = decode(cells, [type_], ["value"], buffer)
+    batch.validate(full=True)
+    return batch.column(0), marks.get("value")
+
+
+def decode_copied(raws: Sequence[Raw], type_: PgType) -> tuple[pa.Array, Marks | None]:
+    """Decode one column that came by COPY; what is unchanged in a log is null in a table."""
+    rows = [[None if isinstance(raw, EllipsisType) else raw] for raw in raws]
+    batch, marks = decode_rows(np.frombuffer(copy_text(rows), np.uint8), [type_], ["value"])
     batch.validate(full=True)
     return batch.column(0), marks.get("value")
 

@@ -46,6 +46,37 @@ def decode(
     return pa.RecordBatch.from_arrays(arrays, list(names)), marks
 
 
+def decode_text_column(
+    text: Text, type_: PgType, *, is_unchanged: NDArray[np.bool_] | None = None
+) -> tuple[pa.Array, Marks | None]:
+    """Decode one column.
+
+    Args:
+        text: n rows.
+        type_: of the column.
+        is_unchanged: n, of the rows without text those that have a value all the same; None: they are null.
+    Returns: as `decode`.
+    """
+    array, is_odd = decode_text(text, type_) if type_.element is None else _decode_lists(text, type_.element)
+    is_open = is_unchanged
+    if is_odd is not None:
+        is_open = is_odd if is_open is None else is_open | is_odd
+    if is_open is None or not is_open.any():
+        return array, None
+    row_count = len(text.is_text)
+    rows = np.flatnonzero(is_open)
+    kinds = np.where(text.is_text, np.uint8(TEXT), np.uint8(NULL))
+    if is_unchanged is not None:
+        kinds[is_unchanged] = UNCHANGED
+    cells = Cells(kinds, text.offsets[:-1], np.diff(text.offsets))
+    values, marks = _read(cells, rows.tolist(), type_, text.data)
+    if any(value is not None for value in values):
+        order = np.arange(row_count)
+        order[rows] = np.arange(row_count, row_count + len(rows))
+        array = pa.concat_arrays([array, pa.array(values, type_.arrow)]).take(pa.array(order))
+    return array, marks
+
+
 def _decode_column(cells: Cells, type_: PgType, buffer: NDArray[np.uint8]) -> tuple[pa.Array, Marks | None]:
     """Decode one column."""
     row_count = len(cells.kinds)
@@ -54,19 +85,7 @@ def _decode_column(cells: Cells, type_: PgType, buffer: NDArray[np.uint8]) -> tu
         return pa.array(values, type_.arrow), marks
     is_text = cells.kinds == TEXT
     text = Text(*gather(buffer, cells.starts, cells.lengths), is_text)
-    array, is_odd = decode_text(text, type_) if type_.element is None else _decode_lists(text, type_.element)
-    is_open = None if is_text.all() else cells.kinds == UNCHANGED
-    if is_odd is not None:
-        is_open = is_odd if is_open is None else is_open | is_odd
-    if is_open is None or not is_open.any():
-        return array, None
-    rows = np.flatnonzero(is_open)
-    values, marks = _read(cells, rows.tolist(), type_, buffer)
-    if any(value is not None for value in values):
-        order = np.arange(row_count)
-        order[rows] = np.arange(row_count, row_count + len(rows))
-        array = pa.concat_arrays([array, pa.array(values, type_.arrow)]).take(pa.array(order))
-    return array, marks
+    return decode_text_column(text, type_, is_unchanged=None if is_text.all() else cells.kinds == UNCHANGED)
 
 
 def _read(

@@ -6,49 +6,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import MalformedRecord
-from bridge.postgres.copytext import walk_text
-from bridge.postgres.tuples import NULL
+from bridge.postgres.copytext import decode_rows, row_of, texts
+from bridge.postgres.types import builtin
+from tests.postgres_text import copy_text
 
-ESCAPES = {b"\b": b"b", b"\f": b"f", b"\n": b"n", b"\r": b"r", b"\t": b"t", b"\v": b"v", b"\\": b"\\"}
 Value = bytes | None
 values = st.none() | st.binary(max_size=8) | st.text("\b\f\n\r\t\v\\Nx0.a", max_size=6).map(str.encode)
 tables = st.integers(1, 4).flatmap(lambda width: st.lists(st.lists(values, min_size=width, max_size=width), max_size=9))
 
 
-def written(rows: list[list[Value]]) -> bytes:
-    """Rows as the server writes them."""
-    return b"".join(b"\t".join(rb"\N" if value is None else escaped(value) for value in row) + b"\n" for row in rows)
-
-
-def escaped(value: bytes) -> bytes:
-    return b"".join(rb"\%b" % ESCAPES[byte] if (byte := bytes([code])) in ESCAPES else byte for code in value)
-
-
 def found(text: bytes, width: int) -> list[list[Value]]:
-    """The rows that walk_text finds."""
-    cells, buffer, row_count = walk_text(np.frombuffer(text, np.uint8), width)
+    """The rows that are found."""
     columns = [
         [
-            None if kind == NULL else buffer[start : start + length].tobytes()
-            for kind, start, length in zip(column.kinds, column.starts, column.lengths, strict=True)
+            cells.data[start:end].tobytes() if is_text else None
+            for start, end, is_text in zip(cells.offsets, cells.offsets[1:], cells.is_text, strict=False)
         ]
-        for column in cells
+        for cells in texts(np.frombuffer(text, np.uint8), width)
     ]
-    assert all(len(column) == row_count for column in columns)
     return [list(row) for row in zip(*columns, strict=True)]
 
 
 @given(tables)
 def test_every_value_comes_out_as_it_went_in(rows: list[list[Value]]) -> None:
     """Nulls, empty values, the two letters of a null, and every byte there is."""
-    assert found(written(rows), len(rows[0]) if rows else 1) == rows
+    assert found(copy_text(rows), len(rows[0]) if rows else 1) == rows
 
 
 @given(tables.filter(bool), st.integers(1, 40))
 def test_rows_cut_short_are_named_and_never_read(rows: list[list[Value]], cut: int) -> None:
     """Unless the cut is between two rows."""
-    text = written(rows)[:-cut]
-    whole = [rows[:count] for count in range(len(rows)) if written(rows[:count]) == text]
+    text = copy_text(rows)[:-cut]
+    whole = [rows[:count] for count in range(len(rows)) if copy_text(rows[:count]) == text]
     if whole:
         assert found(text, len(rows[0])) == whole[0]
     else:
@@ -56,7 +45,27 @@ def test_rows_cut_short_are_named_and_never_read(rows: list[list[Value]], cut: i
             found(text, len(rows[0]))
 
 
-@pytest.mark.parametrize("text", [b"\\x41\n", b"\\101\n", b"\\q\n"])
+@pytest.mark.parametrize("text", [b"\\x41\n", b"\\101\n", b"\\q\n", b"a\\\nb\n"])
 def test_an_escape_no_server_sends_is_refused(text: bytes) -> None:
     with pytest.raises(MalformedRecord):
         found(text, 1)
+
+
+def test_a_mark_of_byte_order_at_the_beginning_is_part_of_its_value() -> None:
+    rows: list[list[Value]] = [["\ufeffa".encode(), b"1"], ["\ufeff".encode(), b"2"]]
+    assert found(copy_text(rows), 2) == rows
+
+
+def test_a_row_alone_is_given_as_it_was_written() -> None:
+    text = copy_text([["é\t".encode(), None, b"\\x00", b"", b"\xff"]])
+    assert row_of(np.frombuffer(text, np.uint8), 5) == ["é\t", None, "\\x00", "", "\udcff"]
+
+
+@pytest.mark.parametrize("odd", [b"NaN", b"Infinity", b"-Infinity"])
+def test_one_value_that_no_float_is_leaves_the_others_as_they_are(odd: bytes) -> None:
+    """Arrow's reader would take it for a float: it is marked all the same."""
+    types = [one for oid in (20, 701) if (one := builtin(oid, -1)) is not None]
+    rows: list[list[Value]] = [[b"1", b"1.5"], [b"2", odd], [b"3", None]]
+    batch, marks = decode_rows(np.frombuffer(copy_text(rows), np.uint8), types, ["n", "x"])
+    assert batch.to_pydict() == {"n": [1, 2, 3], "x": [1.5, None, None]}
+    assert marks["x"].raw == (odd,)

@@ -16,7 +16,17 @@ from bridge.cells import FEW_ROWS
 from bridge.model import Mark
 from bridge.postgres.types import LOOKUP_SQL, PINNED_SETTINGS, Kind, PgType, builtin, described
 from demo.server import PostgresServer
-from tests.postgres_text import MARKED_KINDS, TOKENS, Raw, decode_one, physical, printed, same_float, twin
+from tests.postgres_text import (
+    MARKED_KINDS,
+    TOKENS,
+    Raw,
+    decode_copied,
+    decode_one,
+    physical,
+    printed,
+    same_float,
+    twin,
+)
 
 VALUE_COUNT = int(os.environ.get("PROPERTY_VALUES", "300"))
 MANY = 40
@@ -213,7 +223,7 @@ TYPES: dict[str, Callable[[], st.SearchStrategy[str]]] = {
 
 @pytest.mark.parametrize("name", TYPES)
 def test_every_value_comes_out_as_the_server_printed_it(session: Session, name: str) -> None:
-    """Exact, or marked with the server's own text; and the vector decoder agrees with the plain twin."""
+    """Exact, or marked with the server's own text; COPY and the vector decoder agree with the plain twin."""
     type_ = session.types(name)
 
     def form(raw: Raw) -> Raw:
@@ -231,6 +241,9 @@ def test_every_value_comes_out_as_the_server_printed_it(session: Session, name: 
         array, marks = decode_one(sent, type_)
         if type_.element is None or type_.element.kind is not Kind.FLOAT:
             assert [form(raw) for raw in printed(array, marks, type_)] == [form(raw) for raw in sent]
+        copied, copied_marks = decode_copied(sent, type_)
+        assert copied.equals(array)
+        assert (copied_marks and copied_marks.raw) == (marks and marks.raw)
         marked = {} if marks is None else dict(zip(marks.rows.tolist(), marks.kinds.tolist(), strict=True))
         seen = [(value, marked.get(row)) for row, value in enumerate(physical(array))]
         assert seen == [twin(raw, type_) for raw in sent]

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from bridge.model import CHANGE_COLUMNS, Op, RawBatch
-from bridge.postgres.columns import decode
 from bridge.postgres.copying import Copying, Received, Run
-from bridge.postgres.copytext import walk_text
+from bridge.postgres.copytext import decode_rows, row_of
 from bridge.postgres.session import Connection, read_only, translated
 from bridge.sources.postgres import lsn
 from bridge.sources.postgres.completion import concat
@@ -146,8 +145,8 @@ def merge(chunk: Chunk, watch: Watch) -> RawBatch:
 
 
 def _events(chunk: Chunk) -> RawBatch:
-    cells, buffer, count = walk_text(chunk.buffer, len(chunk.table.types))
-    columns, marks = decode(cells, chunk.table.types, chunk.table.shape.names(), buffer)
+    columns, marks = decode_rows(chunk.buffer, chunk.table.types, chunk.table.shape.names())
+    count = columns.num_rows
     changes = pa.RecordBatch.from_arrays(
         [
             pa.array(np.full(count, Op.READ, np.uint8)),
@@ -194,9 +193,8 @@ def _copy(connection: Connection, query: sql.Composable, name: str) -> tuple[Run
 
 def _key_of_last(run: Run, table: Table) -> tuple[str, ...]:
     """The key of the last row as text, where the next chunk starts."""
-    cells, buffer, _ = walk_text(run.buffer[run.starts[-1] :], len(table.types))
-    ends = [(int(cells[number].starts[0]), int(cells[number].lengths[0])) for number in table.key]
-    return tuple(buffer[start : start + length].tobytes().decode("utf-8", "surrogateescape") for start, length in ends)
+    row = row_of(run.buffer[run.starts[-1] :], len(table.types))
+    return tuple(row[number] or "" for number in table.key)
 
 
 def _reachable(position: int) -> int:

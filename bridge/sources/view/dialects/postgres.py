@@ -21,9 +21,8 @@ from bridge.errors import SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Load
 from bridge.findings import Finding, refuse
 from bridge.model import Column
-from bridge.postgres.columns import decode
 from bridge.postgres.copying import Copying, Received, Run
-from bridge.postgres.copytext import walk_text
+from bridge.postgres.copytext import decode_rows, row_of
 from bridge.postgres.lookup import TypeLookup, types_of
 from bridge.postgres.rights import inspect_rights
 from bridge.postgres.session import Connection, ConnectSettings, connect, read_only, translate, translated
@@ -123,14 +122,11 @@ class PostgresSession:
             fields = self._describe(connection, query)
             run, is_cut = self._copy(connection, query)
         seconds = time.monotonic() - started
-        cells, buffer, row_count = walk_text(run.buffer, len(fields.types))
-        batch, marks = decode(cells, fields.types, fields.names, buffer)
+        batch, marks = decode_rows(run.buffer, fields.types, fields.names)
         ends: dict[str, Any] = {}
-        for name in last if row_count else ():
-            cell = cells[fields.names.index(name)]
-            start = int(cell.starts[-1])
-            text = buffer[start : start + int(cell.lengths[-1])].tobytes()
-            ends[name] = text.decode("utf-8", "surrogateescape")
+        if last and batch.num_rows:
+            row = row_of(run.buffer[run.starts[-1] :], len(fields.types))
+            ends = {name: row[fields.names.index(name)] for name in last}
         return Answer(
             fields.columns(),
             batch,
