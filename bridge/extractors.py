@@ -61,12 +61,20 @@ def view_of_table(table: str, document: ContractDocument, *, dialect: str = "pos
 
     Raises: ConfigError for a name that is not schema.table, and a contract without a key.
     """
-    parts = table.split(".")
-    if len(parts) != 2 or not all(parts):  # noqa: PLR2004  schema.table
-        raise ConfigError(f"{table!r} names no table", hint="Write schema.table, a view file, or a stream.")
     key = key_columns(document)
     if not key:
         raise ConfigError(f"contract {document.file} has no key, so rows cannot be told apart")
+    return table_view(table, key, dialect=dialect)
+
+
+def table_view(table: str, key: tuple[str, ...], *, dialect: str) -> View:
+    """A table as a view: every column, paged by the columns of its key.
+
+    Raises: ConfigError for a name that is not schema.table.
+    """
+    parts = table.split(".")
+    if len(parts) != 2 or not all(parts):  # noqa: PLR2004  schema.table
+        raise ConfigError(f"{table!r} names no table", hint="Write schema.table, a view file, or a stream.")
     sign = "`" if dialect == "mysql" else '"'
     name = ".".join(sign + part.replace(sign, 2 * sign) + sign for part in parts)
     return View(path=Path(table), name=table, sql=f"SELECT * FROM {name}", mode="full", key=key, page_rows=PAGE_ROWS)  # noqa: S608  a quoted name

@@ -20,6 +20,7 @@ from bridge.cli import (
     daemon,
     demo,
     doctor,
+    drafts,
     events,
     keys,
     layouts,
@@ -73,6 +74,7 @@ def _options(
 
 
 cli.command()(starter.init)
+cli.command()(drafts.draft)
 cli.command()(starter.check)
 cli.command()(doctor.doctor)
 cli.command()(daemon.run)

@@ -12,6 +12,7 @@ from bridge.errors import BridgeError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bridge.model import Column
     from bridge.sources.file.layout import Format, Rows
 
 file = typer.Typer(help="Files as a source: layouts, samples, files taken.", no_args_is_help=True)
@@ -128,6 +129,13 @@ def _format(layout: Path, path: Path | None) -> "Format":
         raise FileNotReadable(f"{path}: {refused}") from refused
     except OSError as error:
         raise FileNotReadable(f"{path}: {error.strerror}", hint="Name a file that can be read.") from error
+
+
+def columns(layout: Path) -> list["Column"]:
+    """The columns that every file of a layout has. Raises: ConfigError, FileNotReadable."""
+    from bridge.model import Column
+
+    return [Column(one.name, one.type, one.arrow) for one in _format(layout, None).shown]
 
 
 def _bare(layout: Any) -> "Format":  # noqa: ANN401  a layout whose files all have the same columns

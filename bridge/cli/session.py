@@ -46,16 +46,17 @@ class Session:
         looked = ", ".join(str(place) for place in places())
         raise ConfigError(f"no configuration found; looked at {looked}", hint="`legacy-bridge init DIR` makes one.")
 
-    def config(self, *, online: bool = False) -> "Config":
+    def config(self, *, online: bool = False, require_contracts: bool = True) -> "Config":
         """The whole configuration, checked.
 
         Args:
             online: a legacy system will be reached, so what references stand for (passwords) must be there.
+            require_contracts: False where they are yet to be written.
         Raises: ConfigError with every mistake.
         """
         from bridge.config.load import load
 
-        return load(self.config_path, require_references=online)
+        return load(self.config_path, require_references=online, require_contracts=require_contracts)
 
     @contextmanager
     def journal(self, config: "Config") -> Iterator["Journal"]:

@@ -1,7 +1,7 @@
 """`legacy-bridge view`: look at the views that streams are read by, before and while they are."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bridge.config.models import Config
     from bridge.sources.view.explain import Explained
     from bridge.sources.view.extractor import ViewExtractor
+    from bridge.sources.view.viewfile import View
 
 view = typer.Typer(help="Views that streams are read by: lint, explain, sample, run.", no_args_is_help=True)
 
@@ -60,8 +61,7 @@ def explain(context: typer.Context, *, name: Stream, as_json: Json = False) -> N
     """
     opened = session(context)
     config = opened.config(online=True)
-    _require_running(opened, config, name)
-    with _opened(config, name) as extractor:
+    with _of_stream(opened, config, name) as extractor:
         found = extractor.explain(name)
     budget = config.systems[config.streams[name].system].budget
     if found is None:
@@ -92,8 +92,7 @@ def sample(
 
     opened = session(context)
     config = opened.config(online=True)
-    _require_running(opened, config, name)
-    with _opened(config, name) as extractor:
+    with _of_stream(opened, config, name) as extractor:
         page = extractor.page(Question(name, rows))
     columns = [{"name": column.name, "type": column.type, "arrow": str(column.arrow)} for column in page.shape.columns]
     found = page.columns.to_pylist()
@@ -145,27 +144,32 @@ def _linted(config: "Config", stream: str) -> tuple[list[str], list[str], list[s
     return list(map(str, found.mistakes)), list(map(str, found.warnings)), list(found.tables)
 
 
-def _require_running(opened: "Session", config: "Config", stream: str) -> None:
-    """Raises: Declined where an operator has paused the stream's system; without a journal nobody has."""
+@contextmanager
+def reading(opened: "Session", config: "Config", system: str, views: "Mapping[str, View]") -> Iterator["ViewExtractor"]:
+    """What reads views of a system, connected.
+
+    Raises: ConfigError, SourceUnavailable, SourceRefused; Declined where an operator has paused the system.
+    """
+    from bridge.extractors import build_extractor
     from bridge.halt import require_running
 
-    if stream in config.streams and config.bridge.journal.sqlite.exists():
+    if config.bridge.journal.sqlite.exists():  # without a journal nobody has
         with opened.journal(config) as journal:
-            require_running(journal, config.streams[stream].system)
-
-
-@contextmanager
-def _opened(config: "Config", stream: str) -> Iterator["ViewExtractor"]:
-    """What reads a stream's view, connected. Raises: ConfigError, SourceUnavailable, SourceRefused."""
-    from bridge.extractors import build_extractor
-    from bridge.sources.view.configured import view_of
-
-    extractor = build_extractor(config, config.streams[stream].system, {stream: view_of(config, stream)})
+            require_running(journal, system)
+    extractor = build_extractor(config, system, views)
     try:
         extractor.open()
         yield extractor
     finally:
         extractor.close()
+
+
+def _of_stream(opened: "Session", config: "Config", stream: str) -> "AbstractContextManager[ViewExtractor]":
+    """What reads a stream's view."""
+    from bridge.sources.view.configured import view_of
+
+    view = view_of(config, stream)
+    return reading(opened, config, config.streams[stream].system, {stream: view})
 
 
 def _say_explained(found: "Explained", allowed: dict[str, Any]) -> None:

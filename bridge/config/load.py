@@ -21,7 +21,13 @@ from bridge.errors import SecretUnavailable
 _FILES = ("sslrootcert", "sslcert", "sslkey", "passfile")
 
 
-def load(path: Path, *, environ: Mapping[str, str] | None = None, require_references: bool = True) -> Config:
+def load(
+    path: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    require_references: bool = True,
+    require_contracts: bool = True,
+) -> Config:
     """Read, override, resolve and check a configuration file.
 
     Args:
@@ -29,18 +35,23 @@ def load(path: Path, *, environ: Mapping[str, str] | None = None, require_refere
         environ: overrides and ``${env:...}``; the process's own when None.
         require_references: False for commands that only read the journal: a reference that leads nowhere is then
             left out instead of being a mistake.
+        require_contracts: False where they are yet to be written.
     Raises: ConfigError listing every mistake, each with file and line; nothing has been started or changed.
     """
-    return _Reading(path, os.environ if environ is None else environ, require_references=require_references).result()
+    given = os.environ if environ is None else environ
+    return _Reading(path, given, require_references=require_references, require_contracts=require_contracts).result()
 
 
 class _Reading:
     """One pass over one file: the data as written, and the mistakes found so far by key."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], *, require_references: bool) -> None:
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], *, require_references: bool, require_contracts: bool
+    ) -> None:
         self.path = path.absolute()
         self.environ = environ
         self.require_references = require_references
+        self.require_contracts = require_contracts
         self.document = yamlfile.read(path)
         if not isinstance(self.document.data, dict):
             raise InvalidConfig(
@@ -131,12 +142,9 @@ class _Reading:
                 self._check_way(path, system, stream, readers)
             self._check_after(path, dict(_sections(self.data.get("streams"))))
             contract = stream.get("contract")
-            if (
-                isinstance(contract, str)
-                and not has_reference(contract)
-                and not (self.path.parent / contract).is_file()
-            ):
-                self._add((*path, "contract"), shown((*path, "contract"), contract), "a file that exists")
+            if self.require_contracts and isinstance(contract, str) and not self._exists(contract):
+                hint = f"`legacy-bridge draft {name}` prints a first one"
+                self._add((*path, "contract"), shown((*path, "contract"), contract), "a file that exists", hint)
 
     def _check_sinks(self) -> None:
         """What only one sink can have: standard output, a folder."""

@@ -122,3 +122,32 @@ def test_a_sqlite_file_is_sampled_by_its_view(tmp_path: Path) -> None:
     assert json.loads(told.stdout)["rows"] == [{"id": 1, "note": "x"}], told.stderr
     assert run(tmp_path, "view", "explain", "sale").returncode == 1
     assert "the file" in run(tmp_path, "dba-letter", "till").stdout
+
+
+def test_a_first_contract_is_drafted_from_what_the_database_shows(folder: Path) -> None:
+    (folder / "c.yaml").unlink()
+    missing = run(folder, "check")
+    assert "`legacy-bridge draft things` prints a first one" in missing.stderr
+    drafted = run(folder, "draft", "things")
+    assert drafted.returncode == 0, drafted.stderr
+    assert "- name: note\n        description:  # of text\n        logicalType: string\n" in drafted.stdout
+    (folder / "c.yaml").write_text(drafted.stdout)
+    left = run(folder, "check")
+    assert left.returncode == 78
+    assert "field `id` has no description" in left.stderr
+    known = drafted.stdout.replace("description:  #", "description: x  #").replace("purpose:", "purpose: x")
+    (folder / "c.yaml").write_text(known.replace("value: ,", "value: 1,"))
+    assert run(folder, "check").returncode == 0
+
+
+def test_a_table_is_drafted_under_a_key_that_somebody_names(folder: Path) -> None:
+    config = folder / "bridge.yaml"
+    config.write_text(config.read_text().replace("view: things.sql, every: 5m", "log: sales.things"))
+    unknown = run(folder, "draft", "things")
+    assert (unknown.returncode, "--key COLUMN" in unknown.stderr) == (78, True)
+    wrong = run(folder, "draft", "things", "--key", "id", "--key", "nr")
+    assert wrong.returncode == 77
+    assert "nr" in wrong.stderr
+    drafted = run(folder, "draft", "things", "--key", "id")
+    assert "- name: id\n        description:  # of integer\n" in drafted.stdout
+    assert "primaryKeyPosition: 1" in drafted.stdout
