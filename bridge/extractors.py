@@ -6,7 +6,6 @@ from pathlib import Path
 
 from bridge.config.models import POLLED, Config
 from bridge.contract.document import ContractDocument
-from bridge.contract.expression import columns
 from bridge.errors import ConfigError
 from bridge.extraction.budget import Budget
 from bridge.extraction.declared import limits_of, plans_of
@@ -61,7 +60,7 @@ def view_of_table(table: str, document: ContractDocument, *, dialect: str = "pos
 
     Raises: ConfigError for a name that is not schema.table, and a contract without a key.
     """
-    key = key_columns(document)
+    key = document.key_columns
     if not key:
         raise ConfigError(f"contract {document.file} has no key, so rows cannot be told apart")
     return table_view(table, key, dialect=dialect)
@@ -78,13 +77,6 @@ def table_view(table: str, key: tuple[str, ...], *, dialect: str) -> View:
     sign = "`" if dialect == "mysql" else '"'
     name = ".".join(sign + part.replace(sign, 2 * sign) + sign for part in parts)
     return View(path=Path(table), name=table, sql=f"SELECT * FROM {name}", mode="full", key=key, page_rows=PAGE_ROWS)  # noqa: S608  a quoted name
-
-
-def key_columns(document: ContractDocument) -> tuple[str, ...]:
-    """The legacy columns that a contract's key is made of, in its order."""
-    keyed = {field.name: field for field in document.fields}
-    found = [name for each in document.key_fields for name in sorted(columns(keyed[each].expression))]
-    return tuple(dict.fromkeys(found))
 
 
 def _postgres(config: Config, system: str) -> Session:

@@ -7,12 +7,14 @@ from typing import Any
 
 from bridge.contract import document
 from bridge.errors import BridgeError
-from bridge.model import Position, Window
+from bridge.model import Commit, Position, Window
 from bridge.sources.file import layoutfile
+from bridge.sources.file.dumps import Comparing
 from bridge.sources.file.mapping import RecordMapper
 from bridge.sources.file.places import Folder
 from bridge.sources.file.source import FileSource
 from bridge.sources.file.work import Outcome, Settings
+from bridge.testing import MemoryJournal
 from tests.inbox import SentDaemon
 
 COPYBOOK = """\
@@ -65,8 +67,17 @@ def put(folder: Path, name: str, data: bytes) -> Path:
 class Driven:
     """A source of articles over `drop` below a folder, with the smallest journal there is."""
 
-    def __init__(self, folder: Path, *, layout: str = LAYOUT, pattern: str = "A*.DAT", **settings: Any) -> None:  # noqa: ANN401  keys of Settings
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        layout: str = LAYOUT,
+        pattern: str = "A*.DAT",
+        compares: Comparing | None = None,
+        **settings: Any,  # noqa: ANN401  keys of Settings
+    ) -> None:
         self.folder = folder
+        self.compares = compares
         self.drop = folder / "drop"
         self.drop.mkdir(exist_ok=True)
         (folder / "article.cpy").write_text(COPYBOOK)
@@ -77,6 +88,7 @@ class Driven:
         )
         self.position: Position | None = None
         self.state: dict[str, Any] = {}
+        self.store = MemoryJournal()
         self.received: set[str] = set()
         self.windows: list[Window] = []
         self.outcomes: list[Outcome] = []
@@ -97,6 +109,8 @@ class Driven:
             place=lambda: Folder(self.drop),
             known=lambda ids: self.received & set(ids),
             count=self.outcomes.append,
+            compares={"articles": self.compares} if self.compares else {},
+            images=self.store.image,
         )
         self.source.open(self.position, self.state)
 
@@ -115,6 +129,7 @@ class Driven:
         self.windows.append(window)
         self.position, self.state = window.position, json.loads(json.dumps(window.state))
         self.received |= set(window.received)
+        self.store.append(Commit("host", window.position, window.state, extracted=window.extracted))
         self.source.confirm(window.position)
 
     def run(self) -> None:
@@ -137,6 +152,19 @@ class Driven:
             if batch.shape.columns
             for row in zip(*(batch.columns.column(name).to_pylist() for name in ("id", "name", "amount")), strict=True)
         ]
+
+    def told(self, *, after: int = 0) -> list[tuple[str, int | None, int | None]]:
+        """What was journalled: letter of the op, number and amount, without the first `after`."""
+        return [
+            (chr(op), number, amount)
+            for window in self.windows
+            for batch in window.batches
+            for op, number, amount in zip(
+                batch.changes.column("_op").to_pylist(),
+                *(batch.columns.column(name).to_pylist() for name in ("id", "amount")),
+                strict=True,
+            )
+        ][after:]
 
     def ids(self) -> list[int]:
         """The numbers of every article that was journalled."""

@@ -131,7 +131,7 @@ class Lookout:
 
     def _runs(self, stream: str, now: datetime) -> RunSight:
         config, declared = self._config, self._config.streams[stream]
-        if not declared.is_polled:
+        if not declared.has_runs:
             return RunSight()
         runs = self._journal.runs(stream=stream, limit=RECENT)
         keeps_quiet = declared.system in halts(self._journal) or Budget(limits_of(config, declared.system)).hindrance(

@@ -118,7 +118,7 @@ def overview(
 def _runs(journal: "Journal", config: "Config", stream: str, *, now: datetime) -> dict[str, Any]:
     """The last run of a polled stream and when the next one is to begin; None where there is none."""
     declared = config.streams[stream]
-    if not declared.is_polled:
+    if not declared.has_runs:
         return {"last_run": None, "next_run_at": None}
     from bridge.extraction.declared import plans_of
     from bridge.extraction.runs import RECENT

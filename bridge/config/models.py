@@ -207,6 +207,10 @@ class StreamConfig(Section):
         "Layout of those files: a YAML file, or a copybook (.cpy), beside the config file unless absolute.",
         default=None,
     )
+    mode: Literal["append", "full"] = key(
+        "What a file holds: rows that are new, or the whole table, which is compared with the file before.",
+        default="append",
+    )
     contract: LocalPath = key("Contract file (ODCS), beside the config file unless absolute.", live=True)
     on_reject: Literal["pass", "hold"] = key(
         "Later changes of a rejected key flow on (`pass`) or wait behind it (`hold`).", default="pass", live=True
@@ -222,6 +226,8 @@ class StreamConfig(Section):
         one_of(self, *WAYS)
         if (self.file is None) != (self.layout is None):
             raise ValueError("`file` and `layout` together")
+        if self.mode == "full" and self.file is None:
+            raise ValueError("`file` beside `mode`: views say it in their header, resources in their section")
         if self.parameters and self.view is None:
             raise ValueError("`view` beside `parameters`")
         return self
@@ -244,7 +250,12 @@ class StreamConfig(Section):
     @property
     def is_polled(self) -> bool:
         """Whether it is read by runs, and not as changes come."""
-        return self.log is None and self.webhook is None and self.queue is None
+        return self.way in POLLED
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether the journal has a record of each time that it was read."""
+        return self.is_polled or self.mode == "full"
 
     @property
     def origin(self) -> str:

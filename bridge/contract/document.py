@@ -16,7 +16,7 @@ import pydantic
 from open_data_contract_standard.model import OpenDataContractStandard
 
 from bridge import yamlfile
-from bridge.contract import elements
+from bridge.contract import elements, expression
 from bridge.contract.reading import Reader
 from bridge.contract.terms import Field, RowRule, ValidityLevel
 from bridge.errors import ConfigError
@@ -37,6 +37,13 @@ class ContractDocument:
     latency_s: float | None  # how old an event may be when it is journalled; None where no level says so
     frequency_s: float | None  # how often there is one
     data: Mapping[str, Any]  # the document itself
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The legacy columns that the key is made of, in its order."""
+        keyed = {field.name: field for field in self.fields}
+        found = [name for each in self.key_fields for name in sorted(expression.columns(keyed[each].expression))]
+        return tuple(dict.fromkeys(found))
 
     @property
     def key_fields(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """`file` shows layouts and samples, `check` names their mistakes, and a bad record is a dead letter, whole."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +79,25 @@ def test_a_bad_record_is_a_dead_letter_that_is_replayed_when_the_layout_is_mende
     assert daemon.rows("articles") == {1: ("N1", 1), 2: ("N2", 5_000_000)}
     [listed] = [json.loads(line) for line in run(*given, "file", "list", "host", "--json").splitlines()]
     assert (listed["name"], listed["outcome"], listed["rows"], listed["faults"]) == ("A1.DAT", "taken", 3, 1)
+
+
+def test_a_table_that_lacks_most_rows_waits_for_a_person_who_allows_it(daemon: FileDaemon) -> None:
+    daemon.document["streams"]["articles"]["mode"] = "full"
+    daemon.write()
+    daemon.start()
+    put(daemon.drop, "A1.DAT", content(range(300)))
+    wait_for(daemon.archived, why=daemon.log_tail)
+    put(daemon.drop, "A2.DAT", content(range(100)))
+    ailment = daemon.wait_ailment("file.refused:host")
+    assert "200 of 300 rows are gone" in str(ailment)
+    given = ("--config", str(daemon.path))
+    [stream] = json.loads(run(*given, "status", "--json"))["streams"]
+    assert stream["last_run"]["state"] == "failed"
+    daemon.document["streams"]["articles"]["most_deletes"] = 1
+    daemon.write()
+    daemon.signal(signal.SIGHUP)
+    wait_for(lambda: len(daemon.archived()) == 2, why=daemon.log_tail)
+    daemon.stop()
+    assert sorted(daemon.rows("articles")) == list(range(100))
+    newest = json.loads(run(*given, "runs", "--json"))[0]
+    assert (newest["state"], newest["cause"]) == ("done", "file A2.DAT")

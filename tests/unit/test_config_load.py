@@ -480,3 +480,11 @@ def test_a_view_file_must_exist_and_parameters_need_a_view(tmp_path: Path) -> No
     assert "expected a file that exists" in mistakes(tmp_path, GOOD + gone)["streams.gone.view"]
     loose = GOOD.replace("log: sales.oeordh", "log: sales.oeordh, parameters: {a: 1}")
     assert "expected `view` beside `parameters`" in mistakes(tmp_path, loose)["streams.orders"]
+
+
+def test_files_have_no_schedule_and_only_files_have_a_mode(tmp_path: Path) -> None:
+    (tmp_path / "orders.yaml").touch()
+    files = GOOD.replace("log: sales.oeordh", 'file: "*.DAT", layout: orders.yaml, every: 5m')
+    assert "what is polled has a schedule" in " ".join(mistakes(tmp_path, files).values())
+    logged = GOOD.replace("log: sales.oeordh", "log: sales.oeordh, mode: full")
+    assert "`file` beside `mode`" in " ".join(mistakes(tmp_path, logged).values())

@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import partial
 
 from bridge.config.mistakes import did_you_mean
-from bridge.config.models import Config
+from bridge.config.models import Config, StreamConfig
 from bridge.contract.document import ContractDocument
 from bridge.errors import ConfigError
 from bridge.metrics import Metrics
@@ -13,6 +13,7 @@ from bridge.ports import Journal
 from bridge.sources.file import layoutfile
 from bridge.sources.file.dbase import Dbase
 from bridge.sources.file.delimited import Delimited
+from bridge.sources.file.dumps import Comparing
 from bridge.sources.file.layout import Layout
 from bridge.sources.file.mapping import RecordMapper
 from bridge.sources.file.places import Folder, Place
@@ -47,10 +48,37 @@ def source(
         limit_bytes=int(declared.limit_gigabytes * 1e9),
         stops_when_lost=config.systems[system].on_position_lost == "stop",
     )
+    compares = {
+        stream: comparing(declared_stream, documents[stream])
+        for stream, declared_stream in streams.items()
+        if declared_stream.mode == "full"
+    }
     mappers = {stream: mapper(config, stream, documents[stream]) for stream in streams}
     known = partial(journal.received, system)
     count = partial(metrics.count_file, system) if metrics is not None else lambda _outcome: None
-    return FileSource(system, settings, mappers, place=place(config, system), known=known, count=count)
+    return FileSource(
+        system,
+        settings,
+        mappers,
+        place=place(config, system),
+        known=known,
+        count=count,
+        compares=compares,
+        images=journal.image,
+    )
+
+
+def comparing(declared: StreamConfig, document: ContractDocument) -> Comparing:
+    """How whole tables are compared. Raises: ConfigError where the contract names no key that stands in a record."""
+    key = document.key_columns
+    ours = [name for name in key if name.startswith("$")]
+    if not key or ours:
+        what = f"its key reads {', '.join(ours)}, which is another in each file" if ours else "it has no key"
+        raise ConfigError(
+            f"{document.file}: {what}, and files with `mode: full` are compared by key",
+            hint="Mark the fields that name a row with `primaryKey`, or leave `mode` out.",
+        )
+    return Comparing(key, declared.most_deletes)
 
 
 def place(config: Config, system: str) -> Callable[[], Place]:
@@ -111,6 +139,8 @@ def mistakes(config: Config, stream: str, document: ContractDocument) -> list[st
         return []
     try:
         mapper(config, stream, document)
+        if config.streams[stream].mode == "full":
+            comparing(config.streams[stream], document)
     except ConfigError as error:
         return [error.detail]
     return []

@@ -107,7 +107,7 @@ class RecordMapper:
     def remake(self, raw: RawBatch) -> RawBatch:
         """The same records under the present layout and contract, where records say enough by themselves."""
         names = raw.columns.schema.names
-        if not isinstance(self.layout, Positions) or RECORD not in names:
+        if not isinstance(self.layout, Positions) or RECORD not in names or raw.columns.column(RECORD).null_count:
             return raw
         flat = self.layout.flat
         try:

@@ -36,6 +36,18 @@ class Taking:
         """Whether the journal holds all of it."""
         return self.stream >= len(self.streams)
 
+    def next_stream(self) -> "Taking":
+        """With this stream done."""
+        return replace(self, stream=self.stream + 1, offset=None, number=1)
+
+    def turned(self) -> "Taking":
+        """After a step that read nothing: every step has a position of its own."""
+        return replace(self, number=self.number + 1)
+
+    def given_up(self) -> "Taking":
+        """Behind the last stream, whatever was read."""
+        return replace(self, stream=len(self.streams), offset=None, number=self.number + 1)
+
     def position(self, epoch: int) -> Position:
         """Where the source stands with it."""
         return Position(epoch, (self.ordinal, self.stream, self.offset or 0, self.number))
@@ -49,6 +61,8 @@ class Progress:
     ordinal: int = 0
     taking: Taking | None = None
     recent: tuple[Mapping[str, Any], ...] = field(default=())
+    runs: int = 0  # files that were compared, each by each of its streams
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of streams that are compared
 
     @classmethod
     def load(cls, position: Position | None, state: Mapping[str, Any]) -> "Progress":
@@ -56,7 +70,14 @@ class Progress:
         kept = state.get("taking")
         taking = Taking(**{**kept, "streams": tuple(kept["streams"])}) if kept else None
         epoch = position.epoch if position is not None else 1
-        return cls(epoch, int(state.get("ordinal", 0)), taking, tuple(state.get("recent", ())))
+        return cls(
+            epoch,
+            int(state.get("ordinal", 0)),
+            taking,
+            tuple(state.get("recent", ())),
+            int(state.get("runs", 0)),
+            state.get("tables", {}),
+        )
 
     def dump(self) -> dict[str, Any]:
         """For the journal."""
@@ -70,6 +91,8 @@ class Progress:
                 "row_count": taking.row_count, "fault_count": taking.fault_count,
             },
             "recent": list(self.recent),
+            "runs": self.runs,
+            "tables": dict(self.tables),
         }  # fmt: skip
 
     def told(self, what: Mapping[str, Any]) -> "Progress":

@@ -12,8 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from bridge.errors import InternalError, SourceRefused
+from bridge.extracted import Extracted
+from bridge.extraction.stored import Images
 from bridge.findings import Finding, Level
 from bridge.model import Position, Window
+from bridge.sources.file import dumps
+from bridge.sources.file.dumps import Comparing, Table
 from bridge.sources.file.gap import gap_batch
 from bridge.sources.file.mapping import RecordMapper, position_of
 from bridge.sources.file.places import Place
@@ -33,6 +37,8 @@ class FileSource:
         place: opens the folder.
         known: looks ids up in the journal.
         count: told what became of a file.
+        compares: the streams whose files are compared, each with the one before.
+        images: the journal's images of those.
     """
 
     def __init__(
@@ -44,6 +50,8 @@ class FileSource:
         place: Callable[[], Place],
         known: Known,
         count: Callable[[Outcome], None] = lambda _outcome: None,
+        compares: Mapping[str, Comparing] | None = None,
+        images: Images = lambda _stream, _generation, _parts: iter(()),
     ) -> None:
         self.name = name
         self._settings = settings
@@ -51,6 +59,9 @@ class FileSource:
         self._make_place = place
         self._known = known
         self._count = count
+        self._compares = compares or {}
+        self._images = images
+        self._tables: Mapping[str, Table] = {}
         self._place: Place | None = None
         self._work: Work | None = None
         self._steps: Iterator[Window | Pause] = iter(())
@@ -61,17 +72,20 @@ class FileSource:
         """See the port. Raises: SourceUnavailable."""
         self.close()
         self._place = self._make_place()
+        progress = Progress.load(position, state)
+        self._tables = self._made(progress)
         self._work = Work(
             self.name,
             self._settings,
             self._mappers,
+            self._tables,
             place=self._place,
             known=self._known,
             count=self._count,
             memory=self._memory,
         )
         self._work.confirmed = position
-        self._steps = self._work.steps(Progress.load(position, state))
+        self._steps = self._work.steps(progress)
 
     def read(self, timeout_s: float, *, is_busy: Callable[[], bool]) -> Window | None:  # noqa: ARG002  pieces are large
         """See the port. Raises: SourceUnavailable, PositionLost, SourceRefused; JournalUnavailable for its look-ups."""
@@ -100,7 +114,10 @@ class FileSource:
         taking = progress.taking
         if taking is None:
             raise InternalError(f"system {self.name} has lost nothing")
-        after = replace(progress, epoch=progress.epoch + 1, taking=None)
+        tables, rest = self._made(progress), taking.streams[taking.stream :]
+        given_up = [tables[stream].fail(f"{taking.name}: {cause}") for stream in rest if stream in tables]
+        kept = {**progress.tables, **{stream: tables[stream].dump() for stream in rest if stream in tables}}
+        after = replace(progress, epoch=progress.epoch + 1, taking=None, tables=kept)
         batches = [
             gap_batch(
                 stream,
@@ -109,10 +126,21 @@ class FileSource:
                 places=(f"{taking.name} record {taking.number if at == 0 else 1}", f"{taking.name} end"),
                 cause=cause,
             )
-            for at, stream in enumerate(taking.streams[taking.stream :])
-            if stream in self._mappers
+            for at, stream in enumerate(rest)
+            if stream in self._mappers and stream not in tables  # a table's next file says what this one would have
         ]
-        return Window(tuple(batches), Position(after.epoch, (after.ordinal, 0, 0, 0)), after.dump())
+        extracted = Extracted(
+            forgotten=tuple(one for each in given_up for one in each.forgotten),
+            runs=tuple(run for each in given_up for run in each.runs),
+        )
+        position_after = Position(after.epoch, (after.ordinal, 0, 0, 0))
+        return Window(tuple(batches), position_after, after.dump(), extracted=extracted)
+
+    def _made(self, progress: Progress) -> dict[str, Table]:
+        return {
+            stream: Table(self.name, self._mappers[stream], how, self._images, kept=progress.tables.get(stream))
+            for stream, how in self._compares.items()
+        }
 
     def keep_alive(self) -> None:
         """A session that ended is opened again when it is needed."""
@@ -149,7 +177,7 @@ class FileSource:
                     "See whether its writer hangs; files behind it wait.",
                 )
             )
-        return found
+        return [*found, *dumps.findings(self.name, self._tables.values())]
 
     def interrupt(self) -> None:
         """End what is being asked of a server; called from any thread."""

@@ -13,12 +13,14 @@ from typing import Any, Literal
 import structlog
 
 from bridge.errors import PositionLost, SourceRefused
+from bridge.extracted import Extracted
 from bridge.model import Position, RawBatch, Window
 from bridge.resilience.failpoint import reach
-from bridge.sources.file import reading
+from bridge.sources.file.dumps import Table
 from bridge.sources.file.layout import FileRefused
-from bridge.sources.file.mapping import Origin, RecordMapper, position_of
+from bridge.sources.file.mapping import RecordMapper
 from bridge.sources.file.pickup import Pickup
+from bridge.sources.file.pieces import next_piece
 from bridge.sources.file.places import Listed, Place
 from bridge.sources.file.progress import Progress, Taking
 from bridge.sources.file.reading import Reader
@@ -26,7 +28,6 @@ from bridge.sources.file.spool import Spool, Spooled
 
 Known = Callable[[Sequence[str]], set[str]]  # those of the ids that are journalled and remembered
 Outcome = Literal["taken", "duplicate", "refused"]
-_MOST_RECORDS = 4_000_000_000  # of a file: their numbers are part of their ids, and have 32 bits
 _log = structlog.get_logger()
 
 
@@ -83,6 +84,7 @@ class Work:
         name: of the system.
         settings: how files are taken.
         mappers: by stream.
+        tables: of the streams whose files are compared.
         place: the folder.
         known: looks ids up in the journal.
         count: told what became of a file.
@@ -94,6 +96,7 @@ class Work:
         name: str,
         settings: Settings,
         mappers: Mapping[str, RecordMapper],
+        tables: Mapping[str, Table],
         *,
         place: Place,
         known: Known,
@@ -104,6 +107,7 @@ class Work:
         self.confirmed: Position | None = None  # the journal holds everything up to here; written by another thread
         self._settings = settings
         self._mappers = mappers
+        self._tables = tables
         self._place = place
         self._known = known
         self._count = count
@@ -111,6 +115,7 @@ class Work:
         self._pickup = memory.pickup
         self._spool = Spool(settings.spool, limit_bytes=settings.limit_bytes)
         self._progress = Progress()
+        self._given: Position | None = None  # of the last window
 
     def steps(self, progress: Progress) -> Iterator[Step]:
         """Go on from where the journal stands, for ever."""
@@ -142,19 +147,21 @@ class Work:
             spooled = yield from self._copied(listed, beside)
             if spooled is None:
                 return
+            streams = self._pickup.streams_of(listed.name)
             ids = self._known([f"sha256:{spooled.digest}", f"name:{listed.name}"])
-            if f"sha256:{spooled.digest}" in ids:
+            if self._is_double(listed, streams, spooled.digest, is_known=f"sha256:{spooled.digest}" in ids):
                 yield from self._tell(listed, spooled.digest, "duplicate")
                 self._put_away(listed)
                 return
-            self._allow_name(is_known=bool(ids))
+            self._allow_name(is_known=f"name:{listed.name}" in ids)
+            self._allow_place(listed, streams, spooled)
             taking = Taking(
                 listed.name,
                 listed.size,
                 listed.mtime_ns,
                 spooled.digest,
                 self._progress.ordinal + 1,
-                self._pickup.streams_of(listed.name),
+                streams,
             )
             readers = yield from self._readers(taking, spooled)
         except FileRefused as refused:
@@ -165,6 +172,35 @@ class Work:
     def _allow_name(self, *, is_known: bool) -> None:
         if is_known and self._settings.refuses_same_name:
             raise FileRefused("a file of this name was taken, and it had another content")
+
+    def _is_double(self, listed: Listed, streams: Sequence[str], digest: str, *, is_known: bool) -> bool:
+        """Whether a content was taken: of tables the last one counts, for they may become again what they were."""
+        tables = [self._tables[stream] for stream in streams if stream in self._tables]
+        if not tables:
+            return is_known
+        is_double = all(table.has_seen(digest) for table in tables)
+        if is_double:
+            for table in tables:
+                table.move_on(listed, digest)
+            self._keep_tables(streams)
+        return is_double
+
+    def _allow_place(self, listed: Listed, streams: Sequence[str], spooled: Spooled) -> None:
+        compared = [stream for stream in streams if stream in self._tables]
+        appended = [stream for stream in streams if stream not in self._tables and stream in self._mappers]
+        if compared and appended:
+            both = f"stream {compared[0]} compares it and stream {appended[0]} appends it"
+            raise FileRefused(f"{both}: after a failure it could not be taken again; give both one `mode`")
+        for table in (self._tables[stream] for stream in compared):
+            if table.is_behind(listed, by_time=self._settings.by_time) and table.last is not None:
+                by = "time" if self._settings.by_time else "name"
+                raise FileRefused(f"by its {by} it comes before {table.last.name}, which was compared: it is outdated")
+        if compared and not spooled.path.stat().st_size:
+            raise FileRefused("it is empty, and every file of this stream holds a whole table")
+
+    def _keep_tables(self, streams: Sequence[str]) -> None:
+        mine = {stream: self._tables[stream].dump() for stream in streams if stream in self._tables}
+        self._progress = replace(self._progress, tables={**self._progress.tables, **mine})
 
     def _copied(self, listed: Listed, beside: Listed | None) -> Generator[Step, None, Spooled | None]:
         spooled: Spooled | None = None
@@ -194,8 +230,15 @@ class Work:
     def _read(self, taking: Taking, readers: Mapping[str, Reader]) -> Iterator[Step]:
         """The windows of a file from where it stands, then put it away."""
         while not taking.is_whole:
-            reader = readers.get(taking.streams[taking.stream])
-            window, taking = self._window(taking, reader)
+            stream = taking.streams[taking.stream]
+            if stream in self._tables and stream in readers:
+                try:
+                    window, taking = yield from self._compared(taking, readers[stream], self._tables[stream])
+                except FileRefused as refused:
+                    yield from self._give_up(taking, str(refused))
+                    return
+            else:
+                window, taking = self._window(taking, readers.get(stream))
             self._progress = replace(self._progress, ordinal=taking.ordinal, taking=taking)
             yield window
         while self.confirmed is None or self.confirmed < taking.position(self._progress.epoch):
@@ -205,45 +248,61 @@ class Work:
         self._put_away(taking.listed)
 
     def _window(self, taking: Taking, reader: Reader | None) -> tuple[Window, Taking]:
-        if taking.number > _MOST_RECORDS:
-            raise SourceRefused(f"{taking.name} has more than {_MOST_RECORDS} records", hint="Have it split up.")
-        stream = taking.streams[taking.stream]
         batch: RawBatch | None = None
         size, is_last = 0, True
         if reader is not None:
-            mapper = self._mappers[stream]
-            at = reader.start if taking.offset is None else reading.Place(taking.offset, taking.number)
-            piece = reader.piece(at, mapper.wanted)
-            if piece is not None:
-                if piece.rows.frames.count:
-                    origin = Origin(taking.name, _moment(taking), position_of(taking.ordinal, taking.digest))
-                    batch = mapper.batch(
-                        piece.rows, mapper.shape(reader.format), origin, first=at.number, offset=at.offset
-                    )
-                size, is_last = len(piece.rows.frames.data), piece.at_end
-                taking = replace(
-                    taking,
-                    offset=piece.next.offset,
-                    number=piece.next.number,
-                    row_count=taking.row_count + piece.rows.frames.count,
-                    fault_count=taking.fault_count + len(piece.rows.faults),
-                )
+            piece = next_piece(self._mappers[taking.streams[taking.stream]], reader, taking)
+            batch, size, taking, is_last = piece.batch, piece.size, piece.taking, piece.is_last
         if is_last:
-            taking = replace(taking, stream=taking.stream + 1, offset=None, number=1)
+            taking = taking.next_stream()
         return self._packed(taking, () if batch is None else (batch,), size), taking
 
-    def _packed(self, taking: Taking, batches: tuple[RawBatch, ...], size: int) -> Window:
+    def _compared(self, taking: Taking, reader: Reader, table: Table) -> Generator[Step, None, tuple[Window, Taking]]:
+        """The next window of a file that is compared with the one before. Raises: FileRefused, SourceRefused."""
+        if table.begin(taking, number=self._progress.runs + 1):
+            self._progress = replace(self._progress, runs=self._progress.runs + 1)
+        while table.needs_journal and not self._is_settled():
+            yield HELD
+        reach("file.before_compare")
+        found = table.advance(taking, reader)
+        self._keep_tables(taking.streams[taking.stream : taking.stream + 1])
+        batches = () if found.raw is None else (found.raw,)
+        return self._packed(found.taking, batches, found.size, extracted=found.extracted), found.taking
+
+    def _is_settled(self) -> bool:
+        return self._given is None or (self.confirmed is not None and self.confirmed >= self._given)
+
+    def _give_up(self, taking: Taking, why: str) -> Iterator[Step]:
+        """A file that cannot be what it should be stays where it is, for people to look at."""
+        stream = taking.streams[taking.stream]
+        extracted = self._tables[stream].fail(f"{taking.name}: {why}")
+        self._keep_tables([stream])
+        self._spool.drop()
+        self._pickup.pass_over(taking.listed)
+        self._memory.refused[taking.name] = why
+        _log.warning("file.refused", system=self.name, file=taking.name, why=why)
+        self._count("refused")
+        self._progress = self._progress.told(_record(taking.listed, taking.digest, "refused", taking))
+        self._progress = replace(self._progress, ordinal=taking.ordinal, taking=None)
+        self._given = taking.given_up().position(self._progress.epoch)
+        yield Window((), self._given, self._progress.dump(), extracted=extracted)
+
+    def _packed(
+        self, taking: Taking, batches: tuple[RawBatch, ...], size: int, *, extracted: Extracted | None = None
+    ) -> Window:
         progress = replace(self._progress, ordinal=taking.ordinal, taking=taking)
         received: tuple[str, ...] = ()
         if taking.is_whole:
             progress = self._progress = progress.told(_record(taking.listed, taking.digest, "taken", taking))
             received = (f"name:{taking.name}", _seen(taking.listed))
             received += (f"sha256:{taking.digest}",) if taking.size else ()
+        self._given = taking.position(progress.epoch)
         return Window(
             batches,
-            taking.position(progress.epoch),
+            self._given,
             progress.dump(),
             size_bytes=size,
+            extracted=extracted,
             received=received,
             received_until=datetime.now(UTC) + self._settings.remember if received else None,
         )
@@ -319,10 +378,6 @@ class Work:
 
 def _seen(listed: Listed) -> str:
     return f"seen:{listed.size}:{listed.mtime_ns}:{listed.name}"
-
-
-def _moment(taking: Taking) -> datetime:
-    return datetime.fromtimestamp(taking.mtime_ns // 1000 / 1e6, UTC)
 
 
 def _record(listed: Listed, digest: str, outcome: Outcome, taking: Taking | None = None) -> dict[str, Any]:
