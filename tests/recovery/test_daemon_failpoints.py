@@ -16,6 +16,7 @@ from demo.server import Database
 from tests.daemon import ROOT, Daemon, Load, prepare, reckon, wait_for
 from tests.recovery.test_delivery_kills import POINTS as ON_DELIVERY
 from tests.recovery.test_extraction_kills import ON_READINGS
+from tests.recovery.test_file_kills import COMPARING as ON_COMPARING
 from tests.recovery.test_file_kills import STEPS as ON_FILES
 from tests.recovery.test_parquet_kills import REACHED as ON_PARQUET
 from tests.recovery.test_webhook_kills import ON_MESSAGES
@@ -64,7 +65,7 @@ def test_each_failpoint_is_one_that_some_test_dies_at() -> None:
         name for path in (ROOT / "bridge").rglob("*.py") for name in re.findall(r'reach\("([^"]+)"\)', path.read_text())
     }
     on_the_way_in = {*ON_EVERY_WINDOW, *ON_REREADS, *ON_REPLAY, *ON_RESUME, *ON_REQUESTS, *ON_MESSAGES}
-    assert named == on_the_way_in | {*ON_DELIVERY, *ON_PARQUET, *ON_FILES, *ON_READINGS}
+    assert named == on_the_way_in | {*ON_DELIVERY, *ON_PARQUET, *ON_FILES, *ON_COMPARING, *ON_READINGS}
 
 
 def die_on_windows(daemon: Daemon, deaths: list[tuple[str, int]]) -> None:
