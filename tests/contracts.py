@@ -7,20 +7,9 @@ from typing import Any
 
 from bridge.contract import document
 from bridge.contract.document import ContractDocument
+from bridge.contract.draft import LOGICAL
 from bridge.contract.kinds import Kind, ValueType, of_arrow
 from bridge.model import Shape
-
-_LOGICAL = {
-    Kind.TEXT: "string",
-    Kind.INTEGER: "integer",
-    Kind.DECIMAL: "number",
-    Kind.DOUBLE: "number",
-    Kind.BOOLEAN: "boolean",
-    Kind.DATE: "date",
-    Kind.TIMESTAMP: "timestamp",
-    Kind.INSTANT: "timestamp",
-    Kind.TIME: "time",
-}
 
 
 def fields_of(shape: Shape) -> dict[str, str]:
@@ -76,7 +65,7 @@ def _property(column: str, name: str, of: ValueType, *, place: int | None) -> Ma
         "name": name,
         "physicalName": column,
         "description": "As it is.",
-        "logicalType": _LOGICAL[of.kind],
+        "logicalType": LOGICAL[of.kind],
         "logicalTypeOptions": options,
         "customProperties": custom,
         **({"primaryKey": True, "primaryKeyPosition": place} if place else {}),

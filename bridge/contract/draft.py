@@ -14,7 +14,8 @@ from bridge.model import Column
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})  # of any YAML
-_LOGICAL = {
+# What a contract calls each kind of value, in `logicalType`.
+LOGICAL = {
     Kind.TEXT: "string",
     Kind.INTEGER: "integer",
     Kind.DECIMAL: "number",
@@ -81,7 +82,7 @@ def _property(field: str, column: Column, key: Sequence[str]) -> Iterator[str]:
     assert found is not None  # noqa: S101  asked by the caller
     yield f"      - name: {_scalar(field)}"
     yield f"        description:  # of {column.type}"
-    yield f"        logicalType: {_LOGICAL[found.kind]}"
+    yield f"        logicalType: {LOGICAL[found.kind]}"
     if column.name in key:
         yield from ("        primaryKey: true", f"        primaryKeyPosition: {key.index(column.name) + 1}")
         yield "        required: true"
