@@ -61,17 +61,15 @@ def explain(context: typer.Context, *, name: Stream, as_json: Json = False) -> N
     """
     opened = session(context)
     config = opened.config(online=True)
+    _require_told(config, name)
     with _of_stream(opened, config, name) as extractor:
         found = extractor.explain(name)
+    assert found is not None  # noqa: S101  its kind is told
     budget = config.systems[config.streams[name].system].budget
-    if found is None:
-        note("This database does not tell its plans in a form that is read here; try `legacy-bridge view sample`.")
-        raise typer.Exit(1)
-    runs = -(-found.rows // budget.rows_per_run) if budget.rows_per_run else 1
     allowed = {
         "active_seconds_per_minute": budget.active_seconds_per_minute,
         "rows_per_run": budget.rows_per_run or None,
-        "runs_for_everything": runs,
+        "runs_for_everything": _runs(found.rows, budget.rows_per_run),
     }
     if as_json:
         say_json({"stream": name, **asdict(found), "pages": found.pages, "budget": allowed})
@@ -172,16 +170,47 @@ def _of_stream(opened: "Session", config: "Config", stream: str) -> "AbstractCon
     return reading(opened, config, config.streams[stream].system, {stream: view})
 
 
+def _require_told(config: "Config", stream: str) -> None:
+    """Raises: ConfigError where plans of the stream's database are not read; nothing is asked of it then."""
+    from bridge.sources.view.configured import dialect_of
+    from bridge.sources.view.explain import TOLD
+
+    dialect_of(config, stream)
+    kind = config.systems[config.streams[stream].system].kind
+    if kind not in TOLD:
+        raise ConfigError(
+            f"plans of a system of the kind `{kind}` are not read: no server of it was at hand",
+            hint="Have its DBA explain the view's SELECT in the order of its key; `view sample` shows what pages take.",
+        )
+
+
+def _runs(rows: int | None, most: int) -> int | None:
+    """Runs that a whole reading takes; None where nobody says how many rows there are."""
+    if not most:
+        return 1
+    return None if rows is None else -(-rows // most)
+
+
 def _say_explained(found: "Explained", allowed: dict[str, Any]) -> None:
-    say(f"about {found.rows} rows, cost {found.cost:.0f} to read at once")
-    say(f"{found.pages} pages of {found.page_rows} rows, cost {found.page_cost:.0f} for the first")
+    if found.rows is None:
+        say(f"the database says neither how many rows there are nor what they cost; pages of {found.page_rows} rows")
+    else:
+        say(f"about {found.rows} rows{_costs(found.cost)} to read at once")
+        say(f"{found.pages} pages of {found.page_rows} rows{_costs(found.page_cost)} for the first")
     for step in found.page:
-        say(f"  {'  ' * step.depth}{step.what}  rows={step.rows:.0f} cost={step.cost:.0f}")
-    rows = allowed["rows_per_run"]
-    limit = f"{rows} rows a run: {allowed['runs_for_everything']} runs for everything" if rows else "any number of rows"
+        rows = "" if step.rows is None else f"  rows={step.rows:.0f}"
+        cost = "" if step.cost is None else f" cost={step.cost:.0f}"
+        say(f"  {'  ' * step.depth}{step.what}{rows}{cost}")
+    most, runs = allowed["rows_per_run"], allowed["runs_for_everything"]
+    limit = f"{most} rows a run" if most else "any number of rows"
+    limit += f": {runs} runs for everything" if most and runs else ""
     say(f"the budget allows {allowed['active_seconds_per_minute']:g} s at work in each minute, {limit}")
     for warning in found.warnings:
         note(f"warning: {warning}")
+
+
+def _costs(cost: float | None) -> str:
+    return "" if cost is None else f", cost {cost:.0f}"
 
 
 def _short(value: object) -> object:

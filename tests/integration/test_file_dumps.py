@@ -224,6 +224,19 @@ def test_a_file_is_gone_on_with_at_every_window(tmp_path: Path) -> None:
     assert driven.archived() == ["A1.DAT", "A2.DAT"]
 
 
+def test_what_is_gone_is_looked_up_when_the_journal_holds_every_window_before(driven: Driven) -> None:
+    run(driven, "A1.DAT", dump({1: 1, 2: 1}))
+    put(driven.drop, "A2.DAT", dump({1: 2}))
+    window = driven.window()
+    assert window is not None
+    assert driven.window() is None
+    driven.journal(window)
+    driven.run()
+    assert held(driven) == {1: 2}
+    positions = [each.position for each in driven.windows]
+    assert positions == sorted(set(positions))  # else one would be confirmed with another
+
+
 def test_what_was_bad_before_a_crash_still_keeps_deletes_back_after_it(driven: Driven) -> None:
     run(driven, "A0.DAT", dump(dict.fromkeys(range(MANY), 1)))
     put(driven.drop, "A1.DAT", b"\xff" * 5 + record(1)[5:] + dump(dict.fromkeys(range(10, MANY), 1)))

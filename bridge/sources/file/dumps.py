@@ -166,9 +166,6 @@ class Table:
     def _page(self, batch: RawBatch, taking: Taking, *, size: int, is_last: bool) -> Page:
         """Rows of a piece as extraction compares them: by what the layout says, not by where they stand."""
         columns = batch.columns
-        for name in self._reader.subject.key:
-            if (marks := batch.marks.get(name)) is not None:  # what could not be read names no row
-                columns = columns.set_column(columns.schema.get_field_index(name), name, _without(columns, name, marks))
         return Page(
             batch.shape,
             columns,
@@ -232,13 +229,6 @@ def findings(system: str, tables: Iterable[Table]) -> Iterator[Finding]:
             f"{', '.join(doubled)} rows with a key that another row has; one of each is told",
             "Give the contract a key that is unique in the file, or have its system write each key once.",
         )
-
-
-def _without(columns: pa.RecordBatch, name: str, marks: Marks) -> pa.Array:
-    column = columns.column(name)
-    is_good = np.ones(len(column), np.bool_)
-    is_good[marks.rows] = False
-    return column.take(pa.array(np.arange(len(column)), mask=~is_good))
 
 
 def _damaged(columns: pa.RecordBatch) -> dict[str, Marks]:

@@ -42,7 +42,7 @@ class Rows:
 
     frames: Frames  # the records that are rows, in order
     numbers: NDArray[np.int64]  # of each row, its place among the records of the piece
-    columns: Mapping[str, pa.Array]
+    columns: Mapping[str, pa.Array]  # null where a cell is marked
     marks: Mapping[str, Marks]
     faults: Mapping[int, str]  # by row: why it is none
 

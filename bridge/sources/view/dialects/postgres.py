@@ -27,7 +27,9 @@ from bridge.postgres.lookup import TypeLookup, types_of
 from bridge.postgres.rights import inspect_rights
 from bridge.postgres.session import Connection, ConnectSettings, connect, read_only, translate, translated
 from bridge.postgres.types import PgType
+from bridge.sources.view.dialects import plans
 from bridge.sources.view.paging import Grammar, describe_sql
+from bridge.sources.view.plan import Plan
 from bridge.sources.view.session import Answer, Prepared
 from bridge.sources.view.statement import Sql, Value
 
@@ -139,15 +141,14 @@ class PostgresSession:
             is_cut=is_cut,
         )
 
-    def plan(self, sql: Sql, prepared: Prepared, *, timeout_s: float) -> dict[str, Any]:
+    def plan(self, sql: Sql, prepared: Prepared, *, timeout_s: float) -> Plan:
         """How the server would run a statement: its EXPLAIN (FORMAT JSON); nothing is run."""
         with self._reading(timeout_s) as (connection, _):
             known = self._describe(connection, _composed(describe_sql(prepared.body), {}))
             query = _composed(sql, dict(zip(known.names, known.types, strict=True)))
             row = connection.execute(_joined("EXPLAIN (FORMAT JSON) ", query)).fetchone()
         assert row is not None  # noqa: S101  EXPLAIN has one row
-        plan: dict[str, Any] = row[0][0]["Plan"]
-        return plan
+        return plans.of_postgres(row[0][0]["Plan"])
 
     def probe(self) -> Load:
         """How busy the server says it is."""

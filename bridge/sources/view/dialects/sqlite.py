@@ -25,6 +25,7 @@ import pyarrow as pa
 from bridge.errors import BridgeError, InternalError, SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Load
 from bridge.model import Column
+from bridge.sources.view.dialects import plans
 from bridge.sources.view.dialects.blocks import (
     Gathered,
     Kind,
@@ -37,6 +38,7 @@ from bridge.sources.view.dialects.blocks import (
     text_of,
 )
 from bridge.sources.view.paging import Grammar, describe_sql
+from bridge.sources.view.plan import Plan
 from bridge.sources.view.session import Answer, Prepared
 from bridge.sources.view.statement import Sql, Value, rendered
 
@@ -129,6 +131,12 @@ class SqliteSession:
             size_bytes=gathered.size_bytes,
             is_cut=is_cut,
         )
+
+    def plan(self, sql: Sql, prepared: Prepared, *, timeout_s: float) -> Plan:  # noqa: ARG002  nothing runs
+        """How it would run a statement: its EXPLAIN QUERY PLAN, which estimates nothing."""
+        text, values = _bound(sql)
+        with self._translated("asking for a plan"):
+            return plans.of_sqlite(self._connected().execute("EXPLAIN QUERY PLAN " + text, values).fetchall())
 
     def probe(self) -> Load:
         """A file says nothing of its load."""

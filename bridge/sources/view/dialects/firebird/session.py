@@ -32,10 +32,12 @@ from firebird.driver.types import (
 from bridge.errors import BridgeError, InternalError, SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Load
 from bridge.findings import Finding, Level
+from bridge.sources.view.dialects import plans
 from bridge.sources.view.dialects.blocks import Gathered, Kind, kept, restored
 from bridge.sources.view.dialects.firebird import rights
 from bridge.sources.view.dialects.firebird.columns import Item, decode, item_of
 from bridge.sources.view.paging import Grammar, describe_sql
+from bridge.sources.view.plan import Plan
 from bridge.sources.view.session import Answer, Prepared
 from bridge.sources.view.statement import Sql, Value, rendered
 
@@ -151,6 +153,11 @@ class FirebirdSession:
             is_cut=is_cut,
         )
 
+    def plan(self, sql: Sql, prepared: Prepared, *, timeout_s: float) -> Plan:  # noqa: ARG002  as above
+        """How the server would run a statement: it is prepared and not started; nothing is estimated."""
+        with self._translated("asking for a plan"), self._prepared(_bound(sql)[0], timeout_s) as (statement, _):
+            return plans.of_firebird(statement.detailed_plan)
+
     def probe(self) -> Load:
         """Other sessions' statements that run, as far as the login may see them."""
         with self._translated("asking for the load"), self._transaction() as transaction:
@@ -175,18 +182,26 @@ class FirebirdSession:
     def _running(self, sql: Sql, timeout_s: float) -> Iterator["_Running"]:
         """One statement that was started. Raises: SourceRefused unless it only reads."""
         text, values = _bound(sql)
-        with self._limited(timeout_s), self._transaction() as transaction:
-            statement = self._connected()._prepare(text, transaction)  # noqa: SLF001  what it is shows before it runs
+        with self._prepared(text, timeout_s) as (statement, transaction):
             cursor = transaction.cursor()
             try:
-                if statement.type is not StatementType.SELECT:
-                    raise SourceRefused("this is no statement that only reads", hint="A view file holds one SELECT.")
                 items = [item_of(one, self._codec) for one in statement._out_desc]  # noqa: SLF001
                 cursor.execute(statement, values or None)
                 yield _Running(statement, cursor, transaction, items)
             finally:
                 with contextlib.suppress(Error):
                     cursor.close()
+
+    @contextmanager
+    def _prepared(self, text: str, timeout_s: float) -> Iterator[tuple[Any, Any]]:
+        """One statement and its transaction. Raises: SourceRefused unless it only reads."""
+        with self._limited(timeout_s), self._transaction() as transaction:
+            statement = self._connected()._prepare(text, transaction)  # noqa: SLF001  what it is shows before it runs
+            try:
+                if statement.type is not StatementType.SELECT:
+                    raise SourceRefused("this is no statement that only reads", hint="A view file holds one SELECT.")
+                yield statement, transaction
+            finally:
                 try:
                     statement.free()
                 except Error:

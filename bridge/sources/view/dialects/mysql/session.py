@@ -6,6 +6,7 @@ protocol takes one statement a call. A cancel comes over a second, short connect
 """
 
 import contextlib
+import json
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +22,13 @@ from pymysql.cursors import DictCursor
 from bridge.errors import BridgeError, InternalError, SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Load
 from bridge.findings import Finding, Level
+from bridge.sources.view.dialects import plans
 from bridge.sources.view.dialects.mysql import rights
 from bridge.sources.view.dialects.mysql.literals import literal
 from bridge.sources.view.dialects.mysql.types import Type, decode, type_of
 from bridge.sources.view.dialects.mysql.wire import Rows, ask
 from bridge.sources.view.paging import Grammar, describe_sql
+from bridge.sources.view.plan import Plan
 from bridge.sources.view.session import Answer, Prepared
 from bridge.sources.view.statement import Sql, Value, rendered
 
@@ -44,6 +47,7 @@ _PINNED = (
 _BEGIN = "START TRANSACTION READ ONLY"
 _CLOCK = "SELECT UTC_TIMESTAMP(6)"
 _CHARSETS = "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATIONS WHERE ID > 0"
+_COST = "SHOW SESSION STATUS LIKE 'Last_query_cost'"
 _BUSY = "SHOW GLOBAL STATUS LIKE 'Threads_running'"
 _REPLICA = "SHOW SLAVE STATUS"  # also known to MySQL before 8.4
 _LIMITS = {True: "SET SESSION max_statement_time = %f", False: "SET SESSION max_execution_time = %f * 1000"}
@@ -53,6 +57,7 @@ _UNSAID = frozenset({1064, 1142, 1227})  # no such statement, no such right
 _LOST = frozenset({0, 2006, 2013, 2014, 2027, 2055})  # of PyMySQL's own: the server said nothing
 _ASK = "Run the view's SQL by hand with the same login."
 _GONE = "Mend the view file, or have the DBA restore what it reads."
+_INSIDE = "Plans of a database's own views are told to whoever has SHOW VIEW and SELECT on what is below them."
 _LOGIN = "Check user, password, database and what the login may read."
 # By number. Source: MariaDB knowledge base, "MariaDB Error Codes"; MySQL manual, "Server Error Message Reference".
 _UNAVAILABLE = frozenset({
@@ -62,6 +67,7 @@ _UNAVAILABLE = frozenset({
 _REFUSED = {
     1044: _LOGIN, 1045: _LOGIN, 1049: _LOGIN, 1142: _LOGIN, 1143: _LOGIN, 1227: _LOGIN, 1370: _LOGIN, 1698: _LOGIN,
     1820: _LOGIN, 1862: _LOGIN, 1054: _GONE, 1051: _GONE, 1146: _GONE, 1305: _GONE, 1356: _GONE, 1792: _ASK,
+    1345: _INSIDE,
 }  # fmt: skip
 
 
@@ -178,6 +184,14 @@ class MysqlSession:
             size_bytes=rows.size_bytes,
             is_cut=rows.is_cut,
         )
+
+    def plan(self, sql: Sql, prepared: Prepared, *, timeout_s: float) -> Plan:
+        """How the server would run a statement: its EXPLAIN FORMAT=JSON, and the cost that the session tells of it."""
+        rows, _, _ = self._statement(("EXPLAIN FORMAT=JSON ", *sql), prepared.handle, timeout_s)
+        batch, _, _ = decode(rows, tuple(type_of(one, self._charsets) for one in rows.fields), ())
+        with self._translated("asking for a plan"):
+            cost = _rows(self._connected(), _COST)
+        return plans.of_mysql(json.loads(batch.column(0)[0].as_py()), float(cost[0][1]) or None if cost else None)
 
     def probe(self) -> Load:
         """Sessions at work besides ours, and how far the replica that is read lags where the login may ask."""
