@@ -14,9 +14,10 @@ from threading import Condition
 from typing import Any
 
 from bridge.errors import Declined, InternalError, SourceRefused, SourceUnavailable
-from bridge.extracted import Charge, Extracted, Run, RunKind, RunState
+from bridge.extracted import Extracted, Run, RunKind, RunState
+from bridge.extraction.asker import Asker
 from bridge.extraction.budget import Budget
-from bridge.extraction.extractor import Extractor, Page, Question
+from bridge.extraction.extractor import Extractor
 from bridge.extraction.findings import Finding, Troubles
 from bridge.extraction.progress import Progress
 from bridge.extraction.reader import Reader
@@ -27,7 +28,6 @@ from bridge.resilience.failpoint import reach
 
 TRIES = 10  # at one page, before its run is given up and others have their turn
 REMEMBERED_ROWS = 4_000_000  # of images, kept in memory while their streams do not run
-_HOLD_TURNS, _HOLD_S = 20, 0.05
 _LEFT_ALONE_LIMIT = timedelta(days=1)  # more is a clock that was set back
 
 
@@ -59,26 +59,23 @@ class PolledSource:
     ) -> None:
         self.name = name
         self._system = system
-        self._extractor = extractor
+        self._subjects = extractor.subjects
+        self._asker = Asker(system, extractor, budget, held=held, now=now)
         self._plans = tuple(plans)
         self._budget = budget
         self._images = images
         self._now = now
-        self._held = held
         self._changed = Condition()  # guards what other threads change: the fields below
         self._acts: deque[Callable[[], None]] = deque()
         self._confirmed: Position | None = None
-        self._is_asking = False
         self._given = Position(1, (0,))
         self._timetable: Timetable | None = None
         self._readers: dict[str, Reader] = {}
         self._order: deque[str] = deque()  # whose turn is next
         self._run_count = 0
-        self._is_connected = False
         self._begun: dict[str, Start] = {}  # runs that no window has told the journal of
         self._cancelled: dict[str, str] = {}  # stream -> why
         self._failures: dict[str, int] = {}  # of a page, one after the other
-        self._charges: list[Charge] = []  # of pages that brought no window
         self._troubles = Troubles()
         self._left_alone_until: datetime | None = None  # the system wants no question before
 
@@ -95,7 +92,7 @@ class PolledSource:
             stream: Reader(
                 subject, Progress.load(streams.get(stream), subject), self._images, most_deletes.get(stream, 1.0)
             )
-            for stream, subject in self._extractor.subjects.items()
+            for stream, subject in self._subjects.items()
         }
         self._order = self._order or deque(self._readers)
         if self._timetable is None:
@@ -104,8 +101,8 @@ class PolledSource:
             )
         else:
             self._timetable.away(f"{self._system} could not be read")
-        if self._held is None:
-            self._connect()
+        if self._asker.held is None:
+            self._asker.connect()
         for start in self._begun.values():
             self._begin(start)
 
@@ -138,15 +135,14 @@ class PolledSource:
 
     def findings(self) -> Sequence[Finding]:
         """What somebody should look at."""
-        return self._troubles.told(self._held)
+        return self._troubles.told(self._asker.held)
 
     def observation(self) -> None:
         """There is no slot to look at."""
 
     def close(self) -> None:
         """See the port."""
-        self._extractor.close()
-        self._is_connected = False
+        self._asker.close()
         for reader in self._readers.values():
             reader.rest()
 
@@ -163,33 +159,27 @@ class PolledSource:
 
     def hold(self, why: str) -> None:
         """Stop every read within a second and leave nothing behind, until `release`."""
-        self._held = why
-        for _ in range(_HOLD_TURNS):
-            self._extractor.cancel()
-            with self._changed:
-                self._changed.notify_all()
-                if not self._is_asking:
-                    return
-                self._changed.wait(_HOLD_S)
+        self._asker.hold(why)
+        self._act(lambda: None)
 
     def release(self) -> None:
         """Read again."""
-        self._held = None
+        self._asker.release()
         self._act(lambda: None)
 
     @property
     def rests(self) -> bool:
         """Whether it has no session."""
-        return not self._is_connected and not self._is_asking
+        return self._asker.rests
 
     @property
     def is_asking(self) -> bool:
         """Whether a question is with the system."""
-        return self._is_asking
+        return self._asker.is_asking
 
     def interrupt(self) -> None:
         """The bridge stops: what is being asked is not worth waiting for."""
-        self._extractor.cancel()
+        self._asker.interrupt()
 
     def active(self) -> dict[str, Run]:
         """The run that is under way, by stream."""
@@ -209,9 +199,9 @@ class PolledSource:
         while self._acts:
             self._acts.popleft()()
         now = self._now()
-        if self._held is not None:
-            self._disconnect()
-        hindrance = self._held if self._held is not None else self._hindrance(now)
+        if self._asker.held is not None:
+            self._asker.disconnect()
+        hindrance = self._asker.held or self._hindrance(now)
         for start in self._schedule.due(now, active=self.active(), hindrance=hindrance):
             self._begun[start.stream] = start
             self._begin(start)
@@ -234,9 +224,9 @@ class PolledSource:
                 step = reader.step(self._now())
             except SourceRefused as error:
                 return self._end(stream, "failed", error.detail)
-            return self._advance(stream, step, ())
+            return self._advance(stream, step)
         try:
-            page = self._ask(stream, question)
+            page = self._asker.ask(question)
         except SourceRefused as error:
             return self._end(stream, "failed", error.detail)
         except SourceUnavailable as error:
@@ -244,56 +234,26 @@ class PolledSource:
                 self._left_alone_until = self._now() + timedelta(seconds=error.retry_after_s)
                 return self._window(None, Step())
             self._failures[stream] = self._failures.get(stream, 0) + 1
-            if self._failures[stream] < TRIES or self._held is not None:
+            if self._failures[stream] < TRIES or self._asker.held is not None:
                 raise
             return self._end(stream, "failed", error.detail)
         self._failures.pop(stream, None)
         reach("extraction.page_read")
-        step = reader.take(page)
-        charge = Charge(
-            self._system, stream, page.read_at, page.queries, page.seconds, page.columns.num_rows, page.size_bytes
-        )
-        return self._advance(stream, step, (charge,))
+        return self._advance(stream, reader.take(page))
 
-    def _ask(self, stream: str, question: Question) -> Page:
-        """One page. What the system was at work for is paid for, whatever comes of it."""
-        started = time.monotonic()
-        seconds = None
-        with self._changed:
-            self._is_asking = self._held is None
-        try:
-            if self._held is not None:
-                raise SourceUnavailable(f"system {self._system} is paused: {self._held}")
-            self._connect()
-            page = self._extractor.page(question)
-            seconds = page.seconds
-            return page
-        finally:
-            with self._changed:
-                self._is_asking = False
-                self._changed.notify_all()
-            most = self._extractor.subjects[stream].page_rows * (4 if question.want == "keys" else 1)
-            budgeted = f"{stream}/keys" if question.want == "keys" else stream
-            spent = time.monotonic() - started if seconds is None else seconds
-            if seconds is None:
-                self._charges.append(Charge(self._system, stream, self._now(), 1, spent))
-            self._budget.spent(budgeted, rows=question.limit, most=most, seconds=spent, now=self._now())
-
-    def _advance(self, stream: str, step: Step, charges: tuple[Charge, ...]) -> Window:
+    def _advance(self, stream: str, step: Step) -> Window:
         """The window of a step, with which its run may be over."""
         reader = self._readers[stream]
         running = reader.running
         if reader.progress.reading is None:
             self._troubles.read(stream, reader.odd)
-            return self._end(stream, "done", "", step=step, charges=charges)
+            return self._end(stream, "done", "", step=step)
         excess = self._budget.excess(rows=running.rows, size_bytes=running.size_bytes)
         if excess is not None:
-            return self._end(stream, "done", f"ended by {excess}; the next goes on", step=step, charges=charges)
-        return self._window(stream, step, runs=(running.record(self.name, stream),), charges=charges)
+            return self._end(stream, "done", f"ended by {excess}; the next goes on", step=step)
+        return self._window(stream, step, runs=(running.record(self.name, stream),))
 
-    def _end(
-        self, stream: str, state: RunState, detail: str, *, step: Step | None = None, charges: tuple[Charge, ...] = ()
-    ) -> Window:
+    def _end(self, stream: str, state: RunState, detail: str, *, step: Step | None = None) -> Window:
         """The window that ends a run."""
         reader = self._readers[stream]
         run = reader.running.record(self.name, stream, state, at=self._now(), detail=detail)
@@ -305,20 +265,17 @@ class PolledSource:
         self._forget_images()
         step = step or Step()
         step = replace(step, forgotten=(*step.forgotten, *last.forgotten))
-        return self._window(stream, step, runs=(run,), charges=charges)
+        return self._window(stream, step, runs=(run,))
 
-    def _window(
-        self, stream: str | None, step: Step, *, runs: tuple[Run, ...] = (), charges: tuple[Charge, ...] = ()
-    ) -> Window:
+    def _window(self, stream: str | None, step: Step, *, runs: tuple[Run, ...] = ()) -> Window:
         self._given = Position(self._given.epoch, (self._given.at[0] + 1,))
         if stream is not None:
             self._begun.pop(stream, None)
-        pending, self._charges = tuple(self._charges), []
         extracted = Extracted(
             blocks=step.blocks,
             forgotten=step.forgotten,
             runs=(*self._schedule.drain(), *runs),
-            charges=(*pending, *charges),
+            charges=self._asker.bill(),
         )
         state = {
             "runs": self._run_count,
@@ -355,21 +312,9 @@ class PolledSource:
         if until is not None and timedelta(0) < until - now <= _LEFT_ALONE_LIMIT:
             return f"the system wants to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
         self._left_alone_until = None
-        if self._budget.wants_probe(now) and self._is_connected:
-            started = time.monotonic()
-            load = self._extractor.probe()
-            self._budget.probed(load, seconds=time.monotonic() - started, now=now)
+        if self._budget.wants_probe(now):
+            self._asker.probe()
         return self._budget.hindrance(now)
-
-    def _connect(self) -> None:
-        if not self._is_connected:
-            self._extractor.open()
-            self._is_connected = True
-
-    def _disconnect(self) -> None:
-        if self._is_connected:
-            self._extractor.close()
-            self._is_connected = False
 
     def _wait(self, left_s: float) -> None:
         """Until something may have changed: an act, a confirmation, the clock."""
@@ -394,7 +339,7 @@ class PolledSource:
             self._cancelled[stream] = why
 
     def _require(self, stream: str) -> None:
-        if stream not in self._extractor.subjects:
+        if stream not in self._subjects:
             raise Declined(f"stream {stream} is not polled", hint="See `legacy-bridge stream list`.")
 
     def _forget_images(self) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 
 from bridge.errors import JournalUnavailable, SourceRefused, SourceUnavailable
-from bridge.extraction import reader
+from bridge.extraction import ending
 from bridge.extraction.budget import Limits
 from bridge.model import Commit
 from bridge.replay import open_letters
@@ -250,7 +250,7 @@ def check(life: Life) -> None:
     progress = life.process.source._readers["item"].progress
     assert list(journal.image("item", progress.generation, {"seen"})) == []
     life.process.source._readers["item"].rest()
-    life.process.source._readers["item"]._load()
+    life.process.source._readers["item"]._course.index()
 
 
 def live(number: int) -> None:
@@ -259,9 +259,9 @@ def live(number: int) -> None:
     kind: Kind = draw.choice(["incremental", "swept", "full", "append"])
     with pytest.MonkeyPatch.context() as patch:
         if draw.random() < 0.5:
-            patch.setattr(reader, "MANY_ROWS", 2)
-            patch.setattr(reader, "MANY_BLOCKS", 5)
-            patch.setattr(reader, "STEP_ROWS", 2)
+            patch.setattr(ending, "MANY_ROWS", 2)
+            patch.setattr(ending, "MANY_BLOCKS", 5)
+            patch.setattr(ending, "STEP_ROWS", 2)
         try:
             check(play(kind, schedule_of(draw, draw.randint(20, 160)), budget=draw.random() < 0.2))
         except BaseException as error:

@@ -7,14 +7,14 @@ import json
 import sys
 from pathlib import Path
 
-from bridge.extraction import reader
+from bridge.extraction import ending
 from bridge.journal.sqlite import SqliteJournal
 from bridge.testing import FakeClock
 from bridge.testing.extractor import ScriptedExtractor
 from tests import polled
 from tests.polled import Process, row
 
-reader.MANY_ROWS, reader.MANY_BLOCKS, reader.STEP_ROWS = 4, 8, 4
+ending.MANY_ROWS, ending.MANY_BLOCKS, ending.STEP_ROWS = 4, 8, 4
 
 journal_file, table_file, *kinds = sys.argv[1:]
 told = json.loads(Path(table_file).read_text())

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.errors import SourceRefused, SourceUnavailable
 from bridge.extracted import RunKind
-from bridge.extraction import reader
+from bridge.extraction import ending
 from bridge.extraction.budget import Limits
 from bridge.extraction.timetable import Plan
 from bridge.model import Commit, Position, StreamPhase
@@ -411,8 +411,8 @@ def test_a_row_that_comes_in_behind_a_long_reading_is_found_by_the_next(mode: Mo
 
 
 def test_images_are_copied_without_what_is_gone(journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "MANY_ROWS", 5)
-    monkeypatch.setattr(reader, "STEP_ROWS", 4)
+    monkeypatch.setattr(ending, "MANY_ROWS", 5)
+    monkeypatch.setattr(ending, "STEP_ROWS", 4)
     table, system, clock = world("full")
     for number in range(30):
         table.put(**row(number))
