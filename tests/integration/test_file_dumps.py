@@ -96,6 +96,7 @@ def test_ids_are_made_of_the_file_and_never_come_twice(driven: Driven) -> None:
         )
     ]
     assert places == sorted(set(places))
+    assert {position >> 40 for position, _ in places} == {1, 2, 3, 4}  # as where files are appended
 
 
 @pytest.mark.parametrize("by_time", [False, True])
