@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pymysql
 import pytest
+from firebird.driver import DatabaseError
 
 from tests.legacy import FirebirdLegacy, MariaLegacy, SqliteLegacy
 
@@ -28,9 +31,21 @@ def view(
     (folder / "bridge.yaml").write_text(CONFIG.format(system=system))
     (folder / "orders.sql").write_text(f"-- mode: full\n-- key: {key}\n{text}\n")
     (folder / "orders.yaml").touch()
-    called = [sys.executable, "-m", "bridge", "--config", str(folder / "bridge.yaml"), "view", command, "orders"]
+    return called(folder, "view", command, "orders", *options)
+
+
+def called(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What a command on the configuration of `view` prints."""
+    command = [sys.executable, "-m", "bridge", "--config", str(folder / "bridge.yaml"), *arguments]
     environment = {**os.environ, "PASSWORD": "read"}
-    return subprocess.run([*called, *options], check=False, capture_output=True, text=True, env=environment)
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+
+
+def letter(folder: Path) -> str:
+    """The letter to the DBA."""
+    done = called(folder, "dba-letter", "shop")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def maria(legacy: MariaLegacy) -> str:
@@ -138,3 +153,88 @@ def test_plans_that_are_not_read_are_said_so_without_a_connection(kind: str, tmp
     done = view(tmp_path, "explain", f"{kind}: {{host: 127.0.0.1, port: 1, database: shop, user: bridge_ro}}")
     assert done.returncode == 78
     assert f"plans of a system of the kind `{kind}` are not read" in done.stderr
+
+
+def scripts(letter: str) -> list[list[str]]:
+    """The statements of a letter: what lets the bridge in, what takes it back, what stops it."""
+    texts = [part.partition("```")[0] for part in letter.split("```sql\n")[1:]]
+    return [[line.strip().rstrip(";") for line in text.split(";\n") if line.strip()] for text in texts]
+
+
+def refusals(statements: tuple[str, ...], run: Callable[[str], object], trouble: type[Exception]) -> list[str]:
+    """The statements that the database lets through."""
+    let_through = []
+    for statement in statements:
+        try:
+            run(statement)
+        except trouble:
+            continue
+        let_through.append(statement)
+    return let_through
+
+
+WRITES = (
+    "INSERT INTO orders VALUES (8, 'no')",
+    "UPDATE orders SET name = 'no'",
+    "DELETE FROM orders",
+    "CREATE TABLE mine (id INTEGER)",
+    "DROP TABLE orders",
+    "SELECT * FROM secrets",
+)
+
+
+def test_the_grants_of_the_letter_are_enough_for_mariadb_and_allow_nothing_else(
+    mariadb_legacy: MariaLegacy, tmp_path: Path
+) -> None:
+    mariadb_legacy.run(*TABLE, "CREATE TABLE secrets (id INTEGER)")
+    database = mariadb_legacy.database
+    login = f"letter_{database.name[-8:]}"
+    system = maria(mariadb_legacy).replace(f"user: {database.name}", f"user: {login}")
+    assert view(tmp_path, "sample", system).returncode == 77  # there is no such login yet
+    grants, undo, halt, *_ = scripts(letter(tmp_path))
+    for statement in grants:  # as the DBA runs it: without a database of its own
+        database.server.sql(statement.replace("BRIDGE_HOST", "127.0.0.1").replace("'...'", "'read'"))
+    done = view(tmp_path, "sample", system)
+    assert (done.returncode, "7   ok" in done.stdout) == (0, True), done.stderr
+    session = database.server.connect(login, "read", database.name)
+    try:
+        assert refusals(WRITES, session.cursor().execute, pymysql.Error) == []
+    finally:
+        session.close()
+    assert database.sql("SELECT * FROM orders") == ((7, "ok"),)
+    database.server.sql(halt[0].replace("BRIDGE_HOST", "127.0.0.1"))
+    assert view(tmp_path, "sample", system).returncode != 0
+    for statement in undo:
+        database.server.sql(statement.replace("BRIDGE_HOST", "127.0.0.1"))
+    assert database.server.sql(f"SELECT COUNT(*) FROM mysql.user WHERE user = '{login}'") == ((0,),)
+
+
+def test_the_grants_of_the_letter_are_enough_for_firebird_and_allow_nothing_else(
+    firebird_legacy: FirebirdLegacy, tmp_path: Path
+) -> None:
+    firebird_legacy.run(*TABLE, "CREATE TABLE secrets (id INTEGER)")
+    database = firebird_legacy.database
+    system = firebird(firebird_legacy).replace(f"user: {database.name}", "user: bridge_letter")
+    assert view(tmp_path, "sample", system, key="ID").returncode != 0
+    grants, undo, halt, *_ = scripts(letter(tmp_path))
+    database.sql(*(statement.replace("'...'", "'read'") for statement in grants))
+    done = view(tmp_path, "sample", system, key="ID")
+    assert (done.returncode, "7   ok" in done.stdout) == (0, True), done.stderr
+    session = database.server.connect(database.path, "bridge_letter", "read")
+
+    def run(statement: str) -> None:
+        try:
+            session.cursor().execute(statement)
+            session.commit()
+        finally:
+            session.rollback()
+
+    try:
+        assert refusals(WRITES, run, DatabaseError) == []
+    finally:
+        session.close()
+    assert database.sql("SELECT * FROM orders") == [(7, "ok")]
+    database.sql(halt[0])
+    assert view(tmp_path, "sample", system, key="ID").returncode != 0
+    database.sql(*undo)
+    assert database.sql("SELECT COUNT(*) FROM SEC$USERS WHERE SEC$USER_NAME = 'BRIDGE_LETTER'") == [(0,)]

@@ -67,7 +67,7 @@ def test_every_kind_of_database_has_its_script_its_undoing_and_its_stop(kind: st
     texts = [script(wanted), undo(wanted), stop(wanted), seen(wanted)]
     assert all(texts)
     assert not any("{" in text or "'o'x'" in text for text in texts)
-    assert kind == "sqlite" or "o'x" in script(wanted)
+    assert kind == "sqlite" or "o'x" in script(wanted).lower()
 
 
 def test_a_view_that_lint_refuses_is_read_by_nobody(folder: Path) -> None:

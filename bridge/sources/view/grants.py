@@ -30,6 +30,7 @@ class _Words:
     undo: str
     stop: str
     seen: str  # where the DBA sees our sessions
+    fold: Callable[[str], str] = str  # a login without quotes, as the catalogue spells it
 
 
 def script(wanted: Grants) -> str:
@@ -44,7 +45,7 @@ def script(wanted: Grants) -> str:
         (words.table, "table", wanted.tables),
         (words.function, "function", wanted.functions),
     ):
-        qualified = [".".join(map(words.quote, name.split("."))) for name in names]
+        qualified = [".".join(map(words.quote, _whole(wanted, name))) for name in names]
         lines += [template.format(**_names(wanted, words), **{what: name}) for name in qualified]
     return "\n".join(line for line in lines if line)
 
@@ -68,13 +69,20 @@ def seen(wanted: Grants) -> str:
 
 
 def _names(wanted: Grants, words: _Words) -> dict[str, object]:
-    plain = "".join(char for char in wanted.login if char.isprintable()).replace("'", "''")
+    login = words.fold(wanted.login)
+    plain = "".join(char for char in login if char.isprintable()).replace("'", "''")
     return {
-        "login": words.quote(wanted.login),
+        "login": words.quote(login),
         "login_text": f"'{plain}'",
         "database": words.quote(wanted.database),
         "connections": wanted.connections,
     }
+
+
+def _whole(wanted: Grants, name: str) -> list[str]:
+    """The parts of a name; MySQL's DBA may have no database of her own in which it would be looked for."""
+    parts = name.split(".")
+    return [wanted.database, *parts] if wanted.kind == "mysql" and len(parts) == 1 else parts
 
 
 def _double(name: str) -> str:
@@ -138,16 +146,18 @@ SELECT CONCAT('KILL ', id, ';') FROM information_schema.processlist WHERE user =
 ALTER USER {login} INACTIVE;
 DELETE FROM MON$ATTACHMENTS WHERE TRIM(MON$USER) = {login_text};""",
         seen="SELECT * FROM MON$ATTACHMENTS WHERE TRIM(MON$USER) = {login_text};",
+        fold=str.upper,
     ),
     "mssql": _Words(
         quote=_bracket,
         before="""\
 CREATE LOGIN {login} WITH PASSWORD = '...';
+USE {database};
 CREATE USER {login} FOR LOGIN {login};
 DENY INSERT, UPDATE, DELETE, ALTER, EXECUTE, CONTROL TO {login};""",
         table="GRANT SELECT ON OBJECT::{table} TO {login};",
         function="GRANT EXECUTE ON OBJECT::{function} TO {login};  -- and take EXECUTE out of the DENY above",
-        undo="DROP USER {login};\nDROP LOGIN {login};",
+        undo="USE {database};\nDROP USER {login};\nDROP LOGIN {login};",
         stop="""\
 ALTER LOGIN {login} DISABLE;
 SELECT 'KILL ' + CAST(session_id AS varchar) FROM sys.dm_exec_sessions WHERE login_name = {login_text};
@@ -167,6 +177,7 @@ ALTER USER {login} ACCOUNT LOCK;
 SELECT 'ALTER SYSTEM KILL SESSION ''' || sid || ',' || serial# || ''' IMMEDIATE;' FROM v$session
 WHERE username = {login_text};  -- run what it prints""",
         seen="SELECT * FROM v$session WHERE username = {login_text};",
+        fold=str.upper,
     ),
     "db2": _Words(
         quote=_double,
@@ -178,5 +189,6 @@ WHERE username = {login_text};  -- run what it prints""",
 REVOKE CONNECT ON DATABASE FROM USER {login};
 -- then FORCE APPLICATION (handle) for each handle that LIST APPLICATIONS shows of it""",
         seen="LIST APPLICATIONS FOR DATABASE {database};",
+        fold=str.upper,
     ),
 }
