@@ -122,3 +122,15 @@ def test_a_question_for_some_keys_gives_their_rows(rows: list[Row], asked: list[
     keys = pa.record_batch({name: pa.array([key[i] for key in asked], pa.int64()) for i, name in enumerate("ab")})
     found = read(rows, subject, Question("s", 1000, keys=keys), GRAMMARS[0])
     assert sorted(map(plain, found)) == sorted(plain(row) for row in rows if row[:2] in asked)
+
+
+@pytest.mark.parametrize("key", [("a",), ("a", "b")], ids=["one column", "several columns"])
+@given(rows=ROWS, keys=some.lists(some.tuples(some.integers(0, 4), some.integers(0, 4)), max_size=5))
+@settings(deadline=None)
+def test_rows_are_found_by_their_keys(rows: list[Row], keys: list[tuple[int, int]], key: tuple[str, ...]) -> None:
+    asked = pa.RecordBatch.from_pylist(
+        [dict(zip(key, each, strict=False)) for each in keys], pa.schema([(name, pa.int64()) for name in key])
+    )
+    found = read(rows, Subject("s", key, None, "full", 100), Question("s", 100, keys=asked), GRAMMARS[0])
+    wanted = {each[: len(key)] for each in keys}
+    assert sorted(map(plain, found)) == sorted(plain(row) for row in rows if row[: len(key)] in wanted)

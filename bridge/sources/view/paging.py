@@ -7,6 +7,7 @@ not dropped. An `append` view without a key is paged by its cursor, a page never
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -146,14 +147,20 @@ def _conditions(subject: Subject, question: Question, place: Place, grammar: Gra
 
 
 def _one_of(keys: pa.RecordBatch, grammar: Grammar) -> list[str | Value]:
-    """`a = x OR a = y`, spelled out where a key has several columns: every database uses an index for it."""
+    """`a IN (x, y)`; for a key of several columns `a = x AND b = y OR ...`: every database uses an index for both."""
+    names, rows = keys.schema.names, range(keys.num_rows)
+    if not keys.num_rows:
+        return ["1 = 0"]
+    if len(names) == 1:
+        listed = [[", " if row else "", Value(keys.column(0)[row], names[0])] for row in rows]
+        return [f"v.{grammar.quote(names[0])} IN (", *chain(*listed), ")"]
     pieces: list[str | Value] = ["("]
-    for row in range(keys.num_rows):
+    for row in rows:
         pieces.append(" OR (" if row else "(")
-        for place, name in enumerate(keys.schema.names):
+        for place, name in enumerate(names):
             pieces += [f"{' AND ' if place else ''}v.{grammar.quote(name)} = ", Value(keys.column(place)[row], name)]
         pieces.append(")")
-    return [*pieces, ")"] if keys.num_rows else ["1 = 0"]
+    return [*pieces, ")"]
 
 
 def _compared(names: Sequence[str], values: Sequence[Any], sign: str, grammar: Grammar) -> list[str | Value]:
