@@ -3,21 +3,21 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bridge.config.models import POLLED, Config
 from bridge.contract.document import ContractDocument
 from bridge.errors import ConfigError
-from bridge.extraction.budget import Budget
-from bridge.extraction.declared import limits_of, plans_of
-from bridge.extraction.source import PolledSource
 from bridge.ports import Journal
 from bridge.sources.postgres import configured
-from bridge.sources.rest import configured as rest
 from bridge.sources.view.configured import DIALECTS, view_of
 from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.lint import require
 from bridge.sources.view.session import Session
 from bridge.sources.view.viewfile import View
+
+if TYPE_CHECKING:
+    from bridge.extraction.source import PolledSource
 
 PAGE_ROWS = 100_000  # of a table that is compared; the budget asks for fewer where they take long
 
@@ -38,11 +38,16 @@ def build_extractor(config: Config, system: str, views: Mapping[str, View]) -> V
 
 def build_polled(
     config: Config, system: str, documents: Mapping[str, ContractDocument], journal: Journal, *, name: str
-) -> PolledSource:
+) -> "PolledSource":
     """What polls the streams of one system, under this name; not connected.
 
     Raises: ConfigError, InvalidConfig for a view or a resource that cannot be read so.
     """
+    from bridge.extraction.budget import Budget  # noqa: PLC0415  only a daemon polls
+    from bridge.extraction.declared import limits_of, plans_of  # noqa: PLC0415  as above
+    from bridge.extraction.source import PolledSource  # noqa: PLC0415  as above
+    from bridge.sources.rest import configured as rest  # noqa: PLC0415  as above
+
     views = {stream: view_of(config, stream) for stream in config.streams_of(system, "view")}
     is_rest = config.systems[system].rest is not None
     return PolledSource(

@@ -8,12 +8,12 @@ for an expression that holds for every hour.
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
-from apscheduler.triggers.combining import OrTrigger
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
+if TYPE_CHECKING:
+    from apscheduler.triggers.combining import OrTrigger
+    from apscheduler.triggers.cron import CronTrigger
 
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _TICK = timedelta(microseconds=1)
@@ -35,6 +35,8 @@ class Every:
     is_fixed = False
 
     def __init__(self, distance: timedelta, *, anchor: datetime) -> None:
+        from apscheduler.triggers.interval import IntervalTrigger  # noqa: PLC0415  only whoever keeps a schedule
+
         self._trigger = IntervalTrigger(seconds=distance.total_seconds(), start_date=anchor, timezone=UTC)
 
     def after(self, moment: datetime) -> datetime | None:
@@ -93,7 +95,10 @@ def _fields(expression: str) -> list[str]:
     return fields
 
 
-def _trigger(expression: str) -> CronTrigger | OrTrigger:
+def _trigger(expression: str) -> "CronTrigger | OrTrigger":
+    from apscheduler.triggers.combining import OrTrigger  # noqa: PLC0415  only whoever keeps a schedule
+    from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415  as above
+
     minute, hour, day, month, weekday = _fields(expression)
     when = {"minute": minute, "hour": hour, "month": month, "timezone": UTC}
     days = _weekdays(weekday)
