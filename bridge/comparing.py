@@ -21,11 +21,10 @@ from bridge.halt import require_running
 from bridge.ports import Journal
 from bridge.postgres.session import Connection, connect
 from bridge.reconcile.compare import Barrier, Patience, Report, compare, passes
-from bridge.reconcile.mend import corrections
 from bridge.reconcile.pace import Paced
-from bridge.reconcile.sides import Legacy, Replayed, Side, Streamed, fields_of
+from bridge.reconcile.replayed import Replayed
+from bridge.reconcile.sides import Legacy, Side, Streamed, fields_of
 from bridge.sources.postgres import configured
-from bridge.sources.postgres.snapshot import end_of_log
 from bridge.sources.view import viewfile
 from bridge.sources.view.configured import view_of
 from bridge.sources.view.viewfile import View
@@ -58,6 +57,8 @@ class Comparison:
             raise ConfigError(
                 "a stream cannot be corrected by another stream", hint="Compare it with its table or its view."
             )
+        from bridge.reconcile.mend import corrections  # noqa: PLC0415  of a comparison that heals
+
         yield from corrections(
             report, self.ours, self.theirs, self.barrier, document=self.document, patience=self.patience
         )
@@ -176,6 +177,8 @@ class LogBarrier:
 
     def mark(self) -> object:
         """The end of the log now."""
+        from bridge.sources.postgres.snapshot import end_of_log  # noqa: PLC0415  of a change log only
+
         return end_of_log(self._connection)
 
     def is_passed(self, mark: object) -> bool:

@@ -50,10 +50,15 @@ Change = tuple[Op, int, int | None]
 
 def contract(*, version: str = "1.0.0", minimum: int = 0, has_key: bool = True) -> ContractDocument:
     """The contract; a lower `minimum` is a mended one."""
+    text = contract_text(version=version, minimum=minimum, has_key=has_key)
+    return document.check(yamlfile.parse(text, file="item.odcs.yaml"))
+
+
+def contract_text(*, version: str = "1.0.0", minimum: int = 0, has_key: bool = True) -> str:
+    """The contract as its file has it."""
     key = "primaryKey: true, primaryKeyPosition: 1," if has_key else ""
     keyless = "" if has_key else "customProperties: [{property: bridge.key, value: none}]"
-    text = _CONTRACT.format(version=version, minimum=minimum, key=key, keyless=keyless)
-    return document.check(yamlfile.parse(text, file="item.odcs.yaml"))
+    return _CONTRACT.format(version=version, minimum=minimum, key=key, keyless=keyless)
 
 
 def judge(

@@ -16,11 +16,15 @@ import polars as pl
 import pyarrow as pa
 
 from bridge.latest import KEY
-from bridge.reconcile.prints import differing
-from bridge.reconcile.sides import Looked, Replayed, Side
+from bridge.reconcile.held import AGREED, ALIVE, NOWHERE, Places
+from bridge.reconcile.prints import differing, digests, key_hashes
+from bridge.reconcile.replayed import NUMBER, Replayed
+from bridge.reconcile.sides import Seen, Side
 
 AGAIN_KEYS = 1_000  # asked for in one question
+MOST_WAITING = 8  # pages that wait until the journal is read
 _OTHER = "_there"
+_ROW, _ALIVE = "_row", "_alive"
 _WAIT_S = 0.05
 
 Kind = Literal["missing", "extra", "different"]
@@ -123,39 +127,69 @@ class _Comparison:
         self._patience = patience
         self._progress = progress
         self._sleep = sleep
+        self._row_count = 0
+        self._rejected: list[str | None] = []  # keys, None where one has none
         self._settled: list[Difference] = []
-        self._rows: dict[str, int] = {}  # of settled differences: where the first look saw their rows
+        self._own_keys: list[pa.RecordBatch] = []  # of the rows that did not agree at once
+        self._rows: dict[str, int] = {}  # of settled differences: which of `_own_keys`
 
     def run(self) -> Report:
         started = time.monotonic()
         before = self._ours.last()
-        with ThreadPoolExecutor(1, "compare") as beside:  # one side rests where the other works
-            reading = beside.submit(self._ours.catch_up)
-            looked = self._theirs.look(turned=lambda rows: self._progress("rows", rows))
-            reading.result()
-        seen = looked.frame(self._theirs.fields)
+        seen = self._first_look()
         is_passed = self._wait()
-        open_keys = self._judge(seen, self._ours.rows(), before=before if is_passed else None)
-        not_held = self._forgotten()
+        flags = self._ours.held.keys.flags
+        is_alone = flags & (ALIVE | AGREED) == ALIVE
+        is_alone[self._alive(self._places(seen))] = False
+        found = self._judge(seen, np.flatnonzero(is_alone), before=before if is_passed else None)
+        open_keys = found.join(seen.select(KEY, _ROW), on=KEY, how="left")
         looks = 1
         while open_keys.height and is_passed and looks < self._patience.looks:
             looks += 1
             self._progress("looking again", open_keys.height)
-            open_keys, is_passed = self._again(open_keys, looked, seen)
-        rejected = {key for key in looked.rejected if key is not None}
-        found = sorted((one for one in self._settled if one.key not in rejected), key=lambda one: one.key)
-        rows = np.array([self._rows[one.key] for one in found if one.key in self._rows], np.int64)
+            open_keys, is_passed = self._again(open_keys)
+        rejected = set(self._rejected)
+        settled = sorted((one for one in self._settled if one.key not in rejected), key=lambda one: one.key)
+        # Where retention took the first events, no row can be said to be missing: it may have had one.
+        differences = [one for one in settled if one.kind != "missing" or self._ours.first <= 1]
+        rows = [self._rows[one.key] for one in differences if one.key in self._rows]
         return Report(
-            rows=looked.rows,
-            keys=self._ours.rows().height,
-            differences=tuple(found),
+            rows=self._row_count,
+            keys=self._ours.key_count,
+            differences=tuple(differences),
             unsettled=tuple(sorted(set(open_keys[KEY].to_list()) - rejected)),
-            rejected=len(looked.rejected),
-            not_held=not_held,
+            rejected=len(self._rejected),
+            not_held=len(settled) - len(differences),
             looks=looks,
             seconds=time.monotonic() - started,
-            own_keys=looked.legacy_keys(rows) if rows.size else None,
+            own_keys=self._own(rows) if rows else None,
         )
+
+    def _first_look(self) -> pl.DataFrame:
+        """Read both sides, and keep the rows that do not agree: `_key`, the fields' prints, `_row` of `_own_keys`."""
+        waiting: list[Seen] = []
+        apart = [pl.DataFrame(schema=self._schema())]
+        with ThreadPoolExecutor(1, "compare") as beside:  # one side rests where the other works
+            reading = beside.submit(self._ours.catch_up)
+            for seen in self._theirs.look():
+                self._row_count += seen.row_count
+                self._progress("rows", self._row_count)
+                waiting.append(seen)
+                if reading.done() or len(waiting) == MOST_WAITING:
+                    reading.result()
+                    apart += map(self._apart, waiting)
+                    waiting.clear()
+            reading.result()
+        apart += map(self._apart, waiting)
+        return pl.concat(apart).unique(KEY, keep="last", maintain_order=True)
+
+    def _apart(self, seen: Seen) -> pl.DataFrame:
+        """The rows that do not agree with the newest event of their key."""
+        self._rejected += seen.rejected
+        rows = np.flatnonzero(~self._ours.held.meet(digests(seen.prints, self._theirs.fields.names)))
+        first = sum(batch.num_rows for batch in self._own_keys)
+        self._own_keys.append(seen.keys.take(pa.array(rows)))
+        return seen.prints[rows].with_columns(pl.Series(_ROW, np.arange(first, first + len(rows))))
 
     def _wait(self) -> bool:
         """Read the journal once it holds what was there to be seen; False when it does not come that far in time."""
@@ -163,57 +197,84 @@ class _Comparison:
         self._ours.catch_up()
         return is_passed
 
-    def _judge(self, seen: pl.DataFrame, held: pl.DataFrame, *, before: int | None) -> pl.DataFrame:
+    def _judge(self, seen: pl.DataFrame, alone: Places, *, before: int | None) -> pl.DataFrame:
         """Settle the differences of keys that have no event above `before`; the keys of the others are returned.
 
-        None: the journal did not come far enough, so that nothing can be settled.
+        Args:
+            seen: rows of the other side; see `_first_look`.
+            alone: keys that are alive in the journal, and that the other side does not have.
+            before: None: the journal did not come far enough, so that nothing can be settled.
+        Returns: `_key`.
         """
-        joined = seen.join(held, on=KEY, how="full", suffix=_OTHER, coalesce=False)
         names = self._theirs.fields.names
+        wrong, places = self._compared(seen)
+        held = self._ours.told(np.concatenate([places, alone]))
+        joined = wrong.join(held, on=KEY, how="full", suffix=_OTHER, coalesce=False)
         unlike = [pl.col(name) != pl.col(name + _OTHER) for name in names]
-        wrong = joined.filter(
+        joined = joined.filter(
             pl.col(KEY).is_null() | pl.col(KEY + _OTHER).is_null() | pl.any_horizontal(unlike).fill_null(value=False)
         ).with_columns(_k=pl.coalesce(KEY, KEY + _OTHER))
         if before is None:
-            return wrong.select(pl.col("_k").alias(KEY))
-        moving = self._ours.touched(before).rename({KEY: "_k"})
-        still = wrong.join(moving, on="_k", how="anti")
-        self._settled += [self._difference(row, names) for row in still.iter_rows(named=True)]
-        return wrong.join(moving, on="_k", how="semi").select(pl.col("_k").alias(KEY))
+            return joined.select(pl.col("_k").alias(KEY))
+        is_open = self._ours.held.truncated_at > before
+        number = pl.coalesce(NUMBER, NUMBER + _OTHER)
+        is_untold = pl.col(_ALIVE).fill_null(value=False) & pl.col(KEY + _OTHER).is_null()
+        joined = joined.with_columns(_open=pl.lit(is_open) | (number > before) | is_untold)
+        self._settled += [self._difference(row, names) for row in joined.filter(~pl.col("_open")).iter_rows(named=True)]
+        return joined.filter("_open").select(pl.col("_k").alias(KEY))
+
+    def _compared(self, seen: pl.DataFrame) -> tuple[pl.DataFrame, Places]:
+        """The rows that do not agree by their digests, and where the journal's side has those of them that are alive.
+
+        With `_number`, that of the key's newest event, 0 for none, and `_alive`, what the key is by it.
+        """
+        found, held = digests(seen, self._theirs.fields.names), self._ours.held
+        rows = np.flatnonzero(~held.meet(found))
+        place = held.find(found.first[rows], found.second[rows])
+        known = np.flatnonzero(place != NOWHERE)
+        number, is_alive = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.bool_)
+        number[known] = held.keys.number[place[known]]
+        is_alive[known] = held.keys.flags[place[known]] & ALIVE != 0
+        return seen[rows].with_columns(pl.Series(NUMBER, number), pl.Series(_ALIVE, is_alive)), place[is_alive]
 
     def _difference(self, row: dict[str, object], names: list[str]) -> Difference:
         key = str(row["_k"])
         if row[KEY] is not None:
-            self._rows.setdefault(key, int(str(row["_row"])))
+            self._rows.setdefault(key, int(str(row[_ROW])))
         if row[KEY + _OTHER] is None:
             return Difference(key, "missing")
         if row[KEY] is None:
             return Difference(key, "extra")
         return Difference(key, "different", differing(row, names, _OTHER))  # type: ignore[arg-type]  # prints
 
-    def _again(self, keys: pl.DataFrame, looked: Looked, seen: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
+    def _again(self, open_keys: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
         """Look at keys once more; those that cannot be asked for, having been seen on no look, stay open."""
-        known = keys.join(seen.select(KEY, "_row"), on=KEY)
-        unknown = keys.join(seen.select(KEY), on=KEY, how="anti")
-        frames = []
-        before = self._ours.number
+        known, unknown = open_keys.filter(pl.col(_ROW).is_not_null()), open_keys.filter(pl.col(_ROW).is_null())
+        before, found = self._ours.number, [pl.DataFrame(schema=self._schema())]
         for part in known.iter_slices(AGAIN_KEYS):
-            legacy = looked.legacy_keys(part["_row"].to_numpy().astype(np.int64))
-            again = self._theirs.look(legacy).frame(self._theirs.fields).drop("_row")
-            frames.append(again.join(seen.select(KEY, "_row"), on=KEY))
+            for seen in self._theirs.look(self._own(part.get_column(_ROW).to_list())):
+                self._rejected += set(seen.rejected).difference(self._rejected)
+                found.append(seen.prints.join(known, on=KEY))
         is_passed = self._wait()
-        if frames and is_passed:
-            held = self._ours.rows().join(known.select(KEY), on=KEY, how="semi")
-            open_keys = self._judge(pl.concat(frames), held, before=before)
-        else:
-            open_keys = known.select(KEY)
-        gone = unknown.join(self._ours.rows().select(KEY), on=KEY, how="anti")  # deleted since: both sides lack it
-        return pl.concat([open_keys, unknown.join(gone, on=KEY, how="anti")]), is_passed
+        if not is_passed:
+            return open_keys, False
+        seen_now = pl.concat(found).unique(KEY, keep="last", maintain_order=True)
+        gone = self._places(known.join(seen_now, on=KEY, how="anti"))
+        again = self._judge(seen_now, self._alive(gone), before=before)
+        is_there = np.isin(self._places(unknown), self._alive(self._places(unknown)))
+        return pl.concat([known.join(again, on=KEY, how="semi"), unknown.filter(pl.Series(is_there))]), True
 
-    def _forgotten(self) -> int:
-        """Rows whose events retention took are not missing; where it took any, no row can be said to be missing."""
-        if self._ours.first <= 1:
-            return 0
-        missing = [one for one in self._settled if one.kind == "missing"]
-        self._settled = [one for one in self._settled if one.kind != "missing"]
-        return len(missing)
+    def _places(self, rows: pl.DataFrame) -> Places:
+        return self._ours.held.find(*key_hashes(rows.get_column(KEY)))
+
+    def _alive(self, places: Places) -> Places:
+        known: Places = places[places != NOWHERE]
+        alive: Places = known[self._ours.held.keys.flags[known] & ALIVE != 0]
+        return alive
+
+    def _own(self, rows: list[int]) -> pa.RecordBatch:
+        """The other side's key columns of rows, for a question."""
+        return pa.Table.from_batches(self._own_keys).combine_chunks().take(pa.array(rows)).to_batches()[0]
+
+    def _schema(self) -> dict[str, type[pl.DataType]]:
+        return {KEY: pl.String, **dict.fromkeys(self._theirs.fields.names, pl.UInt64), _ROW: pl.Int64}

@@ -8,7 +8,8 @@ import pyarrow as pa
 from bridge.contract.document import ContractDocument
 from bridge.correct import MOST_KEYS, ask_for
 from bridge.reconcile.compare import Barrier, Patience, Report, passes
-from bridge.reconcile.sides import Legacy, Replayed
+from bridge.reconcile.replayed import Replayed
+from bridge.reconcile.sides import Legacy
 
 
 def corrections(
@@ -35,9 +36,10 @@ def corrections(
         assert keys is not None  # noqa: S101  it has rows
         ours.catch_up()
         after = ours.number
-        looked = theirs.look(keys.slice(first, MOST_KEYS))
+        seen = list(theirs.look(keys.slice(first, MOST_KEYS)))
         if not passes(barrier, patience):
             return
-        rows = pa.Table.from_batches(looked.events).combine_chunks().to_batches() if looked.events else []
+        events = [each.events for each in seen if each.events is not None]
+        rows = pa.Table.from_batches(events).combine_chunks().to_batches() if events else []
         if rows:
             yield ask_for(ours.stream, document, after=after, rows=rows[0], gone=())

@@ -1,25 +1,25 @@
-"""The sides of a comparison as prints: the journal's events, and rows of a legacy system under the same contract."""
+"""The other side of a comparison as prints: rows of a legacy system under the stream's contract, or another stream."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from bridge.contract.compiled import CompiledContract, Drift, compile_contract, schema_of
 from bridge.contract.document import ContractDocument
 from bridge.errors import SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Extractor, Page, Question
-from bridge.latest import KEY, Latest, after_truncate
+from bridge.latest import KEY
 from bridge.model import CHANGE_COLUMNS, META, Op, RawBatch
-from bridge.ports import Journal
-from bridge.reconcile.prints import prints
+from bridge.reconcile.held import ALIVE, NOWHERE
+from bridge.reconcile.prints import key_hashes, prints
+from bridge.reconcile.replayed import NUMBER, Replayed
 
-NUMBER = "_number"
-_OP = "_op"
+_STREAMED_ROWS = 1_000_000  # of a stream that are read again at once
 
 
 def fields_of(document: ContractDocument) -> pa.Schema:
@@ -27,74 +27,15 @@ def fields_of(document: ContractDocument) -> pa.Schema:
     return pa.schema([each for each in schema_of(document) if each.name not in META.names])
 
 
-class Replayed:
-    """What the events of a stream amount to: the prints of each key's row, as far as the journal is read."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Some rows of the other side."""
 
-    def __init__(self, journal: Journal, stream: str, fields: pa.Schema) -> None:
-        self._journal = journal
-        self.stream = stream
-        self._fields = fields
-        self._latest = Latest(fill=fields.names)
-        self.number = 0  # of the last event read
-        self.first = 1  # the first event that the journal still held when it was read first
-
-    def last(self) -> int:
-        """The number of the stream's newest event now."""
-        extent = self._journal.extents().get(self.stream)
-        return extent.last if extent is not None else 0
-
-    def catch_up(self, turned: Callable[[], None] = lambda: None) -> None:
-        """Read what the journal holds by now. Raises: JournalCorrupt."""
-        for block in self._journal.read(self.stream, after=self.number):
-            turned()
-            if not self.number:
-                self.first = block.first
-            numbers = np.arange(block.first, block.last + 1)
-            page = prints(block.batch, self._fields).with_columns(
-                pl.Series(_OP, block.batch.column(_OP).to_numpy()), pl.Series(NUMBER, numbers)
-            )
-            rest, is_truncated = after_truncate(page)
-            if is_truncated:
-                self._latest.clear()
-            self._latest.add(rest.filter(pl.col(_OP) != Op.GAP))
-            self.number = block.last
-
-    def rows(self) -> pl.DataFrame:
-        """One row a key that is alive: `_key`, the fields' prints, `_number` of its newest event."""
-        found = self._latest.rows()
-        if found is None:
-            schema = {KEY: pl.String, **dict.fromkeys(self._fields.names, pl.UInt64), NUMBER: pl.Int64}
-            return pl.DataFrame(schema=schema)
-        return found.filter(pl.col(_OP) != Op.DELETE).drop(_OP)
-
-    def touched(self, after: int) -> pl.DataFrame:
-        """Keys, deleted ones too, with an event above a number: `_key`."""
-        found = self._latest.rows()
-        return (
-            pl.DataFrame(schema={KEY: pl.String}) if found is None else found.filter(pl.col(NUMBER) > after).select(KEY)
-        )
-
-
-@dataclass(slots=True)
-class Looked:
-    """What a look at the legacy side found."""
-
-    prints: list[pl.DataFrame] = field(default_factory=list)  # `_key` and fields
-    keys: list[pa.RecordBatch] = field(default_factory=list)  # the legacy key columns of the same rows
-    events: list[pa.RecordBatch] = field(default_factory=list)  # the rows themselves; only of a look at some keys
-    rejected: list[str | None] = field(default_factory=list)  # keys of rows that the contract rejects
-    rows: int = 0
-
-    def frame(self, fields: pa.Schema) -> pl.DataFrame:
-        """One row a key, with `_row`: its number among `keys`; of rows with one key the last."""
-        if not self.prints:
-            return pl.DataFrame(schema={KEY: pl.String, **dict.fromkeys(fields.names, pl.UInt64), "_row": pl.UInt32})
-        found = pl.concat(self.prints).with_row_index("_row")
-        return found.filter(pl.col(KEY).is_not_null()).unique(KEY, keep="last", maintain_order=True)
-
-    def legacy_keys(self, rows: NDArray[np.int64]) -> pa.RecordBatch:
-        """The key columns of rows, for a question."""
-        return pa.Table.from_batches(self.keys).combine_chunks().take(pa.array(rows)).to_batches()[0]
+    row_count: int  # those that the contract rejects counted
+    prints: pl.DataFrame  # `_key`, never null, and the fields
+    keys: pa.RecordBatch  # the side's own key columns of the same rows
+    events: pa.RecordBatch | None = None  # the rows themselves, where they were asked for by key
+    rejected: tuple[str | None, ...] = ()  # keys of rows that the contract rejects
 
 
 class Side(Protocol):
@@ -102,12 +43,11 @@ class Side(Protocol):
 
     fields: pa.Schema  # that are compared
 
-    def look(self, keys: pa.RecordBatch | None = None, *, turned: Callable[[int], None] = lambda _rows: None) -> Looked:
+    def look(self, keys: pa.RecordBatch | None = None) -> Iterator[Seen]:
         """Read all rows, or those of some of its own keys.
 
         Args:
-            keys: as `Looked.keys` has them; None: every row.
-            turned: told the number of rows so far, now and then.
+            keys: as `Seen.keys` has them; None: every row.
         Raises: SourceUnavailable, SourceRefused, JournalCorrupt.
         """
 
@@ -126,17 +66,23 @@ class Streamed:
         self._other = other
         self._arrives = arrives
 
-    def look(self, keys: pa.RecordBatch | None = None, *, turned: Callable[[int], None] = lambda _rows: None) -> Looked:
+    def look(self, keys: pa.RecordBatch | None = None) -> Iterator[Seen]:
         """See `Side`. Raises: SourceUnavailable when the other stream does not come up to date in time."""
         if not self._arrives():
             raise SourceUnavailable(f"stream {self._other.stream} does not come up to date", hint="Is it read now?")
-        self._other.catch_up(lambda: turned(self._other.number))
-        rows = self._other.rows().drop(NUMBER)
-        if keys is not None:
-            rows = rows.filter(pl.col(KEY).is_in(pl.Series(keys.column(0).to_pylist(), dtype=pl.String).implode()))
-        own = rows.select(KEY).to_arrow().combine_chunks().to_batches()
-        return Looked([rows], own or [pa.RecordBatch.from_pylist([], schema=pa.schema([(KEY, pa.large_string())]))],
-                      rows=rows.height)  # fmt: skip
+        self._other.catch_up()
+        held = self._other.held.keys
+        if keys is None:
+            places = np.arange(len(held))
+        else:
+            places = self._other.held.find(*key_hashes(pl.Series(keys.column(0).to_pylist(), dtype=pl.String)))
+            places = places[places != NOWHERE]
+        places = places[held.flags[places] & ALIVE != 0]
+        places = places[np.argsort(held.number[places])]  # so that the journal is gone through once
+        for first in range(0, len(places), _STREAMED_ROWS):
+            rows = self._other.told(places[first : first + _STREAMED_ROWS]).drop(NUMBER)
+            own = pa.RecordBatch.from_arrays([rows.get_column(KEY).to_arrow().cast(pa.large_string())], [KEY])
+            yield Seen(rows.height, rows, own)
 
 
 class Pace(Protocol):
@@ -167,40 +113,50 @@ class Legacy:
         self._pace = pace
         self._compiled: dict[Any, CompiledContract] = {}
 
-    def look(self, keys: pa.RecordBatch | None = None, *, turned: Callable[[int], None] = lambda _rows: None) -> Looked:
+    def look(self, keys: pa.RecordBatch | None = None) -> Generator[Seen]:
         """See `Side`. Raises: SourceRefused where the rows do not fit the contract."""
-        found = Looked()
         for page in self._pages(keys):
-            self._take(found, page, keeps=keys is not None)
-            turned(found.rows)
-        return found
+            if page.columns.num_rows:
+                yield self._seen(page, keeps=keys is not None)
 
     def _pages(self, keys: pa.RecordBatch | None) -> Iterator[Page]:
+        """One page is read while the one before it is looked at."""
         subject = self._extractor.subjects[self._stream]
-        question = Question(self._stream, limit=subject.page_rows, keys=keys)
-        while True:
-            limit = self._pace.before(subject.page_rows)
-            page = self._extractor.page(replace(question, limit=limit))
-            self._pace.after(page)
-            yield page
-            if page.resume is None:
-                return
-            question = replace(question, resume=page.resume)
+        question: Question | None = Question(self._stream, limit=subject.page_rows, keys=keys)
+        with ThreadPoolExecutor(1, "look") as ahead:
+            try:
+                page: Page | None = None
+                while question is not None:
+                    limit = self._pace.before(subject.page_rows)
+                    reading = ahead.submit(self._extractor.page, replace(question, limit=limit))
+                    if page is not None:
+                        yield page
+                    page = reading.result()
+                    self._pace.after(page)
+                    question = replace(question, resume=page.resume) if page.resume is not None else None
+                if page is not None:
+                    yield page
+            except BaseException:
+                self._extractor.cancel()  # whoever interrupts does not wait for a page
+                raise
 
-    def _take(self, found: Looked, page: Page, *, keeps: bool) -> None:
+    def _seen(self, page: Page, *, keeps: bool) -> Seen:
         count = page.columns.num_rows
-        if not count:
-            return
-        compiled = self._contract(page)
-        verdict = compiled.check(RawBatch(self._stream, page.shape, _reads(count), page.columns, page.marks))
-        found.rows += count
-        found.prints.append(prints(verdict.events, self.fields))
-        subject = self._extractor.subjects[self._stream]
-        found.keys.append(page.columns.select(list(subject.key)).take(pa.array(verdict.rows)))
-        if keeps:
-            found.events.append(verdict.events)
-        if verdict.rejected is not None:
-            found.rejected += verdict.rejected.keys
+        verdict = self._contract(page).check(
+            RawBatch(self._stream, page.shape, _reads(count), page.columns, page.marks)
+        )
+        events, rows = verdict.events, verdict.rows
+        is_keyed = events.column(KEY).is_valid()
+        if events.column(KEY).null_count:
+            events, rows = events.filter(is_keyed), rows[is_keyed.to_numpy(zero_copy_only=False)]
+        own = page.columns.select(list(self._extractor.subjects[self._stream].key))
+        return Seen(
+            row_count=count,
+            prints=prints(events, self.fields),
+            keys=own if len(rows) == count else own.take(pa.array(rows)),
+            events=events if keeps else None,
+            rejected=verdict.rejected.keys if verdict.rejected is not None else (),
+        )
 
     def _contract(self, page: Page) -> CompiledContract:
         compiled = self._compiled.get(page.shape)

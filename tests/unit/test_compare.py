@@ -1,22 +1,26 @@
 """A stream compared with its table: what is gone, altered or made up is named; what only moves is not."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from bridge import correct
+from bridge.errors import SourceUnavailable
 from bridge.extraction.extractor import Load, Page, Question, Subject
-from bridge.model import Commit, Op, RawBatch
+from bridge.model import Commit, Mark, Marks, Op, RawBatch
 from bridge.operate import Desk, perform
+from bridge.ports import Retention
 from bridge.reconcile.compare import Patience, Report, compare
 from bridge.reconcile.mend import corrections
-from bridge.reconcile.sides import Legacy, Replayed, fields_of
+from bridge.reconcile.replayed import Replayed
+from bridge.reconcile.sides import Legacy, Streamed, fields_of
 from bridge.testing import MemoryJournal
 from tests import shelf
 from tests.shelf import raw
@@ -31,10 +35,12 @@ class Shop:
 
     table: Articles = field(default_factory=dict)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
-    on_page: Callable[[], None] = lambda: None  # what goes on while a page is read
+    on_page: Callable[[], object] = lambda: None  # what goes on while a page is read
+    on_mark: Callable[[], object] = lambda: None  # what arrives when somebody waits for it
     late: list[tuple[Op, int, int | None]] = field(default_factory=list)  # changes the journal does not have yet
     at: int = 0
     name: str = "shop"
+    is_cancelled: bool = False
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {"item": Subject("item", ("id",), None, "full", 3)})
 
     # -- the table
@@ -57,7 +63,7 @@ class Shop:
 
     def put(self, batch: RawBatch) -> None:
         """Journal a batch."""
-        ruling = shelf.judge().check(batch, epoch=1)
+        ruling = shelf.judge(stream=batch.stream).check(batch, epoch=1)
         self.journal.append(
             Commit(
                 events=(ruling.events,) if ruling.events else (), letters=(ruling.letters,) if ruling.letters else ()
@@ -88,6 +94,7 @@ class Shop:
 
     def cancel(self) -> None:
         """Nothing runs."""
+        self.is_cancelled = True
 
     def close(self) -> None:
         """Nothing is open."""
@@ -97,6 +104,7 @@ class Shop:
     def mark(self) -> object:
         """The journal follows at once when somebody waits for it."""
         self.follow()
+        self.on_mark()
         return None
 
     def is_passed(self, mark: object) -> bool:  # noqa: ARG002
@@ -190,6 +198,7 @@ def test_lost_events_are_found_and_nothing_else(steps: list[tuple[Op, int, int]]
 def test_changes_under_way_are_no_differences(shop: Shop) -> None:
     """Each page is followed by changes that the journal has only later."""
     shop.table[5] = 55  # a loss among them
+    shop.write(U, 1, 9)
     moves = iter([(U, 1, 2), (D, 2, None), (C, 20, 5), (U, 9, 8), (U, 1, 3), (C, 2, 4), (U, 1, 7)])
 
     def meanwhile() -> None:
@@ -206,6 +215,7 @@ def test_changes_under_way_are_no_differences(shop: Shop) -> None:
 
 def test_a_key_that_never_stands_still_is_unsettled_and_no_difference(shop: Shop) -> None:
     prices = iter(range(100, 200))
+    shop.write(U, 3, next(prices))
     shop.on_page = lambda: shop.write(U, 3, next(prices))
     report = shop.compared(looks=4)
     assert (found(report), report.unsettled, report.looks) == ([], ("3",), 4)
@@ -238,6 +248,122 @@ def test_a_truncate_ends_every_row(shop: Shop) -> None:
     assert shop.compared().is_equal
     shop.table = kept
     assert {one.kind for one in shop.compared().differences} == {"missing"}
+
+
+def test_a_truncate_under_way_is_no_loss_of_every_row(shop: Shop) -> None:
+    """The rows were read before it, and the journal holds it only later."""
+
+    def meanwhile() -> None:
+        if shop.table and max(shop.table) == 9:
+            shop.table = {20: 5}
+            shop.late.clear()
+            shop.at += 1
+            shop.put(raw((T, 0, None), at=shop.at))
+            shop.late.append((C, 20, 5))
+
+    shop.table[1] = 11  # a row that does not agree at once
+    shop.on_page = meanwhile
+    report = shop.compared()
+    assert (found(report), report.unsettled, report.keys) == ([], (), 1)
+
+
+def test_a_row_whose_events_retention_took_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that had none left, nor one whose events went while it was compared."""
+    told = Replayed.told
+    shop = Shop(journal=MemoryJournal(retain=Retention(size_bytes=1)))
+    for number in range(1, 4):
+        shop.write(C, number, number)
+        shop.follow()
+    shop.journal.tend(shelf.START)
+    report = shop.compared()
+    assert (found(report), report.not_held, report.keys) == ([], 3, 0)
+    shop.write(U, 3, 4)
+    shop.follow()
+    report = shop.compared()
+    assert (found(report), report.not_held, report.keys) == ([], 2, 1)
+    shop.table[3] = 9
+    monkeypatch.setattr(Replayed, "told", lambda ours, _places: told(ours, np.empty(0, np.int64)))
+    report = shop.compared()
+    assert (found(report), report.unsettled) == ([], ("3",))
+
+
+def test_a_row_that_breaks_the_contract_at_the_second_look_is_no_difference(shop: Shop) -> None:
+    """The journal holds what it was before: what it is now is a dead letter."""
+    shop.write(U, 3, 99)
+    while_read, while_awaited = [100], [-1]
+
+    def change(prices: list[int]) -> None:
+        while prices:
+            shop.write(U, 3, prices.pop())
+
+    shop.on_page = lambda: change(while_read)
+    shop.on_mark = lambda: change(while_awaited)
+    report = shop.compared()
+    assert (found(report), report.unsettled, report.rejected, report.looks) == ([], (), 1, 2)
+
+
+def test_what_an_event_leaves_unsaid_is_said_by_the_one_before_it(shop: Shop) -> None:
+    """The log leaves large values out that did not change; a loss is still found in what it does say, and in those."""
+
+    def update(number: int, price: int | None, *, name: str | None) -> None:
+        shop.at += 1
+        batch = raw((U, number, price), at=shop.at)
+        unsaid = [column for column, value in (("name", name), ("amount", price)) if value is None]
+        marks = {column: Marks(np.array([0]), np.array([Mark.UNCHANGED], np.uint8), (None,)) for column in unsaid}
+        columns = batch.columns
+        for column in unsaid:
+            place = columns.schema.get_field_index(column)
+            columns = columns.set_column(place, columns.schema.field(place), pa.nulls(1, columns.column(place).type))
+        shop.put(replace(batch, columns=columns, marks=marks))
+
+    for number, price in ((2, 21), (3, 31)):
+        shop.table[number] = price
+        update(number, price, name=None)
+    update(5, None, name="article 5")
+    assert shop.compared().is_equal
+    shop.table |= {3: 32, 5: 51}
+    assert found(shop.compared()) == [("3", "different", ("amount",)), ("5", "different", ("amount",))]
+
+
+@pytest.mark.parametrize("late", ["item", "copy"])
+def test_streams_are_compared_once_both_have_arrived(shop: Shop, late: str) -> None:
+    """Whichever is behind: what it does not hold yet is no difference."""
+    contract, change = shelf.contract(), raw((C, 12, 1), at=shop.at + 1)
+    for number, price in shop.table.items():
+        shop.put(raw((C, number, price), at=number, stream="copy"))
+
+    def arrive(stream: str) -> bool:
+        if stream == late:
+            shop.put(replace(change, stream=stream))
+        return True
+
+    early = "item" if late == "copy" else "copy"
+    shop.put(replace(change, stream=early))
+    shop.on_mark = lambda: arrive("item")
+    fields = fields_of(contract)
+    there = Streamed(Replayed(shop.journal, "copy", fields), fields, arrives=lambda: arrive("copy"))
+    ours = Replayed(shop.journal, "item", fields)
+    assert found(compare(ours, there, shop, patience=Patience(1, 1))) == []
+    shop.put(raw((U, 4, 41), at=50, stream="copy"))
+    shop.put(raw((D, 7, None), at=51, stream="copy"))
+    late = ""
+    again = Replayed(shop.journal, "item", fields)
+    report = compare(again, there, shop, patience=Patience(1, 1))
+    assert found(report) == [("4", "different", ("amount",)), ("7", "extra", ())]
+
+
+def test_a_stream_that_does_not_arrive_is_not_compared_with(shop: Shop) -> None:
+    fields = fields_of(shelf.contract())
+    there = Streamed(Replayed(shop.journal, "copy", fields), fields, arrives=lambda: False)
+    with pytest.raises(SourceUnavailable, match="copy does not come up to date"):
+        compare(shop.sides()[0], there, shop, patience=Patience(1, 1))
+
+
+def test_a_reading_that_is_given_up_leaves_nothing_running(shop: Shop) -> None:
+    pages = shop.sides()[1].look()
+    next(pages)
+    pages.close()
+    assert shop.is_cancelled
 
 
 def test_corrections_bring_the_stream_back_and_are_declared(shop: Shop) -> None:

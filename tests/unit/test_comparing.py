@@ -2,14 +2,18 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bridge.comparing import RunBarrier
+from bridge.comparing import RunBarrier, prepared
+from bridge.config.load import load
 from bridge.extracted import Extracted, Run
-from bridge.model import Commit
+from bridge.model import Commit, Op
+from bridge.reconcile.compare import Patience
 from bridge.testing import MemoryJournal
+from tests import shelf
 
 
 def barrier(journal: MemoryJournal, asked: list[tuple[str, dict[str, Any]]]) -> RunBarrier:
@@ -36,3 +40,29 @@ def test_only_a_whole_later_run_of_its_kind_passes(change: dict[str, Any], passe
     run = Run("erp", 1, "items", "sweep", "asked for", "done", datetime.now(UTC) + timedelta(seconds=1))
     journal.append(Commit(extracted=Extracted(runs=(replace(run, **change),))))
     assert there.is_passed(mark) is passes
+
+
+def test_a_comparison_with_another_stream_waits_for_runs_of_both(tmp_path: Path) -> None:
+    """A stream that is behind is not taken for one that lacks rows: each is compared as a run since then left it."""
+    (tmp_path / "v.sql").write_text("-- mode: full\n-- key: id\nSELECT id, name, amount FROM item\n")
+    (tmp_path / "c.yaml").write_text(shelf.contract_text())
+    (tmp_path / "bridge.yaml").write_text(
+        "bridge: {name: acme, type_prefix: com.acme}\nsystems: {shop: {sqlite: {path: till.db}}}\n"
+        "streams:\n  item: &item {system: shop, view: v.sql, contract: c.yaml}\n  copy: *item\n"
+    )
+    journal, asked = MemoryJournal(), []
+
+    def run(kind: str, args: dict[str, Any]) -> None:
+        """What the daemon does when it is asked: the run brings the row that the stream lacks."""
+        asked.append((kind, args["stream"]))
+        stream, now = args["stream"], datetime.now(UTC)
+        ruling = shelf.judge(stream=stream).check(shelf.raw((Op.CREATE, 1, 5), stream=stream), epoch=1)
+        done = Run("shop", len(asked), stream, "run", "asked for", "done", now)
+        assert ruling.events is not None
+        journal.append(Commit(events=(ruling.events,), extracted=Extracted(runs=(done,))))
+
+    config, patience = load(tmp_path / "bridge.yaml"), Patience(looks=1, wait_s=5)
+    with prepared(config, journal, "item", against="copy", patience=patience, ask=run) as comparison:
+        report = comparison.run(lambda _step, _count: None)
+    assert sorted(asked) == [("run.start", "copy"), ("run.start", "item")]
+    assert (report.is_equal, report.unsettled, report.rows, report.keys) == (True, (), 1, 1)

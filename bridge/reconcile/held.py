@@ -1,0 +1,127 @@
+"""What the events of a stream amount to, key by key, as numbers: 34 bytes a key, however wide the rows are.
+
+Promises: exact on hashes of 128 bits a key; the newest event of a key counts, in whatever portions they come. For one
+thread at a time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.reconcile.prints import Digests, Hashes
+
+ALIVE, WHOLE, AGREED = np.uint8(1), np.uint8(2), np.uint8(4)  # flags of a key
+NOWHERE = -1  # the place of a key that has no event
+_SETTLE_ROWS = 2_000_000  # rows gathered before those of one key are reduced to the last
+
+Places = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Keys:
+    """n keys, or events of keys."""
+
+    first: Hashes  # halves of the key's hash
+    second: Hashes
+    row: Hashes  # over all fields of the newest event; of a row that leaves some unsaid it means nothing
+    number: NDArray[np.int64]  # of the newest event
+    flags: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def take(self, places: Places) -> "Keys":
+        """These keys in this order."""
+        return Keys(*(getattr(self, field.name)[places] for field in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Keys]") -> "Keys":
+        """All of them, one after the other."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    @classmethod
+    def of(cls, found: Digests, number: NDArray[np.int64], is_alive: NDArray[np.bool_]) -> "Keys":
+        """Events, none of which anything agrees with yet."""
+        return cls(found.first, found.second, found.row, number, is_alive * ALIVE + found.is_whole * WHOLE)
+
+
+class Held:
+    """The keys of a stream, found by their hash."""
+
+    def __init__(self) -> None:
+        self.truncated_at = 0  # the number of the newest event that ended every key
+        none = np.empty(0, np.uint64)
+        self._keys = self._none = Keys(none, none, none, np.empty(0, np.int64), np.empty(0, np.uint8))
+        self._newer: list[Keys] = []  # events that came since, in order
+        self._newer_count = 0
+
+    @property
+    def keys(self) -> Keys:
+        """One of each key, deleted ones too, in order of `first`; the places are good until there are newer events."""
+        self._settle()
+        return self._keys
+
+    def add(self, events: Keys) -> None:
+        """Newer events."""
+        if not len(events):
+            return
+        self._newer.append(events)
+        self._newer_count += len(events)
+        if self._newer_count > len(self._keys) + _SETTLE_ROWS:
+            self._settle()
+
+    def truncate(self, number: int) -> None:
+        """An event ends every key."""
+        self._keys, self._newer, self._newer_count, self.truncated_at = self._none, [], 0, number
+
+    def find(self, first: Hashes, second: Hashes) -> Places:
+        """Where these keys are; NOWHERE for those that have no event."""
+        keys = self.keys
+        order = np.argsort(first)
+        place = np.searchsorted(keys.first, first[order])
+        which, found = order, np.full(len(first), NOWHERE, np.int64)
+        while len(which):  # more than one turn only where two keys share half of their hash
+            is_inside = place < len(keys)
+            which, place = which[is_inside], place[is_inside]
+            is_inside = keys.first[place] == first[which]
+            which, place = which[is_inside], place[is_inside]
+            is_it = keys.second[place] == second[which]
+            found[which[is_it]] = place[is_it]
+            which, place = which[~is_it], place[~is_it] + 1
+        return found
+
+    def meet(self, seen: Digests) -> NDArray[np.bool_]:
+        """Which rows of the other side agree with the newest event of their key, or once did; it is remembered."""
+        place = self.find(seen.first, seen.second)
+        known = np.flatnonzero(place != NOWHERE)
+        at = place[known]
+        both = self._keys.flags[at] & (ALIVE | WHOLE) == ALIVE | WHOLE
+        is_agreed = both & seen.is_whole[known] & (self._keys.row[at] == seen.row[known])
+        self._keys.flags[at[is_agreed]] |= AGREED
+        found = np.zeros(len(place), np.bool_)
+        found[known] = self._keys.flags[at] & AGREED != 0
+        return found
+
+    def _settle(self) -> None:
+        """Reduce events to the last of each key."""
+        if not self._newer:
+            return
+        whole = Keys.joined([self._keys, *self._newer])
+        self._newer, self._newer_count = [], 0
+        order = np.argsort(whole.first, kind="stable")
+        is_again = _is_again(whole.first[order])
+        if (is_again & ~_is_again(whole.second[order])).any():  # two keys share half of their hash
+            order = np.lexsort((whole.second, whole.first))
+            is_again = _is_again(whole.first[order]) & _is_again(whole.second[order])
+        begins = np.flatnonzero(~is_again)
+        self._keys = whole.take(order[np.append(begins, len(order))[1:] - 1])
+        self._keys.flags |= whole.flags[order[begins]] & AGREED  # the oldest stood here before
+
+
+def _is_again(hashes: Hashes) -> NDArray[np.bool_]:
+    """Which are as the one before."""
+    found = np.zeros(len(hashes), np.bool_)
+    np.equal(hashes[1:], hashes[:-1], out=found[1:])
+    return found

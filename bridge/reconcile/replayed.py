@@ -1,0 +1,111 @@
+"""The journal's side of a comparison: what the events of a stream amount to.
+
+All of it is held as numbers; the prints of single keys are read again from the journal when they are asked for.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from bridge.latest import KEY, Latest, after_truncate
+from bridge.model import Op
+from bridge.ports import Journal
+from bridge.reconcile.held import ALIVE, WHOLE, Held, Keys, Places
+from bridge.reconcile.prints import digests, prints
+
+NUMBER = "_number"
+_OP = "_op"
+_TYPES: Mapping[str, type[pl.DataType]] = {KEY: pl.String, NUMBER: pl.Int64}
+
+
+class Replayed:
+    """What the events of a stream amount to, as far as the journal is read."""
+
+    def __init__(self, journal: Journal, stream: str, fields: pa.Schema) -> None:
+        self.stream = stream
+        self.held = Held()
+        self.number = 0  # of the last event read
+        self.first = 1  # the first event that the journal still held when it was read first
+        self._journal = journal
+        self._fields = fields
+
+    def last(self) -> int:
+        """The number of the stream's newest event now."""
+        extent = self._journal.extents().get(self.stream)
+        return extent.last if extent is not None else 0
+
+    def catch_up(self, turned: Callable[[], None] = lambda: None) -> None:
+        """Read what the journal holds by now. Raises: JournalCorrupt."""
+        if not self.number and (extent := self._journal.extents().get(self.stream)) is not None:
+            self.first = extent.first
+        for block in self._journal.read(self.stream, after=self.number):
+            turned()
+            page = self._page(block.batch, np.arange(block.first, block.last + 1))
+            rest, is_truncated = after_truncate(page)
+            if is_truncated:
+                self.held.truncate(block.last - rest.height)
+            rest = rest.filter(pl.col(KEY).is_not_null())
+            found = digests(rest, self._fields.names)
+            ops = rest.get_column(_OP).to_numpy()
+            self.held.add(Keys.of(found, rest.get_column(NUMBER).to_numpy(), ops != Op.DELETE))
+            self.number = block.last
+
+    @property
+    def key_count(self) -> int:
+        """Keys that are alive."""
+        return int(np.count_nonzero(self.held.keys.flags & ALIVE))
+
+    def told(self, places: Places) -> pl.DataFrame:
+        """Keys, read again: `_key`, the fields' prints, `_number`; those that retention took since are left out."""
+        keys = self.held.keys.take(places)
+        names = [KEY, *self._fields.names, NUMBER]
+        frames = [self._page(batch, numbers).select(names) for batch, numbers in self._events(np.sort(keys.number))]
+        if not frames:
+            return pl.DataFrame(schema={name: _TYPES.get(name, pl.UInt64) for name in names})
+        found = pl.concat(frames)
+        partial = keys.number[keys.flags & WHOLE == 0]
+        if not len(partial):
+            return found
+        is_partial = pl.col(NUMBER).is_in(pl.Series(partial).implode())
+        filled = self._filled(found.filter(is_partial).get_column(KEY))
+        return pl.concat([found.filter(~is_partial), filled.select(names)])
+
+    def _page(self, events: pa.RecordBatch, numbers: NDArray[np.int64]) -> pl.DataFrame:
+        return prints(events, self._fields).with_columns(
+            pl.Series(_OP, events.column(_OP).to_numpy()), pl.Series(NUMBER, numbers)
+        )
+
+    def _events(self, numbers: NDArray[np.int64]) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
+        """The events with these numbers, which are in order; blocks without any are passed over."""
+        left = numbers
+        while len(left):
+            for block in self._journal.read(self.stream, after=int(left[0]) - 1):
+                wanted, left = np.split(left, [np.searchsorted(left, block.last, "right")])
+                held = wanted[wanted >= block.first]
+                if len(held):
+                    yield block.batch.take(pa.array(held - block.first)), held
+                if not len(held) or not len(left):
+                    break
+            else:
+                return
+
+    def _filled(self, keys: pl.Series) -> pl.DataFrame:
+        """The rows of keys whose newest events leave a field unsaid: an event before them says it."""
+        latest = Latest(fill=self._fields.names)
+        wanted = pa.array(keys.to_list(), pa.large_string())
+        for block in self._journal.read(self.stream, limit=self.number - self.first + 1):
+            is_one = pc.is_in(block.batch.column(KEY), wanted)
+            is_end = pc.equal(block.batch.column(_OP), int(Op.TRUNCATE))
+            chosen = np.flatnonzero(pc.or_(is_one, is_end).to_numpy(zero_copy_only=False))
+            page = self._page(block.batch.take(pa.array(chosen)), chosen + block.first)
+            rest, is_truncated = after_truncate(page)
+            if is_truncated:
+                latest.clear()
+            latest.add(rest)
+        found = latest.rows()
+        assert found is not None  # noqa: S101  the newest events of the keys were there just now
+        return found
