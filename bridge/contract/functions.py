@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 
 _CALENDAR_DAYS = 94_000_000  # on either side of 1970; Polars' calendar panics, or is silent, past year 262142
+_CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097  # after which weekdays and leap years come again
+_RULED_YEARS = (2071, 2098)  # the last 28 years, in which each form of a year occurs, that zones have rules for
 _LAST_CYYMMDD = 1_991_231
 _NO_DAY = -1_000_000
 _DAMAGED = "[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u2122]"
@@ -94,9 +96,32 @@ def _byte_of(letter: str, charset: str) -> bytes:
 
 
 def local_time(timestamp: pl.Expr, zone: str) -> pl.Expr:
-    """The UTC instant of a wall clock reading in `zone`: the earlier of two in a fold, null inside a gap."""
+    """The UTC instant of a wall clock reading in `zone`: the earlier of two in a fold, null inside a gap.
+
+    Polars' rules of zones end with 2099. A later reading is looked up on the same day of a year before that which
+    begins on the same weekday and has as many days: summer begins and ends by weekdays.
+    """
     reached = in_calendar(timestamp, days=False)
-    return reached.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+    year = reached.dt.year()
+    days = year.floordiv(_CYCLE_YEARS) * _CYCLE_DAYS + pl.lit(_days_to_alike()).gather(year.mod(_CYCLE_YEARS))
+    ahead = pl.when(year > _RULED_YEARS[1]).then(pl.duration(days=days)).otherwise(pl.duration(days=0))
+    instant = (reached - ahead).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    return instant.dt.convert_time_zone("UTC") + ahead
+
+
+@cache
+def _days_to_alike() -> pl.Series:
+    """By year of the calendar's cycle: days from New Year of the year that it is like to its own."""
+    new_years = np.array([np.datetime64(f"{year:04d}-01-01") for year in range(_CYCLE_YEARS + 1)])
+    ruled = range(_RULED_YEARS[0], _RULED_YEARS[1] + 1)
+
+    def form(year: int) -> tuple[int, int]:
+        begin, end = (new_years[year % _CYCLE_YEARS + n].astype(np.int64) for n in (0, 1))
+        return int(begin) % 7, int(end - begin)
+
+    alike = {form(year): np.datetime64(f"{year}-01-01") for year in ruled}
+    days = [(new_years[year] - alike[form(year)]).astype(np.int64) for year in range(_CYCLE_YEARS)]
+    return pl.Series(days, dtype=pl.Int64)
 
 
 def is_zone(zone: str) -> bool:
