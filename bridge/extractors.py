@@ -112,7 +112,7 @@ def _mysql(config: Config, system: str) -> Session:
 
 
 def _sqlite(config: Config, system: str) -> Session:
-    from bridge.sources.view.dialects.sqlite import SqliteSession  # noqa: PLC0415  as above
+    from bridge.sources.view.dialects.sqlite.session import SqliteSession  # noqa: PLC0415  as above
 
     declared = config.systems[system].sqlite
     assert declared is not None  # noqa: S101  as above

@@ -18,7 +18,7 @@ from bridge.sources.view.dialects.alchemy import AlchemySession, Ways
 from bridge.sources.view.dialects.firebird.session import FirebirdSession, FirebirdSettings
 from bridge.sources.view.dialects.mysql.session import MysqlSession, MysqlSettings
 from bridge.sources.view.dialects.postgres import PostgresSession
-from bridge.sources.view.dialects.sqlite import SqliteSession
+from bridge.sources.view.dialects.sqlite.session import SqliteSession
 from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.viewfile import View, parse
 from demo.server import Database
@@ -69,14 +69,17 @@ class PostgresLegacy:
             connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO legacy_reader")
         return found
 
-    def extractor(self, *, most_bytes: int | None = None, **views: str) -> Extractor:
-        """See `Legacy`; plain names of tables in a view are those of the schema `public`."""
+    def session(self, **how: int) -> PostgresSession:
+        """A session of our login."""
         server = self.database.server
         settings = ConnectSettings(
             "test", host=server.host, port=server.port, database=self.database.name, user="legacy_reader"
         )
-        more = {} if most_bytes is None else {"page_bytes": most_bytes}
-        session = PostgresSession(settings, waivers=frozenset({"public_temp"}), **more)
+        return PostgresSession(settings, waivers=frozenset({"public_temp"}), **how)
+
+    def extractor(self, *, most_bytes: int | None = None, **views: str) -> Extractor:
+        """See `Legacy`; plain names of tables in a view are those of the schema `public`."""
+        session = self.session(**({} if most_bytes is None else {"page_bytes": most_bytes}))
         fitted = {name: view(_TABLE.sub(r"FROM public.\1", text)) for name, text in views.items()}
         return ViewExtractor("erp", session, fitted, dialect="postgres")
 

@@ -17,7 +17,7 @@ from bridge.postgres.session import ConnectSettings
 from bridge.sources.view.dialects.firebird.session import FirebirdSession
 from bridge.sources.view.dialects.mysql.session import MysqlSession
 from bridge.sources.view.dialects.postgres import PostgresSession
-from bridge.sources.view.dialects.sqlite import SqliteSession
+from bridge.sources.view.dialects.sqlite.session import SqliteSession
 from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.lint import lint, sqlglot_dialect
 from bridge.sources.view.session import Prepared, Session

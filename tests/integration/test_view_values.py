@@ -17,7 +17,7 @@ from bridge.extraction.extractor import Extractor, Page, Question
 from bridge.findings import Level
 from bridge.sources.view.dialects.firebird.session import FirebirdSession
 from bridge.sources.view.dialects.mysql.session import MysqlSession
-from bridge.sources.view.dialects.sqlite import SqliteSession
+from bridge.sources.view.dialects.sqlite.session import SqliteSession
 from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.viewfile import parse
 from tests.legacy import FirebirdLegacy, MariaLegacy, SqliteLegacy

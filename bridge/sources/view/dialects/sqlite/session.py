@@ -2,50 +2,35 @@
 
 The file is opened read-only, and an authoriser lets nothing through but the reading of columns, harmless functions and
 recursive queries: no ATTACH, no PRAGMA, no transaction, no extension. Each call takes one statement. A cancel and the
-time limit end it at SQLite's own checkpoints. SQLite gives a column no type that binds its values: each is held to the
-declared type, and one that is none of it is marked with its text.
+time limit end it at SQLite's own checkpoints.
 """
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from datetime import time as clock
-from decimal import Decimal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import apsw
 import apsw.ext
-import pyarrow as pa
 
 from bridge.errors import BridgeError, InternalError, SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Load
-from bridge.model import Column
 from bridge.sources.view.dialects import plans
-from bridge.sources.view.dialects.blocks import (
-    Gathered,
-    Kind,
-    blocks,
-    convert,
-    decimal_of,
-    kept,
-    plain,
-    restored,
-    text_of,
-)
+from bridge.sources.view.dialects.blocks import Gathered, Kind, blocks, convert
+from bridge.sources.view.dialects.sqlite.literals import bound, kept_of
+from bridge.sources.view.dialects.sqlite.types import kind_of, quote, read_text
 from bridge.sources.view.paging import Grammar, describe_sql
 from bridge.sources.view.plan import Plan
 from bridge.sources.view.session import Answer, Prepared
-from bridge.sources.view.statement import Sql, Value, rendered
+from bridge.sources.view.statement import Sql
 
 MOST_BYTES = 256 << 20  # of one answer that are held at once
 _BUSY_MS = 2000
 _STEPS = 2000  # of SQLite's machine between two looks at the clock: about a tenth of a millisecond
-_MAX_DIGITS = 38
 _LONGEST = 256 << 20  # of a value
 
 _ALLOWED = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE})
@@ -53,7 +38,6 @@ _HARMFUL = frozenset({
     "load_extension", "writefile", "readfile", "edit", "eval", "fts3_tokenizer", "sqlite_log", "lsmode", "fsdir",
     "zipfile", "sqlar_uncompress", "shell_add_schema", "icu_load_collation",
 })  # fmt: skip
-_DECIMAL = re.compile(r"(?:DECIMAL|NUMERIC|NUMBER|MONEY)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +50,7 @@ class _Watch:
 class SqliteSession:
     """See `Session`."""
 
-    grammar = Grammar(quote=lambda name: '"' + name.replace('"', '""') + '"', limit="limit", has_row_values=True)
+    grammar = Grammar(quote=quote, limit="limit", has_row_values=True)
 
     def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES) -> None:
         self._path = path
@@ -98,15 +82,15 @@ class SqliteSession:
 
     def prepare(self, body: Sql, *, order: frozenset[str], timeout_s: float) -> Prepared:  # noqa: ARG002  nothing runs
         """Learn the view's columns."""
-        text, values = _bound(describe_sql(body))
+        text, values = bound(describe_sql(body))
         with self._translated("preparing a view"):
             kinds = _kinds(self._connected(), text, values)
         by_name = {kind.column.name: kind for kind in kinds}
         return Prepared(body, {name: kind.column for name, kind in by_name.items()}, by_name)
 
-    def ask(self, sql: Sql, prepared: Prepared, *, last: tuple[str, ...], timeout_s: float) -> Answer:  # noqa: ARG002  the answer is described anew
+    def ask(self, sql: Sql, prepared: Prepared, *, last: tuple[str, ...], timeout_s: float) -> Answer:
         """Run one statement."""
-        text, values = _bound(sql)
+        text, values = bound(sql, prepared.handle)
         read_at, began = datetime.now(UTC), time.monotonic()
         with self._translated("reading a view"):
             connection = self._connected()
@@ -115,16 +99,17 @@ class SqliteSession:
                 try:
                     kinds = _kinds(connection, text, values)
                     gathered, final, is_cut = self._read(connection, text, values, kinds)
-                except UnicodeDecodeError:  # text that is none: read it as bytes
-                    undecoded = _undecoded(text, kinds)
-                    gathered, final, is_cut = self._read(connection, undecoded, values, kinds)
+                except UnicodeDecodeError:  # the driver gives up at text that is none
+                    gathered, final, is_cut = self._read(
+                        connection, _spelled(text, kinds), values, kinds, read=read_text
+                    )
             finally:
                 self._watch = None
         names = [kind.column.name for kind in gathered.kinds]
         return Answer(
             columns=tuple(kind.column for kind in gathered.kinds),
             batch=gathered.batch(),
-            last={name: kept(final[names.index(name)]) for name in last} if final is not None else {},
+            last={name: kept_of(final[names.index(name)]) for name in last} if final is not None else {},
             read_at=read_at,
             marks=gathered.marks(),
             seconds=time.monotonic() - began,
@@ -134,7 +119,7 @@ class SqliteSession:
 
     def plan(self, sql: Sql, prepared: Prepared, *, timeout_s: float) -> Plan:  # noqa: ARG002  nothing runs
         """How it would run a statement: its EXPLAIN QUERY PLAN, which estimates nothing."""
-        text, values = _bound(sql)
+        text, values = bound(sql)
         with self._translated("asking for a plan"):
             return plans.of_sqlite(self._connected().execute("EXPLAIN QUERY PLAN " + text, values).fetchall())
 
@@ -157,13 +142,20 @@ class SqliteSession:
             connection.close(force=True)
 
     def _read(
-        self, connection: apsw.Connection, text: str, values: Sequence[Any], kinds: Sequence[Kind]
+        self,
+        connection: apsw.Connection,
+        text: str,
+        values: Sequence[Any],
+        kinds: Sequence[Kind],
+        *,
+        read: Callable[[Any], Any] | None = None,
     ) -> tuple[Gathered, Sequence[Any] | None, bool]:
         gathered = Gathered(kinds)
         final: Sequence[Any] | None = None
         cursor = connection.cursor()
         try:
-            for block in blocks(cursor.execute(text, values)):
+            for rows in blocks(cursor.execute(text, values)):
+                block = rows if read is None else [tuple(map(read, row)) for row in rows]
                 gathered.add(*convert(block, gathered.kinds))
                 final = block[-1]
                 if gathered.size_bytes > self._most_bytes:
@@ -238,24 +230,6 @@ _UNAVAILABLE = (
 _BY_HAND = "Run the view's SQL by hand: `sqlite3 -readonly FILE`."
 
 
-def _bound(sql: Sql) -> tuple[str, list[Any]]:
-    text, values = rendered(sql, lambda _, __: "?")
-    return text, [_binding(value) for value in values]
-
-
-def _binding(value: Value) -> Any:  # noqa: ANN401  what SQLite takes
-    """A value as SQLite would hold it: it knows numbers, text and bytes."""
-    found = restored(value.value)
-    if isinstance(found, bool):
-        return int(found)
-    if isinstance(found, Decimal):
-        return str(found)  # compared with a numeric column, it becomes a number
-    if isinstance(found, datetime):
-        naive = found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
-        return naive.isoformat(" ").rstrip("0").rstrip(".") if naive.microsecond else naive.isoformat(" ")
-    return found.isoformat() if isinstance(found, (date, clock)) else found
-
-
 def _kinds(connection: apsw.Connection, text: str, values: Sequence[Any]) -> list[Kind]:
     """How the columns of a statement are read. Raises: SourceRefused unless it is one statement that reads."""
     found = apsw.ext.query_info(connection, text, values)
@@ -264,97 +238,8 @@ def _kinds(connection: apsw.Connection, text: str, values: Sequence[Any]) -> lis
     return [kind_of(name, declared or "") for name, declared, *_ in found.description]
 
 
-def _undecoded(text: str, kinds: Sequence[Kind]) -> str:
-    """The statement with its text as bytes."""
-    quote = SqliteSession.grammar.quote
+def _spelled(text: str, kinds: Sequence[Kind]) -> str:
+    """The statement with its texts as the digits of their bytes, which `read_text` reads."""
     names = [quote(kind.column.name) for kind in kinds]
-    forms = [f"CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END AS {name}" for name in names]
+    forms = [f"CASE typeof({name}) WHEN 'text' THEN hex({name}) ELSE {name} END AS {name}" for name in names]
     return f"SELECT {', '.join(forms)} FROM ({text})"  # noqa: S608  names are quoted
-
-
-def kind_of(name: str, declared: str) -> Kind:
-    """How a column is read, by its declared type, as SQLite's own rules of affinity find words in it."""
-    said = declared.upper()
-    if match := _DECIMAL.search(said):
-        digits, scale = int(match[1]), int(match[2] or 0)
-        if scale <= digits <= _MAX_DIGITS and digits:
-            arrow = pa.decimal128(digits, scale)
-            return Kind(Column(name, declared.lower(), arrow), decimal_of, lambda values: _decimals(values, arrow))
-    for words, arrow, read, read_all in _BY_WORD:
-        if any(word in said for word in words):
-            return Kind(Column(name, declared.lower(), arrow), read, read_all)
-    return Kind(Column(name, declared.lower() or "any", pa.large_string()), _any_text, _plain_text)
-
-
-def _decimals(values: list[Any], arrow: pa.DataType) -> pa.Array:
-    return pa.array([None if value is None else decimal_of(value) for value in values], arrow)
-
-
-def _whole(value: Any) -> int:  # noqa: ANN401  what SQLite holds
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError("no whole number")
-    return value
-
-
-def _float(value: Any) -> float:  # noqa: ANN401  as above
-    if isinstance(value, (bool, str, bytes)) or float(value) != value:
-        raise TypeError("no number")
-    return float(value)
-
-
-def _text(value: Any) -> str:  # noqa: ANN401  as above
-    if isinstance(value, bytes):  # by way of `_undecoded`
-        return value.decode()
-    if not isinstance(value, str):
-        raise TypeError("no text")
-    return value
-
-
-def _any_text(value: Any) -> str:  # noqa: ANN401  as above
-    return value.decode() if isinstance(value, bytes) else text_of(value)
-
-
-def _blob(value: Any) -> bytes:  # noqa: ANN401  as above
-    if not isinstance(value, bytes):
-        raise TypeError("no bytes")
-    return value
-
-
-def _flag(value: Any) -> bool:  # noqa: ANN401  as above
-    if value not in (0, 1):
-        raise ValueError("neither 0 nor 1")
-    return bool(value)
-
-
-def _day(value: Any) -> date:  # noqa: ANN401  as above
-    return date.fromisoformat(_text(value))
-
-
-def _moment(value: Any) -> datetime:  # noqa: ANN401  as above
-    found = datetime.fromisoformat(_text(value))
-    if found.tzinfo is not None:
-        raise ValueError("a local time was declared, and this has a zone")
-    return found
-
-
-def _plain_text(values: list[Any]) -> pa.Array:
-    return pa.array(values, pa.large_string())
-
-
-def _blobs(values: list[Any]) -> pa.Array:
-    if any(isinstance(value, str) for value in values):
-        raise TypeError("text among bytes")
-    return pa.array(values, pa.large_binary())
-
-
-_ReadAll = Callable[[list[Any]], pa.Array] | None
-# The first whose word is in the declared type counts. DATETIME before DATE before SQLite's own order.
-_BY_WORD: tuple[tuple[tuple[str, ...], pa.DataType, Callable[[Any], Any], _ReadAll], ...] = (
-    (("DATETIME", "TIMESTAMP"), pa.timestamp("us"), _moment, None),
-    (("DATE",), pa.date32(), _day, None),
-    (("BOOL",), pa.bool_(), _flag, None),
-    (("INT",), pa.int64(), _whole, plain(pa.int64())),
-    (("CHAR", "CLOB", "TEXT", "JSON", "UUID", "TIME"), pa.large_string(), _text, _plain_text),
-    (("BLOB", "BINARY"), pa.large_binary(), _blob, _blobs),
-    (("REAL", "FLOA", "DOUB"), pa.float64(), _float, plain(pa.float64())),
-)

@@ -1,0 +1,1 @@
+"""SQLite, read through APSW: a file opened read-only under an authoriser."""
