@@ -1,6 +1,7 @@
 """Values as MySQL's literals. Text and bytes are written in hexadecimal: no value can end its literal."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -34,7 +35,11 @@ def literal(value: Value, type_: Type | None) -> str:
         return f"'{_matched(_TIME, _moment(plain), type_)}'"
     if type_.literal == "bytes":
         return _bytes(bytes.fromhex(plain) if isinstance(plain, str) else bytes(plain))
-    return _text(str(plain))
+    if isinstance(plain, Mapping):  # text that is not in its character set
+        plain, charset = bytes.fromhex(plain["raw"]), type_.charset
+    else:
+        plain, charset = str(plain).encode("utf-8", "replace"), "utf8mb4"
+    return _text(plain, charset)
 
 
 def _parameter(plain: Any) -> str:  # noqa: ANN401  one of `parameters.TYPES`
@@ -45,7 +50,7 @@ def _parameter(plain: Any) -> str:  # noqa: ANN401  one of `parameters.TYPES`
     if isinstance(plain, (date, datetime)):
         return f"'{_moment(plain)}'"
     if isinstance(plain, str):
-        return _text(plain)
+        return _text(plain.encode("utf-8", "replace"))
     raise InternalError(f"a parameter is of the Python type {type(plain).__name__}")
 
 
@@ -68,9 +73,8 @@ def _matched(pattern: re.Pattern[str], text: str, type_: Type) -> str:
     return text
 
 
-def _text(text: str) -> str:
-    raw = text.encode("utf-8", "replace")
-    return f"_utf8mb4 x'{raw.hex()}'" if raw else "''"
+def _text(raw: bytes, charset: str = "utf8mb4") -> str:
+    return f"_{charset} x'{raw.hex()}'" if raw else "''"
 
 
 def _bytes(raw: bytes) -> str:

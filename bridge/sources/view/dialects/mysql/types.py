@@ -7,6 +7,7 @@ it would put `?` for what it cannot convert.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +51,7 @@ class Type:
     decode: Callable[[Text, "Type"], Decoded]
     codec: str = "utf-8"  # of text
     literal: str = "text"  # how a value is written in SQL: number, text, bytes, time
+    charset: str = "utf8mb4"  # of text, as the server calls it
 
 
 def type_of(field: Field, charsets: Mapping[int, str]) -> Type:
@@ -75,13 +77,14 @@ def type_of(field: Field, charsets: Mapping[int, str]) -> Type:
 
 def decode(
     rows: Rows, types: tuple[Type, ...], wanted: tuple[str, ...] = ()
-) -> tuple[pa.RecordBatch, dict[str, Marks], dict[str, str | None]]:
+) -> tuple[pa.RecordBatch, dict[str, Marks], dict[str, Any]]:
     """The columns of an answer.
 
     Args:
         rows: as they came.
         types: one per column.
-        wanted: columns whose last value is asked for as JSON can keep it: text as it came, bytes as hexadecimal digits.
+        wanted: columns whose last value is asked for as JSON can keep it: text as it came, bytes as hexadecimal digits,
+            text that is not in its character set as an object with these.
     Returns: a batch whose marked cells are null, the marks, and the last values; none of these without rows.
     Raises: MalformedRecord.
     """
@@ -102,13 +105,18 @@ def decode(
     return pa.RecordBatch.from_arrays(arrays, schema=schema), marks, ordered
 
 
-def _kept(text: Text, type_: Type) -> str | None:
+def _kept(text: Text, type_: Type) -> Any:  # noqa: ANN401  what JSON can keep
     if not text.is_text[-1]:
         return None
     raw = text.data[text.offsets[-2] :].tobytes()
     if type_.literal == "bytes":
         return raw.hex()
-    return str(int.from_bytes(raw, "big")) if type_.decode is _bits else raw.decode(type_.codec)
+    if type_.decode is _bits:
+        return str(int.from_bytes(raw, "big"))
+    try:
+        return raw.decode(type_.codec)
+    except UnicodeDecodeError:
+        return {"raw": raw.hex()}
 
 
 def _settle(array: pa.Array, text: Text, rows: NDArray[np.int64], type_: Type) -> tuple[pa.Array, Marks | None]:
@@ -152,7 +160,7 @@ def _characters(field: Field, charsets: Mapping[int, str]) -> Type:
     charset = charsets.get(field.charset, "utf8mb4")
     said = "enum" if field.flags & FLAG.ENUM else "set" if field.flags & FLAG.SET else "text"
     codec = _CODECS.get(charset, "utf-8")
-    return Type(Column(field.name, f"{said} {charset}", pa.large_string()), _text, codec=codec)
+    return Type(Column(field.name, f"{said} {charset}", pa.large_string()), _text, codec=codec, charset=charset)
 
 
 def _digits(text: Text, type_: Type) -> Decoded:
