@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from datetime import time as clock
 from decimal import Decimal, InvalidOperation
 from itertools import islice
 from typing import Any
@@ -135,6 +136,8 @@ def kept(value: Any) -> Any:  # noqa: ANN401  as above
         return {"moment": value.isoformat()}
     if isinstance(value, date):
         return {"date": value.isoformat()}
+    if isinstance(value, clock):
+        return {"clock": value.isoformat()}
     raise TypeError(f"a key or cursor of the Python type {type(value).__name__} cannot be kept")
 
 
@@ -153,6 +156,7 @@ _RESTORED: Mapping[str, Callable[[str], Any]] = {
     "decimal": Decimal,
     "moment": datetime.fromisoformat,
     "date": date.fromisoformat,
+    "clock": clock.fromisoformat,
 }
 
 

@@ -9,14 +9,17 @@ import contextlib
 import ctypes
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from datetime import time as clock
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from firebird import driver
 from firebird.driver import fbapi
 from firebird.driver.types import (
@@ -32,6 +35,7 @@ from firebird.driver.types import (
 from bridge.errors import BridgeError, InternalError, SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Load
 from bridge.findings import Finding, Level
+from bridge.model import Marks
 from bridge.sources.view.dialects import plans
 from bridge.sources.view.dialects.blocks import Gathered, Kind, kept, restored
 from bridge.sources.view.dialects.firebird import rights
@@ -50,6 +54,7 @@ SELECT COUNT(*) FROM MON$STATEMENTS WHERE MON$STATE = 1 AND MON$ATTACHMENT_ID <>
 _CODECS = {"WIN1250": "cp1250", "WIN1251": "cp1251", "WIN1252": "cp1252", "WIN1253": "cp1253", "WIN1254": "cp1254",
     "WIN1257": "cp1257", "DOS437": "cp437", "DOS850": "cp850", "DOS852": "cp852", "DOS866": "cp866", "UTF8": "utf-8",
     "UNICODE_FSS": "utf-8", "ASCII": "ascii", "NONE": "ascii"}  # fmt: skip
+_NO_ITEMS: Mapping[str, Item] = MappingProxyType({})
 _READING = driver.tpb(Isolation.SNAPSHOT, lock_timeout=0, access_mode=TraAccessMode.READ)
 
 
@@ -134,20 +139,21 @@ class FirebirdSession:
         """Learn the view's columns."""
         with self._translated("preparing a view"), self._running(describe_sql(body), timeout_s) as running:
             items = running.items
-        return Prepared(body, {item.column.name: item.column for item in items})
+        by_name = {item.column.name: item for item in items}
+        return Prepared(body, {name: item.column for name, item in by_name.items()}, by_name)
 
-    def ask(self, sql: Sql, prepared: Prepared, *, last: tuple[str, ...], timeout_s: float) -> Answer:  # noqa: ARG002  the answer is described anew
+    def ask(self, sql: Sql, prepared: Prepared, *, last: tuple[str, ...], timeout_s: float) -> Answer:
         """Run one statement."""
         read_at, began = datetime.now(UTC), time.monotonic()
-        with self._translated("reading a view"), self._running(sql, timeout_s) as running:
+        with self._translated("reading a view"), self._running(sql, timeout_s, prepared.handle) as running:
             gathered, is_cut = self._read(running)
-        batch = gathered.batch()
+        batch, marks = gathered.batch(), gathered.marks()
         return Answer(
             columns=tuple(item.column for item in running.items),
             batch=batch,
-            last={name: kept(batch.column(name)[-1].as_py()) for name in last} if batch.num_rows else {},
+            last={name: _last(batch.column(name), marks.get(name)) for name in last} if batch.num_rows else {},
             read_at=read_at,
-            marks=gathered.marks(),
+            marks=marks,
             seconds=time.monotonic() - began,
             size_bytes=gathered.size_bytes,
             is_cut=is_cut,
@@ -179,15 +185,15 @@ class FirebirdSession:
                 connection.close()
 
     @contextmanager
-    def _running(self, sql: Sql, timeout_s: float) -> Iterator["_Running"]:
+    def _running(self, sql: Sql, timeout_s: float, items: Mapping[str, Item] = _NO_ITEMS) -> Iterator["_Running"]:
         """One statement that was started. Raises: SourceRefused unless it only reads."""
-        text, values = _bound(sql)
+        text, values = _bound(sql, items)
         with self._prepared(text, timeout_s) as (statement, transaction):
             cursor = transaction.cursor()
             try:
-                items = [item_of(one, self._codec) for one in statement._out_desc]  # noqa: SLF001
+                found = [item_of(one, self._codec) for one in statement._out_desc]  # noqa: SLF001
                 cursor.execute(statement, values or None)
-                yield _Running(statement, cursor, transaction, items)
+                yield _Running(statement, cursor, transaction, found)
             finally:
                 with contextlib.suppress(Error):
                     cursor.close()
@@ -318,7 +324,13 @@ def _contents(att: Any, tra: Any, id_: bytes) -> bytes:  # noqa: ANN401  the dri
         blob.close()
 
 
-def _bound(sql: Sql) -> tuple[str, list[Any]]:
+def _last(cells: pa.Array, marks: Marks | None) -> Any:  # noqa: ANN401  what JSON can keep
+    """The last of a column's values; of one that is marked, the bytes by which the server sorts it."""
+    is_marked = marks is not None and marks.rows[-1] == len(cells) - 1
+    return kept(marks.raw[-1] if marks is not None and is_marked else cells[-1].as_py())
+
+
+def _bound(sql: Sql, items: Mapping[str, Item]) -> tuple[str, list[Any]]:
     """The statement and what is bound: numbers and times of parameters are literals, since a `?` alone has no type."""
     values: list[Any] = []
 
@@ -326,10 +338,24 @@ def _bound(sql: Sql) -> tuple[str, list[Any]]:
         plain = restored(value.value)
         if value.column is None and not isinstance(plain, str):
             return _literal(plain)
-        values.append(plain)
+        values.append(_binding(plain, items.get(value.column or "")))
         return "?" if value.column else "CAST(? AS VARCHAR(8000) CHARACTER SET UTF8)"
 
     return rendered(sql, hold)[0], values
+
+
+def _binding(plain: Any, item: Item | None) -> Any:  # noqa: ANN401  what the driver takes
+    """A value as the server compares it: the driver knows no date before 1858, and no character set but its own."""
+    if isinstance(plain, datetime):
+        return plain.isoformat(" ", "microseconds")[:-2]
+    if isinstance(plain, clock):
+        return plain.isoformat("microseconds")[:-2]
+    if isinstance(plain, date):
+        return plain.isoformat()
+    if isinstance(plain, str) and item is not None and item.codec is not None:
+        with contextlib.suppress(UnicodeEncodeError):  # then no row has it
+            return plain.encode(item.codec)
+    return plain
 
 
 def _literal(plain: Any) -> str:  # noqa: ANN401  one of `parameters.TYPES`
