@@ -275,8 +275,20 @@ def _text(value: Any) -> str | None:  # noqa: ANN401  a scalar, or text as the s
             return None
         if pa.types.is_large_binary(value.type):
             return rf"\x{value.as_py().hex()}"
+        if pa.types.is_date(value.type) or pa.types.is_timestamp(value.type):
+            return _moment(value)
         value = value.cast(pa.large_string()).as_py()
     return None if value is None else str(value)
+
+
+def _moment(value: pa.Scalar) -> str:
+    """A date or time of any year, which the server reads otherwise than Arrow writes it: 0 is 1 BC."""
+    is_date, has_zone = pa.types.is_date(value.type), getattr(value.type, "tz", None) is not None
+    year, month, rest = str(np.datetime64(value.value, "D" if is_date else "us")).rsplit("-", 2)
+    number, zone, era = int(year), "+00" if has_zone else "", ""
+    if number < 1:
+        number, era = 1 - number, " BC"
+    return f"{number:04d}-{month}-{rest.replace('T', ' ')}{zone}{era}"
 
 
 def _quoted(name: str) -> str:
