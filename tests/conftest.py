@@ -80,6 +80,25 @@ def mariadb_legacy(_maria_server: MariaServer) -> Iterator[MariaLegacy]:
 @pytest.fixture
 def postgres_legacy(database: Database) -> PostgresLegacy:
     """A fresh database of PostgreSQL with a login that may read it."""
+    return _with_reader(database)
+
+
+@pytest.fixture(scope="session")
+def _old_postgres_server() -> Iterator[PostgresServer]:
+    require("15" in VERSIONS, "no PostgreSQL 15 here; Debian's package postgresql-15 brings one")
+    with PostgresServer.start(version="15") as server:
+        yield server
+
+
+@pytest.fixture
+def old_postgres_legacy(_old_postgres_server: PostgresServer) -> Iterator[PostgresLegacy]:
+    """The same of the oldest version that is tested."""
+    fresh = _old_postgres_server.create_database(f"test_{uuid.uuid4().hex[:12]}")
+    yield _with_reader(fresh)
+    fresh.drop()
+
+
+def _with_reader(database: Database) -> PostgresLegacy:
     database.sql(
         "DO $$ BEGIN CREATE ROLE legacy_reader LOGIN;"
         " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"

@@ -45,7 +45,7 @@ def document_for(folder: Path, stream: str, shape: Shape, *key: str) -> Contract
         ],
     }
     file = folder / f"{stream}.odcs.yaml"
-    file.write_text(json.dumps(written), encoding="utf-8")
+    file.write_text(json.dumps(written, ensure_ascii=False), encoding="utf-8")
     return document.load(file)
 
 

@@ -24,7 +24,7 @@ PROGRAM = Path("/usr/sbin/firebird")
 PASSWORD = "masterkey"  # noqa: S105  of a server for throw-away data
 START_TIMEOUT_S = 60.0
 _HOME = Path("/usr/lib/x86_64-linux-gnu/firebird/3.0")
-_SHARED = ("plugins", "intl", "UDF", "firebird.msg", "plugins.conf", "lib")
+_SHARED = ("plugins", "UDF", "firebird.msg", "plugins.conf", "lib")
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 # The kernel kills a child when the *thread* that started it ends; this one lives as long as the process.
 _LAUNCHER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="firebird-launcher")
@@ -98,6 +98,7 @@ class FirebirdServer:
         (self.folder / "lock").mkdir()
         for name in _SHARED:
             (self.folder / name).symlink_to(_HOME / name)
+        shutil.copytree(_HOME / "intl", self.folder / "intl")  # of a link it loads no character set
         (self.folder / "firebird.conf").write_text(_SETTINGS.format(port=self.port, folder=self.folder))
         (self.folder / "databases.conf").touch()
         script = _USERS.format(folder=self.folder, password=PASSWORD)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from bridge.contract.document import ContractDocument
 from bridge.errors import BridgeError
 from bridge.extraction.budget import Budget, Limits
 from bridge.extraction.extractor import Extractor, Subject
@@ -63,6 +64,7 @@ class Process:
         limits: Limits | None = None,
         on_reject: Literal["pass", "hold"] = "pass",
         has_key: bool = True,
+        made_for: ContractDocument | None = None,
     ) -> None:
         position, state = journal.position("erp")
         streams = tuple(extractor.subjects)
@@ -88,7 +90,7 @@ class Process:
                 on_reject=on_reject,
                 state=states.get(stream),
                 waiting=waiting_keys(journal, stream),
-                made_for=shelf.contract(has_key=has_key),
+                made_for=made_for or shelf.contract(has_key=has_key),
             )
             for stream in streams
         }

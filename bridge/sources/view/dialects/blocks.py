@@ -4,6 +4,7 @@ The first block is small, so that rows of many megabytes show before many are he
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -126,19 +127,22 @@ def raw_of(value: Any) -> bytes:  # noqa: ANN401  whatever a driver gives
 
 def kept(value: Any) -> Any:  # noqa: ANN401  as above
     """A value of a key or a cursor as JSON can keep it."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return {"bytes": bytes(value).hex()}
-    if isinstance(value, Decimal):
-        return {"decimal": str(value)}
-    if isinstance(value, datetime):
-        return {"moment": value.isoformat()}
-    if isinstance(value, date):
-        return {"date": value.isoformat()}
-    if isinstance(value, clock):
-        return {"clock": value.isoformat()}
+    for of, word, write in _KEPT:
+        if isinstance(value, of):
+            return {word: write(value)}
     raise TypeError(f"a key or cursor of the Python type {type(value).__name__} cannot be kept")
+
+
+_KEPT: tuple[tuple[type | tuple[type, ...], str, Callable[[Any], str]], ...] = (
+    (float, "float", repr),
+    ((bytes, bytearray, memoryview), "bytes", lambda value: bytes(value).hex()),
+    (Decimal, "decimal", str),
+    (datetime, "moment", datetime.isoformat),
+    (date, "date", date.isoformat),
+    (clock, "clock", clock.isoformat),
+)
 
 
 def restored(value: Any) -> Any:  # noqa: ANN401  as above
@@ -152,6 +156,7 @@ def restored(value: Any) -> Any:  # noqa: ANN401  as above
 
 
 _RESTORED: Mapping[str, Callable[[str], Any]] = {
+    "float": float,
     "bytes": bytes.fromhex,
     "decimal": Decimal,
     "moment": datetime.fromisoformat,

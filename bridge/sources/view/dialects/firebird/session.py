@@ -159,9 +159,12 @@ class FirebirdSession:
             is_cut=is_cut,
         )
 
-    def plan(self, sql: Sql, prepared: Prepared, *, timeout_s: float) -> Plan:  # noqa: ARG002  as above
+    def plan(self, sql: Sql, prepared: Prepared, *, timeout_s: float) -> Plan:
         """How the server would run a statement: it is prepared and not started; nothing is estimated."""
-        with self._translated("asking for a plan"), self._prepared(_bound(sql)[0], timeout_s) as (statement, _):
+        with (
+            self._translated("asking for a plan"),
+            self._prepared(_bound(sql, prepared.handle)[0], timeout_s) as (statement, _),
+        ):
             return plans.of_firebird(statement.detailed_plan)
 
     def probe(self) -> Load:
