@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from bridge.errors import SourceUnavailable
 from bridge.extracted import Charge
 from bridge.extraction.budget import Budget
 from bridge.extraction.extractor import Extractor, Page
@@ -43,11 +44,12 @@ class Paced:
         self._now = now
         self._sleep = sleep
         self._asked = 0
+        self._has_ended = False
 
     def before(self, rows: int) -> int:
-        """Wait until the budget allows a page; the rows it may have."""
+        """Wait until the budget allows a page; the rows it may have. Raises: SourceUnavailable after `end`."""
         why = None
-        while True:
+        while not self._has_ended:
             if self._budget.wants_probe(self._now()):
                 started = time.monotonic()
                 load = self._extractor.probe()
@@ -62,6 +64,11 @@ class Paced:
             else:
                 self._asked = self._budget.page_rows(self.charge.stream, rows)
                 return self._asked
+        raise SourceUnavailable("the comparison was given up")
+
+    def end(self) -> None:
+        """No page is read any more."""
+        self._has_ended = True
 
     def after(self, page: Page) -> None:
         """A page was read."""

@@ -1,7 +1,7 @@
 """The other side of a comparison as prints: rows of a legacy system under the stream's contract, or another stream."""
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -89,10 +89,16 @@ class Pace(Protocol):
     """What a reading may cost; it waits where it must."""
 
     def before(self, rows: int) -> int:
-        """Wait until a page may be read; how many rows it may have, `rows` at most."""
+        """Wait until a page may be read; how many rows it may have, `rows` at most.
+
+        Raises: SourceUnavailable after `end`.
+        """
 
     def after(self, page: Page) -> None:
         """A page was read."""
+
+    def end(self) -> None:
+        """No page is read any more; callable from any thread."""
 
 
 class Legacy:
@@ -120,25 +126,26 @@ class Legacy:
                 yield self._seen(page, keeps=keys is not None)
 
     def _pages(self, keys: pa.RecordBatch | None) -> Iterator[Page]:
-        """One page is read while the one before it is looked at."""
-        subject = self._extractor.subjects[self._stream]
-        question: Question | None = Question(self._stream, limit=subject.page_rows, keys=keys)
+        """One page is read, and waited for where the budget says so, while the one before it is looked at."""
+        question = Question(self._stream, limit=self._extractor.subjects[self._stream].page_rows, keys=keys)
         with ThreadPoolExecutor(1, "look") as ahead:
+            reading: Future[Page] | None = ahead.submit(self._page, question)
             try:
-                page: Page | None = None
-                while question is not None:
-                    limit = self._pace.before(subject.page_rows)
-                    reading = ahead.submit(self._extractor.page, replace(question, limit=limit))
-                    if page is not None:
-                        yield page
-                    page = reading.result()
-                    self._pace.after(page)
-                    question = replace(question, resume=page.resume) if page.resume is not None else None
-                if page is not None:
+                while reading is not None:
+                    page, reading = reading.result(), None
+                    if page.resume is not None:
+                        question = replace(question, resume=page.resume)
+                        reading = ahead.submit(self._page, question)
                     yield page
-            except BaseException:
-                self._extractor.cancel()  # whoever interrupts does not wait for a page
+            except BaseException:  # whoever gives up waits for neither the budget nor the system
+                self._pace.end()
+                self._extractor.cancel()
                 raise
+
+    def _page(self, question: Question) -> Page:
+        page = self._extractor.page(replace(question, limit=self._pace.before(question.limit)))
+        self._pace.after(page)
+        return page
 
     def _seen(self, page: Page, *, keeps: bool) -> Seen:
         count = page.columns.num_rows

@@ -41,6 +41,7 @@ class Shop:
     at: int = 0
     name: str = "shop"
     is_cancelled: bool = False
+    is_ended: bool = False
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {"item": Subject("item", ("id",), None, "full", 3)})
 
     # -- the table
@@ -117,6 +118,10 @@ class Shop:
 
     def after(self, page: Page) -> None:
         """No bill."""
+
+    def end(self) -> None:
+        """Nobody waits."""
+        self.is_ended = True
 
     def compared(self, *, looks: int = 10) -> Report:
         """The outcome of a comparison."""
@@ -364,6 +369,7 @@ def test_a_reading_that_is_given_up_leaves_nothing_running(shop: Shop) -> None:
     next(pages)
     pages.close()
     assert shop.is_cancelled
+    assert shop.is_ended
 
 
 def test_corrections_bring_the_stream_back_and_are_declared(shop: Shop) -> None:

@@ -9,10 +9,14 @@ import pytest
 
 from bridge.comparing import RunBarrier, prepared
 from bridge.config.load import load
+from bridge.errors import SourceUnavailable
 from bridge.extracted import Extracted, Run
+from bridge.extraction.budget import Budget, Limits, Window
 from bridge.model import Commit, Op
 from bridge.reconcile.compare import Patience
+from bridge.reconcile.pace import Paced
 from bridge.testing import MemoryJournal
+from bridge.testing.extractor import ScriptedExtractor
 from tests import shelf
 
 
@@ -66,3 +70,21 @@ def test_a_comparison_with_another_stream_waits_for_runs_of_both(tmp_path: Path)
         report = comparison.run(lambda _step, _count: None)
     assert sorted(asked) == [("run.start", "copy"), ("run.start", "item")]
     assert (report.is_equal, report.unsettled, report.rows, report.keys) == (True, (), 1, 1)
+
+
+def test_a_comparison_that_is_given_up_does_not_wait_for_its_budget() -> None:
+    """Quiet hours may last the whole night."""
+    budget = Budget(Limits(quiet_hours=(Window.of("00:00-12:00"), Window.of("12:00-00:00"))))
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) > 2:
+            pace.end()
+
+    why: list[str] = []
+    pace = Paced("shop", "item", ScriptedExtractor("shop"), budget, told=why.append, sleep=sleep)
+    with pytest.raises(SourceUnavailable, match="given up"):
+        pace.before(100)
+    assert len(slept) == 3
+    assert len(why) == 1
