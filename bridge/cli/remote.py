@@ -63,6 +63,53 @@ def _server(context: typer.Context) -> "Server":
     return found
 
 
+# Below which command, what is listed, the columns that are shown, and the help.
+_LISTS: tuple[tuple[typer.Typer, str, str, str], ...] = (
+    (stream, "streams", "name system phase since why last parked", "List your streams."),
+    (
+        sink,
+        "sinks",
+        "sink kind state behind pending dead_letters why",
+        "List the sinks all of whose streams are yours.",
+    ),
+    (cursor, "cursors", "principal name stream after last is_left", "List everybody's named cursors on your streams."),
+    (system, "systems", "system kind paused since by reason", "List the systems all of whose streams are yours."),
+)
+# Below which command, what it is of, the words behind its name in the path (the last is the act's), and the help.
+_ACTS: tuple[tuple[typer.Typer, str, str, str], ...] = (
+    (stream, "streams", "pause", "Park a stream's rows from now on."),
+    (stream, "streams", "resume", "Let a stream's parked rows through, and go on."),
+    (sink, "sinks", "pause", "Send nothing more to a sink."),
+    (sink, "sinks", "resume", "Let a paused sink go on."),
+    (
+        sink,
+        "sinks",
+        "forget",
+        "Forget a sink that is not configured any more, or streams it is not sent: retention waits no longer.",
+    ),
+    (system, "systems", "resume", "Read a system again, from where it was left."),
+    (runs, "streams", "runs cancel", "End the run of a stream."),
+)
+
+
+def _add_list(group: typer.Typer, of: str, columns: str, told: str) -> None:
+    @group.command("list", help=told)
+    def _list(context: typer.Context, *, as_json: Json = False) -> None:
+        _answer(_server(context).get(_path(of))[of], *columns.split(), as_json=as_json)
+
+
+def _add_act(group: typer.Typer, of: str, words: str, told: str) -> None:
+    @group.command(words.rsplit(maxsplit=1)[-1], help=told)
+    def _ask(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
+        _act(context, _path(of, name, *words.split()), dry_run=dry_run)
+
+
+for _each in _LISTS:
+    _add_list(*_each)
+for _each in _ACTS:
+    _add_act(*_each)
+
+
 @remote.command()
 def status(context: typer.Context, *, as_json: Json = False) -> None:
     """Show your streams, and what is not well with them."""
@@ -171,25 +218,6 @@ def _letters(verb: str, letter: str | None, of: str | None, undelivered: str | N
     return _path("dead-letters", verb), {name: value for name, value in chosen.items() if value}
 
 
-@stream.command("list")
-def list_streams(context: typer.Context, *, as_json: Json = False) -> None:
-    """List your streams."""
-    found = _server(context).get("/v1/streams")["streams"]
-    _answer(found, "name", "system", "phase", "since", "why", "last", "parked", as_json=as_json)
-
-
-@stream.command("pause")
-def pause_stream(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
-    """Park a stream's rows from now on."""
-    _act(context, _path("streams", name, "pause"), dry_run=dry_run)
-
-
-@stream.command("resume")
-def resume_stream(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
-    """Let a stream's parked rows through, and go on."""
-    _act(context, _path("streams", name, "resume"), dry_run=dry_run)
-
-
 @stream.command("snapshot")
 def snapshot_stream(
     context: typer.Context,
@@ -207,29 +235,10 @@ def snapshot_stream(
     _act(context, _path("streams", name, "snapshot", *verb), dry_run=dry_run)
 
 
-@sink.command("list")
-def list_sinks(context: typer.Context, *, as_json: Json = False) -> None:
-    """List the sinks all of whose streams are yours."""
-    found = _server(context).get("/v1/sinks")["sinks"]
-    _answer(found, "sink", "kind", "state", "behind", "pending", "dead_letters", "why", as_json=as_json)
-
-
 @sink.command("show")
 def show_sink(context: typer.Context, *, name: Name) -> None:
     """Show one sink whole, as JSON."""
     say_json(_server(context).get(_path("sinks", name)))
-
-
-@sink.command("pause")
-def pause_sink(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
-    """Send nothing more to a sink."""
-    _act(context, _path("sinks", name, "pause"), dry_run=dry_run)
-
-
-@sink.command("resume")
-def resume_sink(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
-    """Let a paused sink go on."""
-    _act(context, _path("sinks", name, "resume"), dry_run=dry_run)
 
 
 @sink.command("test")
@@ -250,12 +259,6 @@ def force_breaker(
     _act(context, _path("sinks", name, "breaker"), {"force": force}, dry_run=dry_run)
 
 
-@sink.command("forget")
-def forget_sink(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
-    """Forget a sink that is not configured any more, or streams it is not sent: retention waits no longer."""
-    _act(context, _path("sinks", name, "forget"), dry_run=dry_run)
-
-
 @sink.command("replay")
 def replay_sink(
     context: typer.Context,
@@ -271,13 +274,6 @@ def replay_sink(
     _act(context, _path("sinks", name, "replay"), span, dry_run=dry_run)
 
 
-@cursor.command("list")
-def list_cursors(context: typer.Context, *, as_json: Json = False) -> None:
-    """List everybody's named cursors on your streams."""
-    found = _server(context).get("/v1/cursors")["cursors"]
-    _answer(found, "principal", "name", "stream", "after", "last", "is_left", as_json=as_json)
-
-
 @cursor.command("forget")
 def forget_cursor(
     context: typer.Context,
@@ -290,13 +286,6 @@ def forget_cursor(
     _act(context, _path("cursors", principal, name), method="DELETE", dry_run=dry_run)
 
 
-@system.command("list")
-def list_systems(context: typer.Context, *, as_json: Json = False) -> None:
-    """List the systems all of whose streams are yours."""
-    found = _server(context).get("/v1/systems")["systems"]
-    _answer(found, "system", "kind", "paused", "since", "by", "reason", as_json=as_json)
-
-
 @system.command("pause")
 def pause_system(
     context: typer.Context,
@@ -307,12 +296,6 @@ def pause_system(
 ) -> None:
     """Stop every read of a system within a second, until it is resumed."""
     _act(context, _path("systems", name, "pause"), {"reason": reason}, dry_run=dry_run)
-
-
-@system.command("resume")
-def resume_system(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
-    """Read a system again, from where it was left."""
-    _act(context, _path("systems", name, "resume"), dry_run=dry_run)
 
 
 @system.command("bill")
@@ -348,12 +331,6 @@ def start_run(
 ) -> None:
     """Read a polled stream as soon as its budget lets it."""
     _act(context, _path("streams", name, "runs"), {"kind": kind}, dry_run=dry_run)
-
-
-@runs.command("cancel")
-def cancel_run(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
-    """End the run of a stream."""
-    _act(context, _path("streams", name, "runs", "cancel"), dry_run=dry_run)
 
 
 def _act(
