@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -36,6 +35,7 @@ from bridge.ports import Journal
 from bridge.standing import standings
 from demo import receipts
 from demo.erp import build
+from demo.processes import free_port
 from demo.server import Database, PostgresServer
 from demo.view import View
 
@@ -132,8 +132,8 @@ def _stage(keep: Path | None) -> Iterator[Stage]:
         own = {
             "PGHOST": server.host,
             "PGPORT": str(server.port),
-            "BRIDGE_HTTP__PORT": str(_free_port()),
-            "DEMO_HOOK_PORT": str(_free_port()),
+            "BRIDGE_HTTP__PORT": str(free_port()),
+            "DEMO_HOOK_PORT": str(free_port()),
             "DEMO_HOOK_SECRET": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
         }
         yield Stage(keep, erp, inherited | own)
@@ -354,9 +354,3 @@ def _tail(stage: Stage, name: str, lines: int = 15) -> str:
     """The end of a child's log, below a message."""
     log = (stage.folder / f"{name}.log").read_text(errors="replace").splitlines()
     return "\n  ".join([":", *log[-lines:]])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -9,15 +9,12 @@ for throw-away data.
 import contextlib
 import os
 import pwd
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -27,6 +24,8 @@ from typing import Any, Literal, Self
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+
+from demo.processes import Process, end, free_port, launch, wait_until_up
 
 Mode = Literal["smart", "fast", "immediate"]
 
@@ -46,12 +45,6 @@ DEFAULTS: Mapping[str, str] = {
     "shared_buffers": "64MB",
     "fsync": "on",
 }
-START_TIMEOUT_S = 60.0
-# Below the range the kernel gives to outgoing connections: nobody takes the port while the server restarts.
-PORTS = range(20_000, 32_000)
-
-# The kernel kills a child when the *thread* that started it ends; this one lives as long as the process.
-_LAUNCHER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="postgres-launcher")
 
 
 def find_versions() -> dict[str, Path]:
@@ -78,12 +71,12 @@ class PostgresServer:
 
     def __init__(self, folder: Path, *, version: str, temporary: bool) -> None:
         self.host = "127.0.0.1"
-        self.port = _free_port()
+        self.port = free_port()
         self.folder = folder
         self.version = version
         self.binaries = _reachable_bin(version)
         self._temporary = temporary
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @classmethod
     def start(
@@ -171,29 +164,20 @@ class PostgresServer:
     def start_again(self) -> None:
         """Start the stopped server on its port and wait until it answers."""
         command = [*_as_owner(), str(self.binaries / "postgres"), "-D", str(self.data), "-p", str(self.port)]
-        with (self.folder / "server.log").open("ab") as log:
-            popen = _LAUNCHER.submit(
-                subprocess.Popen, command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=_environment()
-            )
-            self._process = popen.result()
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            try:
-                psycopg.connect(self.dsn(), connect_timeout=5).close()
-            except psycopg.OperationalError as error:
-                if not self.is_running or time.monotonic() > deadline:
-                    raise RuntimeError(f"the server did not come up:\n{self.log_tail()}") from error
-                time.sleep(0.02)
-            else:
-                return
+        log = self.folder / "server.log"
+        self._process = launch(command, out=log, environment=_environment(), cwd="/", is_apart=False)
+        wait_until_up(self._process, self._answers, log=log)
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.dsn(), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def stop(self, mode: Mode = "fast") -> None:
         """Stop the server and wait for its end; `immediate` is a crash. Nothing happens when it is not running."""
-        if self._process is None:
-            return
-        if self.is_running:
-            self._process.send_signal(SIGNALS[mode])
-        self._process.wait()
+        end(self._process, SIGNALS[mode])
         self._process = None
 
     def restart(self, mode: Mode = "fast") -> None:
@@ -291,14 +275,6 @@ def _configure(data: Path, settings: Mapping[str, str]) -> None:
     lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in {**DEFAULTS, **settings}.items()]
     with (data / "postgresql.conf").open("a", encoding="utf-8") as conf:
         conf.write("\n".join(["", *lines, ""]))
-
-
-def _free_port() -> int:
-    for port in random.SystemRandom().sample(PORTS, 200):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError(f"no free port in {PORTS.start}..{PORTS.stop - 1}")
 
 
 def _cache() -> Path:

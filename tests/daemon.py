@@ -6,9 +6,7 @@ legacy application would and keeps what the server acknowledged: the oracle for 
 
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,9 +25,11 @@ import yaml
 
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Op
+from demo.processes import DIES_WITH_US, free_port
 from demo.server import Database
 
 DEADLINE_S = 60.0
+PORTS = range(12_000, 20_000)  # apart from those of servers
 LOGIN = "bridge_ro"
 ROOT = Path(__file__).parents[1]
 _CONTRACT = """
@@ -119,7 +119,7 @@ class Daemon:
         self.folder = folder
         self.database = database
         self.path = folder / "bridge.yaml"
-        self.port = _free_port()
+        self.port = free_port(PORTS)
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         self.document: dict[str, Any] = {
             "bridge": {
@@ -193,7 +193,7 @@ class Daemon:
             name, _, count = failpoint.partition(":")
             variables["BRIDGE_FAILPOINT"] = f"{name}:crash@{count or 1}"
         command = [sys.executable, "-m", "bridge", "run", "--config", str(self.path)]
-        dies_with_parent = ["setpriv", "--pdeathsig", "KILL"]
+        dies_with_parent = list(DIES_WITH_US)
         with (self.folder / "daemon.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*dies_with_parent, *(around and [*around, *dies_with_parent]), *command],
@@ -515,13 +515,3 @@ def reckon(daemon: Daemon, stream: str, loads: Sequence[Load], *, within_s: floa
     assert daemon.letter_keys(stream) == Counter(str(number) for number in rejected)
     if not rejected:
         assert daemon.rows(stream) == daemon.table(stream)
-
-
-def _free_port() -> int:
-    """A port below the range the kernel gives to outgoing connections: nobody takes it while the daemon restarts."""
-    chooser = random.SystemRandom()
-    while True:
-        port = chooser.randrange(12_000, 20_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port

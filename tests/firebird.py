@@ -4,31 +4,24 @@ Dies with the process that started it. Needs Debian's `firebird3.0-server`; runs
 """
 
 import os
-import random
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from firebird import driver
 
+from demo.processes import DIES_WITH_US, Process, end, free_port, launch, wait_until_up
+
 PROGRAM = Path("/usr/sbin/firebird")
 PASSWORD = "masterkey"  # noqa: S105  of a server for throw-away data
-START_TIMEOUT_S = 60.0
 _HOME = Path("/usr/lib/x86_64-linux-gnu/firebird/3.0")
 _SHARED = ("plugins", "UDF", "firebird.msg", "plugins.conf", "lib")
-_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
-# The kernel kills a child when the *thread* that started it ends; this one lives as long as the process.
-_LAUNCHER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="firebird-launcher")
-_PORTS = range(20_000, 32_000)
 _SETTINGS = """
 RemoteBindAddress = 127.0.0.1
 RemoteServicePort = {port}
@@ -53,8 +46,8 @@ class FirebirdServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = _free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self._process: Process | None = None
 
     @classmethod
     def start(cls) -> Self:
@@ -86,9 +79,7 @@ class FirebirdServer:
 
     def close(self) -> None:
         """End it and remove the folder."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
+        end(self._process)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _environment(self) -> dict[str, str]:
@@ -110,28 +101,16 @@ class FirebirdServer:
             raise RuntimeError(f"isql-fb failed: {done.stdout}{done.stderr}")
 
     def _launch(self) -> None:
-        with (self.folder / "log").open("ab") as log:
-            popen = _LAUNCHER.submit(
-                subprocess.Popen,
-                [*_DIES_WITH_US, str(PROGRAM)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self._environment(),
-                start_new_session=True,
-            )
-            self._process = popen.result()
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=2.0).close()
-            except OSError as error:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    said = (self.folder / "log").read_text(errors="replace")[-4000:]
-                    raise RuntimeError(f"firebird did not come up:\n{said}") from error
-                time.sleep(0.02)
-            else:
-                return
+        log = self.folder / "log"
+        self._process = launch([*DIES_WITH_US, str(PROGRAM)], out=log, environment=self._environment())
+        wait_until_up(self._process, self._answers, log=log)
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=2.0).close()
+        except OSError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +134,3 @@ class FirebirdDatabase:
         finally:
             connection.close()
         return found
-
-
-def _free_port() -> int:
-    while True:
-        port = random.choice(_PORTS)  # noqa: S311  no secret
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

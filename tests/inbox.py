@@ -18,7 +18,8 @@ from typing import Any, Self
 
 from standardwebhooks.webhooks import Webhook
 
-from tests.daemon import DEADLINE_S, Daemon, _free_port, wait_for
+from demo.processes import free_port
+from tests.daemon import DEADLINE_S, PORTS, Daemon, wait_for
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the shop's webhooks.").decode()
 
@@ -34,7 +35,7 @@ class SentDaemon(Daemon):
     def __init__(self, folder: Path, systems: Mapping[str, Any]) -> None:
         self.folder = folder
         self.path = folder / "bridge.yaml"
-        self.port = _free_port()
+        self.port = free_port(PORTS)
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         self.document = {
             "bridge": {

@@ -4,28 +4,20 @@ Dies with the process that started it. Needs Debian's `mariadb-server-core`; run
 """
 
 import os
-import random
 import shutil
-import signal
-import socket
 import subprocess
 import tempfile
-import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import pymysql
 
+from demo.processes import DIES_WITH_US, Process, end, free_port, launch, wait_until_up
+
 PROGRAM = Path("/usr/sbin/mariadbd")
 _INSTALL = Path("/usr/bin/mariadb-install-db")
-START_TIMEOUT_S = 60.0
-_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
-# The kernel kills a child when the *thread* that started it ends; this one lives as long as the process.
-_LAUNCHER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mariadb-launcher")
-_PORTS = range(20_000, 32_000)
 _OPTIONS = (
     "--bind-address=127.0.0.1",
     "--innodb-log-file-size=16M",
@@ -42,8 +34,8 @@ class MariaServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = _free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self._process: Process | None = None
 
     @classmethod
     def start(cls, *options: str) -> Self:
@@ -86,9 +78,7 @@ class MariaServer:
 
     def close(self) -> None:
         """End it and remove the folder."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
+        end(self._process)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _prepare(self) -> None:
@@ -104,26 +94,19 @@ class MariaServer:
 
     def _launch(self, options: tuple[str, ...]) -> None:
         command = [
-            *_DIES_WITH_US, str(PROGRAM), "--no-defaults", f"--datadir={self.folder / 'data'}", f"--port={self.port}",
+            *DIES_WITH_US, str(PROGRAM), "--no-defaults", f"--datadir={self.folder / 'data'}", f"--port={self.port}",
             f"--socket={self.folder / 'socket'}", f"--pid-file={self.folder / 'pid'}", *self._user(), *_OPTIONS,
             *options,
         ]  # fmt: skip
-        with (self.folder / "log").open("ab") as log:
-            popen = _LAUNCHER.submit(
-                subprocess.Popen, command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-            self._process = popen.result()
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            try:
-                self.connect().close()
-            except pymysql.Error as error:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    said = (self.folder / "log").read_text(errors="replace")[-4000:]
-                    raise RuntimeError(f"mariadbd did not come up:\n{said}") from error
-                time.sleep(0.02)
-            else:
-                return
+        self._process = launch(command, out=self.folder / "log")
+        wait_until_up(self._process, self._answers, log=self.folder / "log")
+
+    def _answers(self) -> bool:
+        try:
+            self.connect().close()
+        except pymysql.Error:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +123,3 @@ class MariaDatabase:
     def drop(self) -> None:
         """Drop it with its login."""
         self.server.sql(f"DROP DATABASE {self.name}", f"DROP USER {self.name}@'127.0.0.1'")
-
-
-def _free_port() -> int:
-    while True:
-        port = random.choice(_PORTS)  # noqa: S311  no secret
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

@@ -5,28 +5,19 @@ durable queues hold. Needs Debian's `rabbitmq-server`; runs as whoever runs the 
 """
 
 import os
-import random
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
-import time
 import uuid
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from pamqp import commands, frame
 
+from demo.processes import DIES_WITH_US, START_TIMEOUT_S, Process, free_port, launch, wait_until_up
+
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-START_TIMEOUT_S = 60.0
-_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
-# The kernel kills a child when the *thread* that started it ends; this one lives as long as the process.
-_LAUNCHER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rabbit-launcher")
-# Below the range the kernel gives to outgoing connections: nobody takes the port while the broker restarts.
-_PORTS = range(20_000, 32_000)
 _SETTINGS = """
 listeners.tcp.1 = 127.0.0.1:{port}
 log.file.level = warning
@@ -42,11 +33,11 @@ class RabbitServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = _free_port()
-        self._mapper_port = _free_port()
+        self.port = free_port()
+        self._mapper_port = free_port()
         self._name = f"bridge-{uuid.uuid4().hex[:8]}@localhost"
-        self._mapper: subprocess.Popen[bytes] | None = None
-        self._broker: subprocess.Popen[bytes] | None = None
+        self._mapper: Process | None = None
+        self._broker: Process | None = None
 
     @classmethod
     def start(cls) -> Self:
@@ -67,13 +58,10 @@ class RabbitServer:
 
     def start_again(self) -> None:
         """Start the broker that `stop` or `kill` ended; returns when it takes connections."""
-        with (self.folder / "out.log").open("ab") as out:
-            self._broker = _launch([str(PROGRAM), "-noinput"], out=out, environment=self._environment())
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._answers():
-            if self._broker.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"rabbitmq-server did not come up:\n{self.log_tail()}")
-            time.sleep(0.05)
+        log = self.folder / "out.log"
+        command = [*DIES_WITH_US, str(PROGRAM), "-noinput"]
+        self._broker = launch(command, out=log, environment=self._environment())
+        wait_until_up(self._broker, self._answers, log=log)
 
     def stop(self) -> None:
         """End it in order."""
@@ -122,7 +110,7 @@ class RabbitServer:
         (self.folder / "env.conf").touch()
         (self.folder / "plugins").write_text("[].\n")
         command = ["epmd", "-address", "127.0.0.1", "-port", str(self._mapper_port)]
-        self._mapper = _launch(command, out=subprocess.DEVNULL)
+        self._mapper = launch([*DIES_WITH_US, *command])
 
     def _environment(self) -> dict[str, str]:
         folder = str(self.folder)
@@ -138,7 +126,7 @@ class RabbitServer:
             "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq.conf",
             "RABBITMQ_CONF_ENV_FILE": f"{folder}/env.conf",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/plugins",
-            "RABBITMQ_DIST_PORT": str(_free_port()),
+            "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
             "RABBITMQ_ALLOW_INPUT": "1",  # so that the script becomes the broker instead of waiting for it
         }
@@ -165,31 +153,3 @@ class RabbitServer:
             self._signal(number)
             self._signal(signal.SIGCONT)
             self._broker.wait(START_TIMEOUT_S)
-
-
-def _launch(
-    command: list[str], *, out: int | IO[bytes], environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
-    def popen() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*_DIES_WITH_US, *command],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,  # a terminal's interrupt is for the tests, not for it
-        )
-
-    return _LAUNCHER.submit(popen).result()
-
-
-def _free_port() -> int:
-    while True:
-        port = random.choice(_PORTS)  # noqa: S311  no secret
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
