@@ -15,10 +15,10 @@ from bridge.errors import InternalError, SourceRefused
 from bridge.extracted import Extracted
 from bridge.extraction.stored import Images
 from bridge.findings import Finding, Level
+from bridge.gap import gap_batch
 from bridge.model import Position, Window
 from bridge.sources.file import dumps
 from bridge.sources.file.dumps import Comparing, Table
-from bridge.sources.file.gap import gap_batch
 from bridge.sources.file.mapping import RecordMapper, position_of
 from bridge.sources.file.places import Place
 from bridge.sources.file.progress import Progress
@@ -125,6 +125,7 @@ class FileSource:
                 position=position_of(taking.ordinal, taking.digest),
                 places=(f"{taking.name} record {taking.number if at == 0 else 1}", f"{taking.name} end"),
                 cause=cause,
+                plan="the file is to be sent again by its system",
             )
             for at, stream in enumerate(rest)
             if stream in self._mappers and stream not in tables  # a table's next file says what this one would have

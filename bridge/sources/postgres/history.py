@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bridge.errors import PositionLost, SourceUnavailable
-from bridge.model import Position, Window
+from bridge.gap import gap_batch
+from bridge.model import Position, RawBatch, Window
 from bridge.postgres.session import Connection, translated
 from bridge.sources.postgres import lsn
 from bridge.sources.postgres import slot as slots
-from bridge.sources.postgres.gap import gap_batch
 from bridge.sources.postgres.plan import State
 from bridge.sources.postgres.rereads import is_readable
 from bridge.sources.postgres.tables import Capture
@@ -96,7 +96,7 @@ def declare_gap(
     batches = []
     for capture in captures:
         renewed, plan = _planned(renewed, capture) if rereads else (renewed, "none yet: a person decides")
-        batches.append(gap_batch(capture, left=left, position=start, cause=cause, plan=plan))
+        batches.append(_gap(capture, left=left, position=start, cause=cause, plan=plan))
     return Window(tuple(batches), Position(position.epoch + 1 if position else 1, (start, 0)), renewed.dump())
 
 
@@ -108,7 +108,7 @@ def declare_absence(captures: tuple[Capture, ...], *, position: Position, state:
         left = state.read_until.get(capture.stream, 0)
         if left:
             renewed, plan = _planned(renewed, capture)
-            batches.append(gap_batch(capture, left=left, position=position.at[0], cause=cause, plan=plan))
+            batches.append(_gap(capture, left=left, position=position.at[0], cause=cause, plan=plan))
     return Window(tuple(batches), Position(position.epoch + 1, position.at), renewed.dump())
 
 
@@ -118,3 +118,8 @@ def _planned(state: State, capture: Capture) -> tuple[State, str]:
         return state, "none: the table has no key to read it by"
     planned = state.plan(capture.stream, heals=True)
     return planned, f"re-read number {planned.rereads[capture.stream].number}"
+
+
+def _gap(capture: Capture, *, left: int, position: int, cause: str, plan: str) -> RawBatch:
+    places = lsn.text(left), lsn.text(position)
+    return gap_batch(capture.stream, capture.table, position=position, places=places, cause=cause, plan=plan)

@@ -1,4 +1,4 @@
-"""The event that says: the rest of this file is missing."""
+"""The event that says: here changes are missing, from where to where, why, and what is done about it."""
 
 import json
 import time
@@ -9,17 +9,18 @@ import pyarrow as pa
 from bridge.model import CHANGE_COLUMNS, Op, RawBatch, Shape
 
 
-def gap_batch(stream: str, origin: str, *, position: int, places: tuple[str, str], cause: str) -> RawBatch:
-    """One gap row of a stream, without columns.
+def gap_batch(stream: str, table: str, *, position: int, places: tuple[str, str], cause: str, plan: str) -> RawBatch:
+    """One gap row of a stream, without legacy columns.
 
     Args:
         stream: its name.
-        origin: where its files come in.
-        position: of the file.
+        table: what it comes from, as its shape names it.
+        position: of the row, as `_position` of its stream's events.
         places: from where to where, for people.
         cause: why, for people.
+        plan: what is done about it, for people.
     """
-    note = {"from": places[0], "to": places[1], "cause": cause, "plan": "the file is to be sent again by its system"}
+    note = {"from": places[0], "to": places[1], "cause": cause, "plan": plan}
     changes = pa.RecordBatch.from_arrays(
         [
             pa.array([Op.GAP], pa.uint8()),
@@ -33,4 +34,4 @@ def gap_batch(stream: str, origin: str, *, position: int, places: tuple[str, str
         ],
         schema=CHANGE_COLUMNS,
     )
-    return RawBatch(stream, Shape(origin, ()), changes, pa.RecordBatch.from_arrays([], names=[]))
+    return RawBatch(stream, Shape(table, ()), changes, pa.RecordBatch.from_arrays([], names=[]))
