@@ -19,12 +19,12 @@ from bridge.extraction.declared import limits_of
 from bridge.extractors import build_extractor, view_of_table
 from bridge.halt import require_running
 from bridge.ports import Journal
+from bridge.postgres.configured import connect_settings
 from bridge.postgres.session import Connection, connect
 from bridge.reconcile.compare import Barrier, Patience, Report, compare, passes
 from bridge.reconcile.pace import Paced
 from bridge.reconcile.replayed import Replayed
 from bridge.reconcile.sides import Legacy, Side, Streamed, fields_of
-from bridge.sources.postgres import configured
 from bridge.sources.view import viewfile
 from bridge.sources.view.configured import view_of
 from bridge.sources.view.viewfile import View
@@ -155,7 +155,7 @@ def _common(config: Config, stream: str, document: contracts.ContractDocument, *
 def _barrier(config: Config, journal: Journal, stream: str, ask: Ask) -> Iterator[Barrier]:
     declared = config.streams[stream]
     if declared.log is not None:
-        connection = connect(configured.connect_settings(config, declared.system), purpose="compare")
+        connection = connect(connect_settings(config, declared.system), purpose="compare")
         try:
             yield LogBarrier(connection, journal, declared.system)
         finally:

@@ -45,8 +45,8 @@ from bridge.metrics import Metrics
 from bridge.notary import Notary
 from bridge.notify import Notifier
 from bridge.ports import Journal, Retention
+from bridge.postgres.configured import connect_settings
 from bridge.postgres.session import connect
-from bridge.sources.postgres import configured
 from bridge.ways import prove_harmless
 from bridge.web import health as pages
 from bridge.web import inbox
@@ -124,7 +124,7 @@ class Daemon:
             if system in paused:
                 continue
             try:
-                with connect(configured.connect_settings(self._config, system), purpose="preflight") as connection:
+                with connect(connect_settings(self._config, system), purpose="preflight") as connection:
                     prove_harmless(self._config, system, connection)
             except SourceUnavailable as error:
                 _log.warning("source.unavailable", system=system, error=error)

@@ -1,7 +1,6 @@
 """From the configuration to what reads a system by views: the session of its kind under one extractor."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +8,10 @@ from bridge.config.models import POLLED, Config
 from bridge.contract.document import ContractDocument
 from bridge.errors import ConfigError
 from bridge.ports import Journal
-from bridge.sources.postgres import configured
 from bridge.sources.view.configured import DIALECTS, view_of
 from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.lint import require
-from bridge.sources.view.session import Session
+from bridge.sources.view.sessions import session_of
 from bridge.sources.view.viewfile import View
 
 if TYPE_CHECKING:
@@ -27,13 +25,10 @@ def build_extractor(config: Config, system: str, views: Mapping[str, View]) -> V
 
     Raises: ConfigError for a system without views, InvalidConfig for a view that could do more than read.
     """
-    kind = configured.declared(config, system).kind
-    if kind not in _SESSIONS:
-        raise ConfigError(f"system {system} is of the kind `{kind}`, which has no views")
+    session, dialect = session_of(config, system)
     for view in views.values():
-        require(view, DIALECTS[kind])
-    session, dialect = _SESSIONS[kind]
-    return ViewExtractor(system, session(config, system), views, dialect=dialect)
+        require(view, DIALECTS[config.system(system).kind])
+    return ViewExtractor(system, session, views, dialect=dialect)
 
 
 def build_polled(
@@ -82,85 +77,3 @@ def table_view(table: str, key: tuple[str, ...], *, dialect: str) -> View:
     sign = "`" if dialect == "mysql" else '"'
     name = ".".join(sign + part.replace(sign, 2 * sign) + sign for part in parts)
     return View(path=Path(table), name=table, sql=f"SELECT * FROM {name}", mode="full", key=key, page_rows=PAGE_ROWS)  # noqa: S608  a quoted name
-
-
-def _postgres(config: Config, system: str) -> Session:
-    from bridge.sources.view.dialects.postgres import PostgresSession  # noqa: PLC0415  of this kind only
-
-    waivers = frozenset(config.systems[system].allow)
-    return PostgresSession(configured.connect_settings(config, system), waivers=waivers)
-
-
-def _mysql(config: Config, system: str) -> Session:
-    from bridge.sources.view.dialects.mysql.session import MysqlSession, MysqlSettings  # noqa: PLC0415  as above
-
-    declared = config.systems[system].mysql
-    assert declared is not None  # noqa: S101  asked for by its kind
-    settings = MysqlSettings(
-        instance=config.bridge.name,
-        host=declared.host,
-        port=declared.port,
-        database=declared.database,
-        user=declared.user,
-        password=declared.password.reveal if declared.password else None,
-        sslmode=declared.sslmode,
-        sslrootcert=str(declared.sslrootcert) if declared.sslrootcert else None,
-        connect_timeout_s=declared.connect_timeout_s,
-        waivers=frozenset(config.systems[system].allow),
-    )
-    return MysqlSession(settings)
-
-
-def _sqlite(config: Config, system: str) -> Session:
-    from bridge.sources.view.dialects.sqlite.session import SqliteSession  # noqa: PLC0415  as above
-
-    declared = config.systems[system].sqlite
-    assert declared is not None  # noqa: S101  as above
-    return SqliteSession(declared.path)
-
-
-def _firebird(config: Config, system: str) -> Session:
-    from bridge.sources.view.dialects.firebird.session import (  # noqa: PLC0415  as above
-        FirebirdSession,
-        FirebirdSettings,
-    )
-
-    declared = config.systems[system].firebird
-    assert declared is not None  # noqa: S101  as above
-    settings = FirebirdSettings(
-        host=declared.host,
-        port=declared.port,
-        database=declared.database,
-        user=declared.user,
-        password=declared.password.reveal if declared.password else None,
-        role=declared.role,
-        charset=declared.charset,
-        waivers=frozenset(config.systems[system].allow),
-    )
-    return FirebirdSession(settings)
-
-
-def _alchemy(config: Config, system: str) -> Session:
-    from bridge.sources.view.dialects import db2, mssql, oracle  # noqa: PLC0415  as above
-    from bridge.sources.view.dialects.alchemy import AlchemySession  # noqa: PLC0415  as above
-
-    declared = config.systems[system]
-    waivers, instance = frozenset[str](declared.allow), config.bridge.name
-    if declared.mssql is not None:
-        return AlchemySession(partial(mssql.url, declared.mssql, instance), mssql.WAYS, waivers=waivers)
-    if declared.oracle is not None:
-        return AlchemySession(partial(oracle.url, declared.oracle, instance), oracle.WAYS, waivers=waivers)
-    assert declared.db2 is not None  # noqa: S101  as above
-    return AlchemySession(partial(db2.url, declared.db2, instance), db2.WAYS, waivers=waivers)
-
-
-# By kind of system: what makes its session, and sqlglot's name of the SQL that its views are written in.
-_SESSIONS: Mapping[str, tuple[Callable[[Config, str], Session], str]] = {
-    "postgres": (_postgres, "postgres"),
-    "mysql": (_mysql, "mysql"),
-    "sqlite": (_sqlite, "sqlite"),
-    "firebird": (_firebird, ""),
-    "mssql": (_alchemy, "tsql"),
-    "oracle": (_alchemy, "oracle"),
-    "db2": (_alchemy, ""),
-}

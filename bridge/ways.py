@@ -16,6 +16,7 @@ from bridge.findings import Level, refuse
 from bridge.inbox.mapping import Mapper
 from bridge.metrics import Metrics
 from bridge.ports import Journal
+from bridge.postgres.configured import connect_settings, server
 from bridge.postgres.session import Connection
 from bridge.pump import RenewableSource
 from bridge.sources.file import configured as files
@@ -129,7 +130,7 @@ def build_postgres(
     stopping: Callable[[], bool] = lambda: False,
 ) -> PostgresSource:
     """The change log of one PostgreSQL server."""
-    declared, server = configured.declared(config, system), configured.server(config, system)
+    declared, reached = config.system(system), server(config, system)
     captures = []
     for stream, each in config.streams_of(system, "log").items():
         document = documents[stream]
@@ -147,12 +148,12 @@ def build_postgres(
     return PostgresSource(
         Settings(
             name=system,
-            connect=configured.connect_settings(config, system),
+            connect=connect_settings(config, system),
             captures=tuple(captures),
-            slot=server.slot,
-            publications=(server.publication, server.insert_publication),
-            failover=server.failover,
-            heartbeat_s=server.heartbeat_s,
+            slot=reached.slot,
+            publications=(reached.publication, reached.insert_publication),
+            failover=reached.failover,
+            heartbeat_s=reached.heartbeat_s,
             chunk_rows=declared.snapshot_chunk_rows,
             rows_per_second=declared.budget.snapshot_rows_per_second,
             limits=configured.slot_limits(config, system),

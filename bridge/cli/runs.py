@@ -133,10 +133,7 @@ def bill(
     """Show what polling asked of a system: queries, seconds at work, rows and bytes, by hour."""
     opened = session(context)
     config = opened.config()
-    if system not in config.systems:
-        raise ConfigError(
-            f"there is no system {system!r}", hint=f"The systems are: {', '.join(sorted(config.systems))}."
-        )
+    config.system(system)
     with opened.journal(config) as journal:
         charges = journal.bill(system=system, since=datetime.now(UTC) - timedelta(hours=hours - 1))
     if as_json:

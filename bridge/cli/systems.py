@@ -9,7 +9,6 @@ from bridge.cli.ask import ask
 from bridge.cli.options import DryRun, Json, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, say_result, table
-from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from bridge.cli.session import Session
@@ -76,8 +75,7 @@ def resume(context: typer.Context, *, name: System, dry_run: DryRun = False, as_
 def _known(opened: "Session", name: str) -> "Config":
     """The configuration. Raises: ConfigError where it has no such system."""
     config = opened.config()
-    if name not in config.systems:
-        raise ConfigError(f"there is no system {name!r}", hint=f"The systems are: {', '.join(sorted(config.systems))}.")
+    config.system(name)
     return config
 
 
@@ -117,11 +115,12 @@ def decommission(
     Ends the bridge's sessions, drops its slot, looks whether anything is left (exit 1 then), and prints the SQL for
     what only the DBA can remove. Stop the daemon first.
     """
+    from bridge.postgres.configured import connect_settings
     from bridge.sources.postgres import configured, dba
     from bridge.sources.postgres.decommission import decommission as leave
 
     config = session(context).config(online=True)
-    wanted, where = configured.setup(config, system), configured.connect_settings(config, system)
+    wanted, where = configured.setup(config, system), connect_settings(config, system)
     if dry_run:
         note(f"would drop slot {wanted.slot} and end the bridge's sessions at {where.place}")
         return
@@ -141,10 +140,11 @@ def decommission(
 
 def inspect(config: "Config", system: str) -> list[dict[str, Any]]:
     """The preflight of one system. Raises: SourceUnavailable, SourceRefused."""
+    from bridge.postgres.configured import connect_settings
     from bridge.postgres.session import connect
     from bridge.sources.postgres import configured, preflight
 
-    with connect(configured.connect_settings(config, system), purpose="check") as connection:
+    with connect(connect_settings(config, system), purpose="check") as connection:
         return [asdict(finding) for finding in preflight.inspect(connection, configured.setup(config, system))]
 
 
@@ -153,7 +153,7 @@ def _letter(config: "Config", system: str) -> "Letter":
     from bridge.sources.postgres import configured
     from bridge.sources.postgres.dba import Letter
 
-    budget = configured.declared(config, system).budget
+    budget = config.system(system).budget
     database, login = configured.database_and_login(config, system)
     return Letter(
         setup=configured.setup(config, system),

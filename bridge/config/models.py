@@ -45,6 +45,7 @@ from bridge.config.rest import ResourceConfig, RestSystemConfig
 from bridge.config.schedule import BudgetConfig, CronText, Rhythm, Span
 from bridge.config.secrets import Secret
 from bridge.config.sinks import SinkConfig
+from bridge.errors import ConfigError
 
 SYSTEM_KINDS = ("postgres", *DATABASES, "webhook", "amqp", "rest", "file")
 SCHEDULE = ("every", "cron", "after", "sweep", "jitter")
@@ -288,6 +289,13 @@ class Config:
     alarms: AlarmsConfig
     digest: str  # SHA-256 of every value; of a secret only its reference counts
     warnings: tuple[str, ...] = ()  # what is allowed but careless, one sentence each
+
+    def system(self, name: str) -> SystemConfig:
+        """A system by its name. Raises: ConfigError when there is none."""
+        if name not in self.systems:
+            known = ", ".join(sorted(self.systems))
+            raise ConfigError(f"there is no system {name!r}", hint=f"The systems of {self.path} are: {known}.")
+        return self.systems[name]
 
     def streams_of(self, system: str, *ways: str) -> dict[str, StreamConfig]:
         """The streams that come from one system, those alone that are read in one of these ways where any is named."""

@@ -41,11 +41,7 @@ def look_at(config: Config, stream: str) -> tuple[View, Linted]:
 
 def letter_of(config: Config, system: str) -> Letter:
     """What the letter to a system's DBA is made of. Raises: ConfigError where the system is no database."""
-    declared = config.systems.get(system)
-    if declared is None:
-        raise ConfigError(
-            f"there is no system {system!r}", hint=f"The systems are: {', '.join(sorted(config.systems))}."
-        )
+    declared = config.system(system)
     if declared.kind not in DIALECTS:
         raise ConfigError(f"system {system} is no database but `{declared.kind}`", hint="It has no DBA to write to.")
     streams = config.streams_of(system, "view")
