@@ -69,7 +69,7 @@ class Bridge:
     def is_loaded(self) -> bool:
         """Whether every first load is complete."""
         code, out, _ = self.finish("status", "--json")
-        loads = json.loads(out)["systems"][0]["snapshots"].values() if code == 0 else ()
+        loads = json.loads(out)["sources"][0]["snapshots"].values() if code == 0 else ()
         return bool(loads) and all(load["phase"] == "done" for load in loads)
 
 
