@@ -17,6 +17,7 @@ from bridge.sources.view.viewfile import View
 if TYPE_CHECKING:
     from bridge.extraction.source import PolledSource
 
+_APART = frozenset({"postgres", "mysql"})  # servers, whose drivers leave our processor alone while they wait
 PAGE_ROWS = 100_000  # of a table that is compared; the budget asks for fewer where they take long
 
 
@@ -28,7 +29,8 @@ def build_extractor(config: Config, system: str, views: Mapping[str, View]) -> V
     session, dialect = session_of(config, system)
     for view in views.values():
         require(view, DIALECTS[config.system(system).kind])
-    return ViewExtractor(system, session, views, dialect=dialect)
+    asks_ahead = config.system(system).kind in _APART
+    return ViewExtractor(system, session, views, dialect=dialect, asks_ahead=asks_ahead)
 
 
 def build_polled(

@@ -1,20 +1,23 @@
 """The talk with one system: one question at a time, what it cost, and the switch that ends it.
 
 Promises: whatever comes of a question, what the system was at work for is paid for; while it is held nothing is asked,
-and what was being asked ends within a second. Decides neither what is asked nor when.
+and what was being asked ends within a second. One question may be asked ahead: its answer waits for whoever asks that
+same question next, and nobody else uses the session meanwhile. Decides neither what is asked nor when.
 """
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from threading import Condition
 
-from bridge.errors import SourceUnavailable
+from bridge.errors import BridgeError, SourceUnavailable
 from bridge.extracted import Charge
+from bridge.extraction.ahead import Ahead
 from bridge.extraction.budget import Budget
 from bridge.extraction.extractor import Extractor, Page, Question
 
-_HOLD_TURNS, _HOLD_S = 20, 0.05
+_END_TURNS, _END_S = 20, 0.05
 
 
 class Asker:
@@ -39,25 +42,57 @@ class Asker:
         self._changed = Condition()  # guards `_is_asking`
         self._is_asking = False
         self._is_connected = False
+        self._ahead: Ahead | None = None
         self._charges: list[Charge] = []  # that no window has told the journal of
 
     def ask(self, question: Question) -> Page:
         """One page. Raises: as `Extractor.open` and `Extractor.page`; SourceUnavailable while held."""
+        ahead = self._ahead
+        if ahead is not None and ahead.question == question:
+            return self._answer_of(ahead)
+        self.drop()
         started = time.monotonic()
         page = None
-        with self._changed:
-            self._is_asking = self.held is None
         try:
-            if self.held is not None:
-                raise SourceUnavailable(f"system {self._system} is paused: {self.held}")
-            self.connect()
-            page = self._extractor.page(question)
+            self._begin()
+            try:
+                self.connect()
+                page = self._extractor.page(question)
+            finally:
+                self._end()
             return page
         finally:
-            with self._changed:
-                self._is_asking = False
-                self._changed.notify_all()
             self._pay(question, page, time.monotonic() - started)
+
+    def ask_ahead(self, question: Question) -> None:
+        """Have a page asked for that `ask` will want next. Without a session, or while held, nothing happens."""
+        self.drop()
+        if not self._is_connected or self.held is not None:
+            return
+
+        def answer(question: Question) -> Page:
+            try:
+                return self._extractor.page(question)
+            finally:
+                self._end()
+
+        try:
+            self._begin()
+        except SourceUnavailable:  # held just now
+            return
+        self._ahead = Ahead(question, answer)
+        self._ahead.start()
+
+    @property
+    def ahead_of(self) -> str | None:
+        """The stream whose next page was asked for already."""
+        return None if self._ahead is None else self._ahead.question.stream
+
+    def drop(self) -> None:
+        """What was asked ahead is not wanted; it is waited for, and paid for."""
+        if self._ahead is not None:
+            with suppress(BridgeError):  # it is of no interest any more
+                self._answer_of(self._ahead)
 
     def probe(self) -> None:
         """Have the budget know how busy the system is."""
@@ -75,13 +110,17 @@ class Asker:
     def disconnect(self) -> None:
         """Have none."""
         if self._is_connected:
-            self._extractor.close()
-            self._is_connected = False
+            self.close()
 
     def close(self) -> None:
-        """Have none, whatever is known of one."""
-        self._extractor.close()
-        self._is_connected = False
+        """Have none, whatever is known of one; what was asked ahead is given up."""
+        if self._ahead is not None:
+            self._press()
+        try:
+            self.drop()
+        finally:
+            self._extractor.close()
+            self._is_connected = False
 
     def bill(self) -> tuple[Charge, ...]:
         """What was asked since the last call of this."""
@@ -92,12 +131,7 @@ class Asker:
     def hold(self, why: str) -> None:
         """Stop every question within a second and leave nothing behind, until `release`."""
         self.held = why
-        for _ in range(_HOLD_TURNS):
-            self._extractor.cancel()
-            with self._changed:
-                if not self._is_asking:
-                    return
-                self._changed.wait(_HOLD_S)
+        self._press()
 
     def release(self) -> None:
         """Ask again."""
@@ -118,6 +152,35 @@ class Asker:
         return self._is_asking
 
     # -- what these are made of
+    def _begin(self) -> None:
+        """A question goes to the system. Raises: SourceUnavailable while held."""
+        with self._changed:
+            if self.held is not None:
+                raise SourceUnavailable(f"system {self._system} is paused: {self.held}")
+            self._is_asking = True
+
+    def _end(self) -> None:
+        with self._changed:
+            self._is_asking = False
+            self._changed.notify_all()
+
+    def _press(self) -> None:
+        """End what is being asked: it may have been about to ask something else."""
+        for _ in range(_END_TURNS):
+            self._extractor.cancel()
+            with self._changed:
+                if not self._is_asking:
+                    return
+                self._changed.wait(_END_S)
+
+    def _answer_of(self, ahead: Ahead) -> Page:
+        self._ahead = page = None
+        try:
+            page = ahead.wait()
+            return page
+        finally:
+            self._pay(ahead.question, page, ahead.spent_s)
+
     def _pay(self, question: Question, page: Page | None, spent_s: float) -> None:
         """What a question took, and whether the next may be as large."""
         stream, now = question.stream, self._now()

@@ -87,6 +87,10 @@ class Budget:
             self._rests_until = None
         return max(0.0, left_s) if left_s <= REST_LIMIT_S else 0.0
 
+    def is_free(self, now: datetime) -> bool:
+        """Whether a question may be asked at once, and nothing else is to be asked before it."""
+        return self.hindrance(now) is None and self.wait_s(now) <= 0 and not self.wants_probe(now)
+
     def page_rows(self, stream: str, most: int) -> int:
         """Rows to ask for in the next page of a stream, at most those of its view."""
         return max(1, min(most, int(self._rows.get(stream, most))))

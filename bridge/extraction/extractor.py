@@ -74,9 +74,13 @@ class Load:
 
 
 class Extractor(Protocol):
-    """Reads one system. Called by one thread, but for `cancel`."""
+    """Reads one system. Called by one thread at a time, but for `cancel`."""
 
     name: str
+
+    @property
+    def asks_ahead(self) -> bool:
+        """Whether a page may be asked for while the one before is dealt with: the work is done elsewhere."""
 
     @property
     def subjects(self) -> Mapping[str, Subject]:

@@ -5,6 +5,7 @@ after a crash behind the last page that the journal holds.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -124,6 +125,13 @@ class Reader:
         if reading.phase == "without":
             return Question(subject.stream, rows, is_without_cursor=True, resume=reading.resume)
         return None
+
+    def following(self, question: Question, page: Page, limit: Callable[[str, int], int]) -> Question | None:
+        """The question after this one, while that does not depend on what its page holds; `limit` as above."""
+        if page.resume is None or page.is_unchanged or question.want == "keys":
+            return None
+        rows = limit(question.stream, self.subject.page_rows)
+        return replace(question, limit=rows, resume=dict(page.resume))
 
     def take(self, page: Page) -> Step:
         """A page has come."""

@@ -1,8 +1,9 @@
 """All polled streams of one system as one source: their runs take turns, page by page.
 
-Promises: one thread, one session; each window is one step of one run, and stores how far it is, so that a crash costs
-one page; a long reading never keeps a short one waiting for more than a page; what budget and schedule say is done
-between two pages, what the kill switch says within a second.
+Promises: one session; each window is one step of one run, and stores how far it is, so that a crash costs one page; a
+long reading never keeps a short one waiting for more than a page; what budget and schedule say is done between two
+pages, what the kill switch says within a second. Where nothing can come in between, the next page is asked for while
+the one before is compared and stored: never more than one, and none that the budget would not allow now.
 """
 
 import time
@@ -17,7 +18,7 @@ from bridge.errors import Declined, InternalError, SourceRefused, SourceUnavaila
 from bridge.extracted import Extracted, Run, RunKind, RunState
 from bridge.extraction.asker import Asker
 from bridge.extraction.budget import Budget
-from bridge.extraction.extractor import Extractor
+from bridge.extraction.extractor import Extractor, Page, Question
 from bridge.extraction.findings import Finding, Troubles
 from bridge.extraction.progress import Progress
 from bridge.extraction.reader import Reader
@@ -60,6 +61,7 @@ class PolledSource:
         self.name = name
         self._system = system
         self._subjects = extractor.subjects
+        self._asks_ahead = extractor.asks_ahead
         self._asker = Asker(system, extractor, budget, held=held, now=now)
         self._plans = tuple(plans)
         self._budget = budget
@@ -207,6 +209,9 @@ class PolledSource:
             self._begin(start)
         for stream in tuple(self._cancelled):
             return self._end(stream, "cancelled", self._cancelled.pop(stream))
+        ahead = self._asker.ahead_of
+        if ahead is not None:  # asked before whatever hinders now
+            return self._step(ahead)
         if hindrance is None and self._budget.wait_s(now) <= 0:
             for _ in range(len(self._order)):
                 stream = self._order[0]
@@ -239,7 +244,19 @@ class PolledSource:
             return self._end(stream, "failed", error.detail)
         self._failures.pop(stream, None)
         reach("extraction.page_read")
+        if self._asks_ahead:
+            self._look_ahead(reader, question, page)
         return self._advance(stream, reader.take(page))
+
+    def _look_ahead(self, reader: Reader, question: Question, page: Page) -> None:
+        """Have the next page asked for, where the next question is sure to be that one and may be asked now."""
+        is_alone = not any(each.is_running for each in self._readers.values() if each is not reader)
+        then = reader.following(question, page, self._budget.page_rows)
+        if then is None or not is_alone or self._acts or not self._budget.is_free(self._now()):
+            return
+        running = reader.running.after(page)
+        if self._budget.excess(rows=running.rows, size_bytes=running.size_bytes) is None:
+            self._asker.ask_ahead(then)
 
     def _advance(self, stream: str, step: Step) -> Window:
         """The window of a step, with which its run may be over."""
@@ -255,6 +272,7 @@ class PolledSource:
 
     def _end(self, stream: str, state: RunState, detail: str, *, step: Step | None = None) -> Window:
         """The window that ends a run."""
+        self._asker.drop()
         reader = self._readers[stream]
         run = reader.running.record(self.name, stream, state, at=self._now(), detail=detail)
         last = reader.end(is_whole=state == "done")
@@ -312,7 +330,7 @@ class PolledSource:
         if until is not None and timedelta(0) < until - now <= _LEFT_ALONE_LIMIT:
             return f"the system wants to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
         self._left_alone_until = None
-        if self._budget.wants_probe(now):
+        if self._budget.wants_probe(now) and self._asker.ahead_of is None:
             self._asker.probe()
         return self._budget.hindrance(now)
 

@@ -57,6 +57,7 @@ class ScriptedExtractor:
         self.questions: list[Question] = []
         self.load = Load()
         self.is_open = False
+        self.asks_ahead = False
         self.cancel_count = 0
         self._now = now or (lambda: datetime.now(UTC))
 
@@ -156,6 +157,7 @@ class ColumnarExtractor:
     def __init__(self, name: str, subject: Subject, table: pa.Table) -> None:
         """Begin with this table, sorted by its key."""
         self.name = name
+        self.asks_ahead = False
         self.subjects = {subject.stream: subject}
         self.table = table
         self._subject = subject

@@ -18,7 +18,7 @@ from bridge.extraction.timetable import Plan
 from bridge.health import HealthBoard
 from bridge.model import Window
 from bridge.postgres.session import ConnectSettings
-from bridge.pump import Flow, Handoff, Pump
+from bridge.pump import QUEUED_WINDOWS, Flow, Handoff, Pump
 from bridge.sources.view.dialects.postgres import PostgresSession
 from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.viewfile import parse
@@ -63,7 +63,8 @@ class Polled:
         settings = ConnectSettings("test", host=server.host, port=server.port, database=self.database.name, user=LOGIN)
         text = f"-- mode: full\n-- key: id\n-- page_rows: {self.page_rows}\nSELECT * FROM shop.slow\n"
         session = PostgresSession(settings, waivers=frozenset({"public_temp"}))
-        extractor = ViewExtractor("erp", session, {"slow": parse(text, Path("slow.sql"))}, dialect="postgres")
+        views = {"slow": parse(text, Path("slow.sql"))}
+        extractor = ViewExtractor("erp", session, views, dialect="postgres", asks_ahead=True)
         self.source = PolledSource(
             "erp",
             "erp",
@@ -76,11 +77,13 @@ class Polled:
         self.stop = threading.Event()
         self.pump = Pump(self.flow, self.handoff, self.board, self.stop)
         self.windows: list[Window] = []
+        self.is_storing = threading.Event()
+        self.is_storing.set()
         self.threads = [threading.Thread(target=run, daemon=True) for run in (self.pump.run, self._take)]
 
     def _take(self) -> None:
         while not self.stop.is_set():
-            taken = self.handoff.take(timeout_s=0.05)
+            taken = self.handoff.take(timeout_s=0.05) if self.is_storing.wait(0.05) else None
             if taken is None:
                 continue
             window = taken[1]
@@ -109,6 +112,13 @@ class Polled:
             assert not thread.is_alive()
 
 
+def view_that_stops(database: Database, *, rows: int, at: int) -> None:
+    """A view whose rows come at once up to a number, and not at all behind it."""
+    slow_view(database, seconds=0, rows=rows)
+    late = f"pg_sleep(CASE WHEN id > {at} THEN 60 ELSE 0 END) IS NOT NULL"
+    database.sql(f"CREATE OR REPLACE VIEW shop.slow AS SELECT id, name FROM shop.item WHERE {late}")
+
+
 def slow_view(database: Database, *, seconds: float, rows: int) -> None:
     """A view each row of which takes its time."""
     prepare(database, "item")
@@ -133,6 +143,35 @@ def test_a_long_query_of_a_view_ends_at_once_and_nothing_stays_on_the_server(dat
         assert sessions(dba) == []
         polled.pump.release()
         wait_for(lambda: at_work(dba), why=polled.board.report)
+
+
+def test_a_page_that_is_asked_ahead_ends_at_once_while_the_one_before_waits_to_be_stored(database: Database) -> None:
+    """The kill switch reaches what no reader waits for yet."""
+    view_that_stops(database, rows=35, at=30)
+    with looking(database) as dba, Polled(database) as polled:
+        polled.is_storing.clear()
+        wait_for(lambda: polled.flow.waiting == QUEUED_WINDOWS + 1 and at_work(dba), why=polled.board.report)
+        polled.pump.halt("paused")
+        wait_for(lambda: not sessions(dba), within_s=PATIENCE_S, why=lambda: sessions(dba))
+        assert polled.flow.waiting == QUEUED_WINDOWS + 1
+        polled.is_storing.set()
+        wait_for(lambda: polled.pump.rests)
+        assert [one.component for one in polled.board.ailments() if one.level == "fail"] == []
+
+
+def test_no_transaction_is_open_and_one_page_is_read_ahead_while_the_journal_stands_still(database: Database) -> None:
+    slow_view(database, seconds=0, rows=400)
+    with looking(database) as dba, Polled(database) as polled:
+        polled.is_storing.clear()
+        wait_for(lambda: polled.flow.waiting == QUEUED_WINDOWS + 1, why=polled.board.report)
+        wait_for(lambda: not polled.source.is_asking)
+        found = [row[1:] for row in sessions(dba)]
+        assert [state for state, _ in found] == ["idle"], found
+        polled.is_storing.set()
+        wait_for(lambda: sum(window.size_bytes > 0 for window in polled.windows) == 40, why=polled.board.report)
+        charges = [charge for window in polled.windows if window.extracted for charge in window.extracted.charges]
+        assert sum(charge.rows for charge in charges) == 400
+        assert len(charges) == 42, "forty pages, one behind them, one of rows without a key: none was asked for twice"
 
 
 def test_a_re_read_that_waits_for_a_lock_ends_and_the_slot_stays(database: Database, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from bridge.errors import JournalUnavailable, SourceRefused, SourceUnavailable
 from bridge.extraction import ending
+from bridge.extraction.ahead import Ahead
 from bridge.extraction.budget import Limits
 from bridge.model import Commit
 from bridge.replay import open_letters
@@ -204,8 +205,10 @@ _ACTS: Mapping[str, Callable[[Life], object]] = {
 }
 
 
-def play(kind: Kind, schedule: list[Happening], *, budget: bool) -> Life:
+def play(kind: Kind, schedule: list[Happening], *, budget: bool, ahead: bool) -> Life:
     life = Life(kind, budget=budget)
+    life.system.asks_ahead = ahead
+    life.start()
     for what in [*schedule, "finish"]:
         try:
             life.finish() if what == "finish" else life.happen(what)
@@ -254,16 +257,18 @@ def check(life: Life) -> None:
 
 
 def live(number: int) -> None:
-    """One schedule. Some copy images at every turn, some have runs of a few rows."""
+    """One schedule. Some copy images at every turn, some have runs of a few rows, some ask for a page ahead."""
     draw = random.Random(number)  # noqa: S311  not a secret
     kind: Kind = draw.choice(["incremental", "swept", "full", "append"])
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ahead, "start", Ahead.run)  # at once: the same whenever it is played
         if draw.random() < 0.5:
             patch.setattr(ending, "MANY_ROWS", 2)
             patch.setattr(ending, "MANY_BLOCKS", 5)
             patch.setattr(ending, "STEP_ROWS", 2)
         try:
-            check(play(kind, schedule_of(draw, draw.randint(20, 160)), budget=draw.random() < 0.2))
+            schedule = schedule_of(draw, draw.randint(20, 160))
+            check(play(kind, schedule, budget=draw.random() < 0.2, ahead=draw.random() < 0.5))
         except BaseException as error:
             error.add_note(f"schedule {number}, {kind}")
             raise

@@ -35,6 +35,7 @@ class Shop:
 
     table: Articles = field(default_factory=dict)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
+    asks_ahead: bool = False
     on_page: Callable[[], object] = lambda: None  # what goes on while a page is read
     on_mark: Callable[[], object] = lambda: None  # what arrives when somebody waits for it
     late: list[tuple[Op, int, int | None]] = field(default_factory=list)  # changes the journal does not have yet

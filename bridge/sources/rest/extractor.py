@@ -57,6 +57,7 @@ class RestExtractor:
     ) -> None:
         self.name = name
         self.subjects: Mapping[str, Subject] = {stream: each.subject for stream, each in resources.items()}
+        self.asks_ahead = False  # of a host that counts requests nothing is asked that may not be wanted
         self._config = config
         self._resources = resources
         self._now = now

@@ -32,7 +32,9 @@ class _Reading:
 class ViewExtractor:
     """Reads the views of one system in pages; see `Extractor`."""
 
-    def __init__(self, name: str, session: Session, views: Mapping[str, View], *, dialect: str) -> None:
+    def __init__(
+        self, name: str, session: Session, views: Mapping[str, View], *, dialect: str, asks_ahead: bool = False
+    ) -> None:
         """Read by this session.
 
         Args:
@@ -40,8 +42,10 @@ class ViewExtractor:
             session: closed or open.
             views: by stream, their parameters given.
             dialect: sqlglot's name of the SQL they are written in.
+            asks_ahead: see the port.
         """
         self.name = name
+        self.asks_ahead = asks_ahead
         self.subjects: Mapping[str, Subject] = {stream: view.subject(stream) for stream, view in views.items()}
         self._session = session
         self._dialect = dialect
