@@ -42,9 +42,9 @@ def _ticks(value: datetime) -> datetime:
 
 
 def _none(raw: bytes) -> Given:
-    """Text of no declared character set, in a database that says nothing of it: ASCII is read, no more."""
+    """Text of no declared character set, read by the one that our system declares."""
     try:
-        return Given(raw, raw.decode("ascii"))
+        return Given(raw, raw.decode("utf-8"))
     except UnicodeDecodeError:
         return Given(raw, Marked(Mark.UNREADABLE, raw))
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from datetime import time as clock
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +27,17 @@ from bridge.errors import BridgeError, ConfigError, InternalError, SourceRefused
 from bridge.extraction.extractor import Load
 from bridge.findings import Finding, Level
 from bridge.model import Column
-from bridge.sources.view.dialects.blocks import Gathered, Kind, blocks, convert, decimal_of, kept, plain, restored
+from bridge.sources.view.dialects.blocks import (
+    Gathered,
+    Kind,
+    blocks,
+    convert,
+    decimal_of,
+    decimal_within,
+    kept,
+    plain,
+    restored,
+)
 from bridge.sources.view.paging import Grammar, describe_sql
 from bridge.sources.view.session import Answer, Prepared
 from bridge.sources.view.statement import Sql, Value, rendered
@@ -290,19 +301,23 @@ def kind_of(name: str, type_: type | None, described: Sequence[Any] = ()) -> Kin
     digits, scale = (described[4], described[5]) if len(described) > 5 else (None, None)  # noqa: PLR2004  as DB-API says
     if type_ is Decimal or (type_ is int and isinstance(digits, int) and digits > 18):  # noqa: PLR2004  digits of int64
         if isinstance(digits, int) and isinstance(scale, int) and 0 <= scale <= digits <= _MAX_DIGITS and digits:
-            return Kind(Column(name, f"decimal({digits},{scale})", pa.decimal128(digits, scale)), decimal_of)
+            return Kind(Column(name, f"decimal({digits},{scale})", pa.decimal128(digits, scale)), decimal_within(scale))
         return Kind(Column(name, "number", pa.large_string()), lambda value: format(decimal_of(value), "f"))
     arrow = _ARROW.get(type_) if type_ is not None else None
     if arrow is None:
         return Kind(Column(name, "text", pa.large_string()), str)
-    return Kind(Column(name, type_.__name__ if type_ else "text", arrow), _READ.get(type_, _same), plain(arrow))
+    assert type_ is not None  # noqa: S101  it has an Arrow type
+    column = Column(name, type_.__name__, arrow)
+    return Kind(column, _moment, None) if type_ is datetime else Kind(column, partial(_own, type_), plain(arrow, type_))
 
 
 def _driver_of(connection: Connection) -> Any:  # noqa: ANN401  whatever the driver's connection is
     return connection.connection.driver_connection
 
 
-def _same(value: Any) -> Any:  # noqa: ANN401  whatever a driver gives
+def _own(type_: type, value: Any) -> Any:  # noqa: ANN401  whatever a driver gives
+    if not isinstance(value, type_) or (isinstance(value, bool) and type_ is not bool):
+        raise TypeError("of another type than its column")
     return value
 
 
@@ -316,4 +331,3 @@ _ARROW: Mapping[type | None, pa.DataType] = {
     bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.large_string(), bytes: pa.large_binary(),
     bytearray: pa.large_binary(), datetime: pa.timestamp("us"), date: pa.date32(), clock: pa.time64("us"),
 }  # fmt: skip
-_READ: Mapping[type | None, Callable[[Any], Any]] = {datetime: _moment}

@@ -178,9 +178,33 @@ def decimal_of(value: Any) -> Decimal:  # noqa: ANN401  as above
     return found
 
 
-def plain(arrow: pa.DataType) -> Callable[[list[Any]], pa.Array]:
-    """Reads a column whose values are all of its type already."""
-    return lambda values: pa.array(values, arrow)
+def decimal_within(scale: int) -> Read:
+    """Reads numbers of at most so many digits behind the point; Arrow alone would make nothing of 1e-221."""
+
+    def read(value: Any) -> Decimal:  # noqa: ANN401  as above
+        found = decimal_of(value)
+        sign, digits, exponent = found.as_tuple()
+        assert isinstance(exponent, int)  # noqa: S101  it is finite
+        more = -scale - exponent
+        if more <= 0:
+            return found
+        if any(digits[-more:]):
+            raise ValueError("more digits than its column has")
+        return Decimal((sign, digits[:-more] or (0,), -scale))
+
+    return read
+
+
+def plain(arrow: pa.DataType, of: type) -> Callable[[list[Any]], pa.Array]:
+    """Reads a column whose values are all of its type already; Arrow alone would make 1 of 1.5, and text of bytes."""
+    known = {of, type(None)}
+
+    def read_all(values: list[Any]) -> pa.Array:
+        if not known.issuperset(map(type, values)):
+            raise TypeError("values of other types")
+        return pa.array(values, arrow)
+
+    return read_all
 
 
 def text_of(value: Any) -> str:  # noqa: ANN401  as above

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from bridge.model import Column
-from bridge.sources.view.dialects.blocks import Kind, decimal_of, plain, text_of
+from bridge.sources.view.dialects.blocks import Kind, Read, decimal_within, plain, text_of
 
 _MAX_DIGITS = 38
 _DECIMAL = re.compile(r"(?:DECIMAL|NUMERIC|NUMBER|MONEY)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)", re.IGNORECASE)
@@ -41,15 +42,16 @@ def kind_of(name: str, declared: str) -> Kind:
         digits, scale = int(match[1]), int(match[2] or 0)
         if scale <= digits <= _MAX_DIGITS and digits:
             arrow = pa.decimal128(digits, scale)
-            return Kind(Column(name, declared.lower(), arrow), decimal_of, lambda values: _decimals(values, arrow))
+            read = decimal_within(scale)
+            return Kind(Column(name, declared.lower(), arrow), read, partial(_decimals, arrow, read))
     for words, arrow, read, read_all in _BY_WORD:
         if any(word in said for word in words):
             return Kind(Column(name, declared.lower(), arrow), read, read_all)
-    return Kind(Column(name, declared.lower() or "any", pa.large_string()), text_of, _texts)
+    return Kind(Column(name, declared.lower() or "any", pa.large_string()), text_of, plain(pa.large_string(), str))
 
 
-def _decimals(values: list[Any], arrow: pa.DataType) -> pa.Array:
-    return pa.array([None if value is None else decimal_of(value) for value in values], arrow)
+def _decimals(arrow: pa.DataType, read: Read, values: list[Any]) -> pa.Array:
+    return pa.array([None if value is None else read(value) for value in values], arrow)
 
 
 def _whole(value: Any) -> int:  # noqa: ANN401  what SQLite holds
@@ -93,26 +95,14 @@ def _moment(value: Any) -> datetime:  # noqa: ANN401  as above
     return found
 
 
-def _texts(values: list[Any]) -> pa.Array:
-    if any(isinstance(value, bytes) for value in values):  # Arrow would take those that look like text
-        raise TypeError("bytes among text")
-    return pa.array(values, pa.large_string())
-
-
-def _blobs(values: list[Any]) -> pa.Array:
-    if any(isinstance(value, (str, NoText)) for value in values):
-        raise TypeError("text among bytes")
-    return pa.array(values, pa.large_binary())
-
-
 _ReadAll = Callable[[list[Any]], pa.Array] | None
 # The first whose word is in the declared type counts. DATETIME before DATE before SQLite's own order.
 _BY_WORD: tuple[tuple[tuple[str, ...], pa.DataType, Callable[[Any], Any], _ReadAll], ...] = (
     (("DATETIME", "TIMESTAMP"), pa.timestamp("us"), _moment, None),
     (("DATE",), pa.date32(), _day, None),
     (("BOOL",), pa.bool_(), _flag, None),
-    (("INT",), pa.int64(), _whole, plain(pa.int64())),
-    (("CHAR", "CLOB", "TEXT", "JSON", "UUID", "TIME"), pa.large_string(), _text, _texts),
-    (("BLOB", "BINARY"), pa.large_binary(), _blob, _blobs),
-    (("REAL", "FLOA", "DOUB"), pa.float64(), _float, plain(pa.float64())),
+    (("INT",), pa.int64(), _whole, plain(pa.int64(), int)),
+    (("CHAR", "CLOB", "TEXT", "JSON", "UUID", "TIME"), pa.large_string(), _text, plain(pa.large_string(), str)),
+    (("BLOB", "BINARY"), pa.large_binary(), _blob, plain(pa.large_binary(), bytes)),
+    (("REAL", "FLOA", "DOUB"), pa.float64(), _float, plain(pa.float64(), float)),
 )
