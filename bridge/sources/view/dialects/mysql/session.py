@@ -58,6 +58,7 @@ _LOST = frozenset({0, 2006, 2013, 2014, 2027, 2055})  # of PyMySQL's own: the se
 _ASK = "Run the view's SQL by hand with the same login."
 _GONE = "Mend the view file, or have the DBA restore what it reads."
 _INSIDE = "Plans of a database's own views are told to whoever has SHOW VIEW and SELECT on what is below them."
+_TLS = "Check `sslmode`, `sslrootcert` and the server's certificate, and that `host` is the name in it."
 _LOGIN = "Check user, password, database and what the login may read."
 # By number. Source: MariaDB knowledge base, "MariaDB Error Codes"; MySQL manual, "Server Error Message Reference".
 _UNAVAILABLE = frozenset({
@@ -66,7 +67,7 @@ _UNAVAILABLE = frozenset({
 })  # fmt: skip
 _REFUSED = {
     1044: _LOGIN, 1045: _LOGIN, 1049: _LOGIN, 1142: _LOGIN, 1143: _LOGIN, 1227: _LOGIN, 1370: _LOGIN, 1698: _LOGIN,
-    1820: _LOGIN, 1862: _LOGIN, 1054: _GONE, 1051: _GONE, 1146: _GONE, 1305: _GONE, 1356: _GONE, 1792: _ASK,
+    1820: _LOGIN, 1862: _LOGIN, 2026: _TLS, 1054: _GONE, 1051: _GONE, 1146: _GONE, 1305: _GONE, 1356: _GONE, 1792: _ASK,
     1345: _INSIDE,
 }  # fmt: skip
 
@@ -290,6 +291,10 @@ def translate(error: Exception, doing: str) -> BridgeError:
     """The bridge's error for one of PyMySQL's; total. Messages that may quote a row's value are left out."""
     code = _code(error)
     said = " ".join(str(error.args[1] if len(error.args) > 1 else error).split())
+    if isinstance(
+        getattr(error, "original_exception", None), ssl.SSLCertVerificationError
+    ):  # it answers: waiting does not help
+        return SourceRefused(f"{doing}: {said} ({code})", hint=_TLS)
     if code in _UNAVAILABLE or not isinstance(error, err.MySQLError) or isinstance(error, err.InterfaceError):
         return SourceUnavailable(f"{doing}: {said} ({code})" if code else f"{doing}: {said}")
     if code in _REFUSED:
