@@ -36,6 +36,13 @@ class Keys:
         """These keys in this order."""
         return Keys(*(getattr(self, field.name)[places] for field in fields(self)))
 
+    def with_others(self, others: "Keys") -> "Keys":
+        """Both, each in order of `first`, as one in that order; no key of the others is here."""
+        if not len(others):
+            return self
+        at = np.searchsorted(self.first, others.first)
+        return Keys(*(np.insert(getattr(self, each.name), at, getattr(others, each.name)) for each in fields(self)))
+
     @classmethod
     def joined(cls, parts: "Sequence[Keys]") -> "Keys":
         """All of them, one after the other."""
@@ -78,8 +85,9 @@ class Held:
 
     def find(self, first: Hashes, second: Hashes) -> Places:
         """Where these keys are; NOWHERE for those that have no event."""
-        keys = self.keys
-        order = np.argsort(first)
+        self._settle()
+        keys = self._keys
+        order = _order(first)
         place = np.searchsorted(keys.first, first[order])
         which, found = order, np.full(len(first), NOWHERE, np.int64)
         while len(which):  # more than one turn only where two keys share half of their hash
@@ -108,16 +116,42 @@ class Held:
         """Reduce events to the last of each key."""
         if not self._newer:
             return
-        whole = Keys.joined([self._keys, *self._newer])
-        self._newer, self._newer_count = [], 0
-        order = np.argsort(whole.first, kind="stable")
-        is_again = _is_again(whole.first[order])
-        if (is_again & ~_is_again(whole.second[order])).any():  # two keys share half of their hash
-            order = np.lexsort((whole.second, whole.first))
-            is_again = _is_again(whole.first[order]) & _is_again(whole.second[order])
-        begins = np.flatnonzero(~is_again)
-        self._keys = whole.take(order[np.append(begins, len(order))[1:] - 1])
-        self._keys.flags |= whole.flags[order[begins]] & AGREED  # the oldest stood here before
+        newer, self._newer, self._newer_count = _last_of_each(Keys.joined(self._newer)), [], 0
+        if not len(self._keys):
+            self._keys = newer
+            return
+        place = self.find(newer.first, newer.second)
+        known = np.flatnonzero(place != NOWHERE)
+        flags = newer.flags[known] | self._keys.flags[place[known]] & AGREED
+        for name, values in (("row", newer.row[known]), ("number", newer.number[known]), ("flags", flags)):
+            getattr(self._keys, name)[place[known]] = values
+        self._keys = self._keys.with_others(newer.take(np.flatnonzero(place == NOWHERE)))
+
+
+def _last_of_each(events: Keys) -> Keys:
+    """The last event of each key, in order of `first`."""
+    order = _order(events.first)
+    is_again = _is_again(events.first[order])
+    if (is_again & ~_is_again(events.second[order])).any():  # two keys share half of their hash
+        order = np.lexsort((events.second, events.first))
+        is_again = _is_again(events.first[order]) & _is_again(events.second[order])
+    begins = np.flatnonzero(~is_again)
+    return events.take(order if len(begins) == len(order) else order[np.append(begins, len(order))[1:] - 1])
+
+
+def _order(hashes: Hashes) -> Places:
+    """A stable order: hashes are sorted with their places in their low bits, six times faster than their places alone.
+
+    Where two hashes differ in those bits only, that is found out, and they are sorted the slow way.
+    """
+    bits = np.uint64(len(hashes).bit_length())
+    packed = hashes >> bits << bits
+    packed |= np.arange(len(hashes), dtype=np.uint64)
+    packed.sort()
+    packed &= (np.uint64(1) << bits) - np.uint64(1)
+    order = packed.view(np.int64)
+    ordered = hashes[order]
+    return order if (ordered[1:] >= ordered[:-1]).all() else np.argsort(hashes, kind="stable")
 
 
 def _is_again(hashes: Hashes) -> NDArray[np.bool_]:
