@@ -1,7 +1,6 @@
 """The other side of a comparison as prints: rows of a legacy system under the stream's contract, or another stream."""
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ import pyarrow as pa
 from bridge.contract.compiled import CompiledContract, Drift, compile_contract, schema_of
 from bridge.contract.document import ContractDocument
 from bridge.errors import SourceRefused, SourceUnavailable
+from bridge.extraction.ahead import Ahead
 from bridge.extraction.extractor import Extractor, Page, Question
 from bridge.latest import KEY
 from bridge.model import CHANGE_COLUMNS, META, Op, RawBatch
@@ -127,20 +127,26 @@ class Legacy:
 
     def _pages(self, keys: pa.RecordBatch | None) -> Iterator[Page]:
         """One page is read, and waited for where the budget says so, while the one before it is looked at."""
-        question = Question(self._stream, limit=self._extractor.subjects[self._stream].page_rows, keys=keys)
-        with ThreadPoolExecutor(1, "look") as ahead:
-            reading: Future[Page] | None = ahead.submit(self._page, question)
-            try:
-                while reading is not None:
-                    page, reading = reading.result(), None
-                    if page.resume is not None:
-                        question = replace(question, resume=page.resume)
-                        reading = ahead.submit(self._page, question)
-                    yield page
-            except BaseException:  # whoever gives up waits for neither the budget nor the system
-                self._pace.end()
-                self._extractor.cancel()
-                raise
+        limit = self._extractor.subjects[self._stream].page_rows
+        asked: Ahead | None = self._asked(Question(self._stream, limit=limit, keys=keys))
+        try:
+            while asked is not None:
+                page, question, asked = asked.wait(), asked.question, None
+                if page.resume is not None:
+                    asked = self._asked(replace(question, resume=page.resume))
+                yield page
+        except BaseException:  # whoever gives up waits for neither the budget nor the system
+            self._pace.end()
+            self._extractor.cancel()
+            raise
+
+    def _asked(self, question: Question) -> Ahead:
+        asked = Ahead(question, self._page)
+        if self._extractor.asks_ahead:
+            asked.start()
+        else:
+            asked.run()
+        return asked
 
     def _page(self, question: Question) -> Page:
         page = self._extractor.page(replace(question, limit=self._pace.before(question.limit)))

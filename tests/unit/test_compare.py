@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Shop:
 
     table: Articles = field(default_factory=dict)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
-    asks_ahead: bool = False
+    asks_ahead: bool = True
     on_page: Callable[[], object] = lambda: None  # what goes on while a page is read
     on_mark: Callable[[], object] = lambda: None  # what arrives when somebody waits for it
     late: list[tuple[Op, int, int | None]] = field(default_factory=list)  # changes the journal does not have yet
@@ -43,6 +44,7 @@ class Shop:
     name: str = "shop"
     is_cancelled: bool = False
     is_ended: bool = False
+    threads: set[int] = field(default_factory=set)  # that asked for pages
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {"item": Subject("item", ("id",), None, "full", 3)})
 
     # -- the table
@@ -79,6 +81,7 @@ class Shop:
 
     def page(self, question: Question) -> Page:
         """Rows in order of id."""
+        self.threads.add(get_ident())
         after = question.resume["after"] if question.resume else -(1 << 60)
         if question.keys is not None:
             chosen = [number for number in question.keys.column("id").to_pylist() if number in self.table]
@@ -163,10 +166,13 @@ def found(report: Report) -> list[tuple[str, str, tuple[str, ...]]]:
     return [(one.key, one.kind, one.fields) for one in report.differences]
 
 
-def test_sides_that_agree_differ_in_nothing(shop: Shop) -> None:
+@pytest.mark.parametrize("asks_ahead", [True, False])
+def test_sides_that_agree_differ_in_nothing(shop: Shop, asks_ahead: bool) -> None:  # noqa: FBT001  given
+    shop.asks_ahead = asks_ahead
     report = shop.compared()
     assert report.is_equal
     assert (report.rows, report.keys, report.unsettled, report.looks) == (9, 9, (), 1)
+    assert (get_ident() in shop.threads) is not asks_ahead  # a file is read by the thread that opened it
 
 
 def test_each_kind_of_difference_is_named_with_key_and_fields(shop: Shop) -> None:
