@@ -123,6 +123,13 @@ def test_what_a_later_file_says_again_makes_those_before_it_outdated(driven: Dri
     assert run(driven, "A2.DAT", dump({1: 2})) == []
 
 
+def test_what_an_outdated_file_says_again_makes_no_other_one_new(driven: Driven) -> None:
+    run(driven, "A3.DAT", dump({1: 1}))
+    run(driven, "A1.DAT", dump({1: 1}))
+    assert run(driven, "A2.DAT", dump({1: 2})) == []
+    assert driven.outcomes == ["taken", "duplicate", "refused"]
+
+
 def test_a_file_that_lacks_too_many_rows_fails_and_is_kept_for_a_person(driven: Driven) -> None:
     run(driven, "A1.DAT", dump(dict.fromkeys(range(300), 1)))
     assert run(driven, "A2.DAT", dump({**dict.fromkeys(range(100), 1), 5: 7})) == [("u", 5, 7)]

@@ -181,7 +181,8 @@ class Work:
         is_double = all(table.has_seen(digest) for table in tables)
         if is_double:
             for table in tables:
-                table.move_on(listed, digest)
+                if not table.is_behind(listed, by_time=self._settings.by_time):
+                    table.move_on(listed, digest)
             self._keep_tables(streams)
         return is_double
 
