@@ -8,6 +8,7 @@ from pydantic import AfterValidator, model_validator
 
 from bridge.config.inbox import BasicLogin
 from bridge.config.kit import LocalPath, Networks, Number, Section, WebUrl, Whole, Words, key, one_of, shaped
+from bridge.config.schedule import Bounds
 from bridge.config.secrets import Secret
 
 LOGINS = ("basic", "bearer", "oauth2")
@@ -21,6 +22,7 @@ _OURS = {
     "if-none-match",
     "transfer-encoding",
 }
+ITEM_KEY = re.compile(r"\{([^{}]*)\}")  # a field of the key in a path
 _FIELD = r"[^\x00-\x1f]{1,255}"
 Field = Annotated[str, shaped(_FIELD, "a field of the answer, one within another like meta.next")]
 Parameter = Annotated[str, shaped(r"[^\x00-\x20&=#]{1,255}", "the name of a parameter in the query")]
@@ -125,12 +127,20 @@ class ResourceConfig(Section):
     """Records of one sort, as an API lists them."""
 
     path: ResourcePath = key("Path below the system's `url`.")
+    item: ResourcePath | None = key(
+        "Path of one record, its key in braces like /customers/{id}: a few chosen records are asked for one by one.",
+        default=None,
+    )
     parameters: Mapping[str, str | int | float | bool] = key("Parameters of every request, by name.", default={})
     items: Field | None = key("Field of the answer that holds the list; the answer itself when left out.", default=None)
     mode: Literal["incremental", "full", "append"] = key("How changes are found.", default="full")
     cursor: Field | None = key("Field that grows with every change of a record.", default=None)
     cursor_type: Literal["instant", "timestamp", "integer", "text"] = key(
         "What the cursor is: a time with a zone, a time without, a number, or text that sorts.", default="instant"
+    )
+    overlap: Bounds = key(
+        "Least and most that a change may be listed late: `1m, 1h`; of a cursor that is a number, plain numbers.",
+        default="1m, 1h",
     )
     since: SinceConfig | None = key("How the records changed since then are asked for.", default=None)
     paging: PagingConfig | None = key("How the rest of a list is asked for; one answer holds all when left out.",
@@ -151,4 +161,6 @@ class ResourceConfig(Section):
             raise ValueError(f"`cursor` and `since` beside `mode: {self.mode}`")
         if self.size is not None and self.paging is None:
             raise ValueError("`paging` beside `size`: else all but the first page would be missed")
+        if self.item is not None and sorted(ITEM_KEY.findall(self.item)) != sorted(self.key):
+            raise ValueError("each field of `key` once in `item`, in braces")
         return self

@@ -21,6 +21,20 @@ def length_of(text: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
+def bounds_of(text: str) -> tuple[float, float]:
+    """Least and most that a change may come late, as the file writes them: 1m, 1h; of a number, plain numbers.
+
+    Raises: ValueError.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    found = [
+        float(one) if re.fullmatch(r"\d{1,15}", one, re.ASCII) else length_of(one).total_seconds() for one in parts
+    ]
+    if len(found) != 2 or found[0] > found[1]:  # noqa: PLR2004  least and most
+        raise ValueError("two lengths of time, least and most")
+    return found[0], found[1]
+
+
 def is_span(text: str) -> bool:
     """Whether a schedule is a length of time, and not a cron expression."""
     return _SPAN.fullmatch(text) is not None
@@ -28,6 +42,14 @@ def is_span(text: str) -> bool:
 
 def _span(text: str) -> str:
     length_of(text)
+    return text
+
+
+def _bounds(text: str) -> str:
+    try:
+        bounds_of(text)
+    except ValueError:
+        raise ValueError("least and most that a change may come late, like `1m, 1h`; of a number `10, 1000`") from None
     return text
 
 
@@ -55,6 +77,7 @@ def _hours(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Span = Annotated[str, AfterValidator(_span)]
+Bounds = Annotated[str, AfterValidator(_bounds)]
 CronText = Annotated[str, AfterValidator(_cron)]
 Rhythm = Annotated[str, AfterValidator(_rhythm)]
 Hours = Annotated[tuple[str, ...], BeforeValidator(split), AfterValidator(_hours)]

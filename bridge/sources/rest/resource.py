@@ -9,13 +9,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urljoin
 
 import pyarrow as pa
 
 from bridge.client import Answer, Target
-from bridge.config.rest import ResourceConfig
+from bridge.config.rest import ITEM_KEY, ResourceConfig
+from bridge.config.schedule import bounds_of
 from bridge.contract import kinds
 from bridge.contract.document import ContractDocument
 from bridge.contract.kinds import ValueType
@@ -25,6 +27,7 @@ from bridge.inbox import jsontext, mapping
 from bridge.inbox.jsontext import NotJson, Number, Value
 from bridge.model import Column, Marks, Shape
 
+MOST_ITEMS = 20  # records that are asked for one by one; of more, the list is read
 Place = str | int | None  # of a page: what its request says; None: of the first
 
 _CURSORS = {"instant": kinds.INSTANT, "timestamp": kinds.TIMESTAMP, "integer": kinds.INTEGER, "text": kinds.TEXT}
@@ -50,7 +53,8 @@ class Resource:
     """What one stream reads, under one contract."""
 
     stream: str
-    url: str  # without a query
+    base: str  # what paths follow
+    url: str  # of the list, without a query
     config: ResourceConfig
     shape: Shape
     types: tuple[ValueType, ...]  # of each column
@@ -72,14 +76,22 @@ class Resource:
                     hint=f"Set its `cursor_type` to what the contract says, or the contract to {own}.",
                 )
         columns = tuple(Column(name, f"json {of}", of.arrow) for name, of in wanted.items())
-        url = base.rstrip("/") + quote(config.path, safe=_PATH)
-        return cls(stream, url, config, Shape(config.path, columns), tuple(wanted.values()))
+        base = base.rstrip("/")
+        return cls(
+            stream,
+            base,
+            base + quote(config.path, safe=_PATH),
+            config,
+            Shape(config.path, columns),
+            tuple(wanted.values()),
+        )
 
     @property
     def subject(self) -> Subject:
         """As extraction knows it."""
         config = self.config
-        return Subject(self.stream, config.key, config.cursor, config.mode, config.page_rows)
+        overlap = bounds_of(config.overlap)
+        return Subject(self.stream, config.key, config.cursor, config.mode, config.page_rows, overlap=overlap)
 
     @property
     def is_told_whole(self) -> bool:
@@ -132,6 +144,33 @@ class Resource:
         following = self._following(answer, document, url=url, place=place, count=len(found))
         can_overlap = self.config.paging is not None and self.config.paging.offset is not None
         return Listed(*self._columns(found), following, self._total(answer, document), can_overlap)
+
+    def items(self, keys: pa.RecordBatch) -> list[str] | None:
+        """The URL of each record with one of these keys; None where the API cannot be asked for each, or hardly."""
+        if self.config.item is None or keys.num_rows > MOST_ITEMS:
+            return None
+        parts = ITEM_KEY.split(self.config.item)  # the key's fields are every other one
+        found = []
+        for row in keys.to_pylist():
+            texts = [str(row[name]) if isinstance(row[name], (str, int, Decimal)) else "" for name in parts[1::2]]
+            if {"", ".", ".."} & set(texts):  # would lead to another place than a record's
+                return None
+            said = [quote(part, safe=_PATH) for part in parts[::2]]
+            named = [*(quote(text, safe="") for text in texts), ""]
+            found.append(self.base + "".join(piece for pair in zip(said, named, strict=True) for piece in pair))
+        return found
+
+    def read_items(self, answers: Sequence[Answer]) -> Listed | None:
+        """The records that were asked for one by one; None where an answer holds none."""
+        found: list[Value] = []
+        for answer in answers:
+            try:
+                document = jsontext.read(answer.body)
+            except NotJson:
+                return None
+            within = _reach(document, self.config.items)
+            found.append(within if isinstance(within, dict) else document)
+        return Listed(*self._columns(found), None, None)
 
     def _columns(self, items: Sequence[Value]) -> tuple[pa.RecordBatch, dict[str, Marks]]:
         marks: dict[str, Marks] = {}
