@@ -19,11 +19,12 @@ Table = dict[int, int]
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_steps() -> Iterator[None]:
-    """Pieces and lists of deletes of a few rows, so that every file takes several windows."""
+    """Pieces and lists of deletes of a few rows, so that every file takes several windows; images copied often."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "_ROWS", 3)
         patch.setattr(reading, "LEAST_BYTES", 1)
         patch.setattr(ending, "STEP_ROWS", 2)
+        patch.setattr(ending, "MANY_ROWS", 3)
         yield
 
 
