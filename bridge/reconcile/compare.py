@@ -137,12 +137,10 @@ class _Comparison:
         started = time.monotonic()
         before = self._ours.last()
         seen = self._first_look()
-        is_passed = self._wait()
-        flags = self._ours.held.keys.flags
-        is_alone = flags & (ALIVE | AGREED) == ALIVE
-        is_alone[self._alive(self._places(seen))] = False
-        found = self._judge(seen, np.flatnonzero(is_alone), before=before if is_passed else None)
-        open_keys = found.join(seen.select(KEY, _ROW), on=KEY, how="left")
+        is_apart = bool(seen.height or len(self._alone(seen)))
+        is_passed = is_apart and self._wait()  # where all agree there is nothing to wait for
+        found = self._judge(seen, self._alone(seen), before=before if is_passed else None) if is_apart else seen
+        open_keys = found.select(KEY).join(seen.select(KEY, _ROW), on=KEY, how="left")
         looks = 1
         while open_keys.height and is_passed and looks < self._patience.looks:
             looks += 1
@@ -190,6 +188,12 @@ class _Comparison:
         first = sum(batch.num_rows for batch in self._own_keys)
         self._own_keys.append(seen.keys.take(pa.array(rows)))
         return seen.prints[rows].with_columns(pl.Series(_ROW, np.arange(first, first + len(rows))))
+
+    def _alone(self, seen: pl.DataFrame) -> Places:
+        """Keys that are alive in the journal, and that the other side does not have."""
+        is_alone = self._ours.held.keys.flags & (ALIVE | AGREED) == ALIVE
+        is_alone[self._alive(self._places(seen))] = False
+        return np.flatnonzero(is_alone)
 
     def _wait(self) -> bool:
         """Read the journal once it holds what was there to be seen; False when it does not come that far in time."""
