@@ -20,6 +20,11 @@ ROWS = 1_000_000
 RATE = 200
 LOST_EVERY = 10_000
 COPY = "sales.orders_there"
+# An update since brings the row whole, and the loss is none any more.
+LEFT = f"""
+SELECT count(*) FROM {source.TABLE} JOIN generate_series({LOST_EVERY}, %s, {LOST_EVERY}) id USING (id)
+WHERE updated_at < timestamptz '2021-01-01'
+"""  # noqa: S608  names of ours
 RELADIFF = Path(sys.executable).parent / "reladiff"
 
 
@@ -31,8 +36,16 @@ def lose(dsn: str) -> None:
         connection.execute(f"ALTER PUBLICATION {source.PUBLICATION} ADD TABLE {source.TABLE}".encode())
 
 
-def compare(running: daemon.Daemon, rows: int) -> Sample:
+def lost(dsn: str, rows: int) -> int:
+    """How many rows the stream still holds as they were before the loss."""
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute(LEFT.encode(), (rows,)).fetchone()
+    return int(found[0]) if found is not None else 0
+
+
+def compare(running: daemon.Daemon, dsn: str, rows: int) -> Sample:
     """Ours: the command as a whole, its start-up included. Raises: RuntimeError when it finds anything but the loss."""
+    most = lost(dsn, rows)
     command = [str(daemon.COMMAND), "--config", str(running.folder / "bridge.yaml"), "compare", "orders", "--json"]
     started = time.perf_counter()
     with subprocess.Popen(command, env=dict(running.environment), stdout=subprocess.PIPE) as process:
@@ -40,9 +53,9 @@ def compare(running: daemon.Daemon, rows: int) -> Sample:
             out, _ = process.communicate()
         took_s = time.perf_counter() - started
     said = json.loads(out)
-    found, lost = len(said["differences"]), rows // LOST_EVERY
-    if found != lost or said["unsettled"]:
-        raise RuntimeError(f"{found} differences and {len(said['unsettled'])} unsettled keys in place of {lost}")
+    found, least = len(said["differences"]), lost(dsn, rows)
+    if not least <= found <= most or said["unsettled"]:
+        raise RuntimeError(f"{found} differences, {len(said['unsettled'])} unsettled keys; {least} to {most} are lost")
     return Sample({"rate": rows / took_s}, peak.rss_mb)
 
 
@@ -85,13 +98,13 @@ def prepare() -> Iterator[Readers]:
             erp.database.sql("VACUUM ANALYZE")
             with source.updating(erp.dsn, RATE):
                 yield Readers(
-                    ours=lambda: compare(running, rows),
+                    ours=lambda: compare(running, erp.dsn, rows),
                     limit=lambda: read_both(running, erp.dsn, rows),
                     peer=lambda: reladiff(erp.dsn, rows),
                     notes=(
                         *source.notes(),
                         f"{RATE} updates/s meanwhile",
-                        "peer: reladiff, the key and 5 of 11 columns",
+                        "no budget; peer: reladiff, the key and 5 of 11 columns",
                     ),
                 )
 
