@@ -13,6 +13,7 @@ from demo.server import VERSIONS, Database, PostgresServer
 from tests.firebird import PROGRAM as FIREBIRD
 from tests.firebird import FirebirdServer
 from tests.legacy import AlchemyLegacy, FirebirdLegacy, MariaLegacy, PostgresLegacy, SqliteLegacy
+from tests.listed import ListedLegacy
 from tests.machine import require
 from tests.mariadb import PROGRAM as MARIADB
 from tests.mariadb import MariaServer
@@ -110,6 +111,13 @@ def _with_reader(database: Database) -> PostgresLegacy:
 def sqlite_legacy(tmp_path: Path) -> SqliteLegacy:
     """A fresh SQLite file."""
     return SqliteLegacy(tmp_path / "till.db")
+
+
+@pytest.fixture
+def listed_legacy(tmp_path: Path) -> Iterator[ListedLegacy]:
+    """A REST API that lists what is in a SQLite file."""
+    with ListedLegacy(tmp_path / "till.db") as legacy:
+        yield legacy
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,8 @@ from demo.server import Database
 from tests.firebird import FirebirdDatabase
 from tests.mariadb import MariaDatabase
 
+VIEWS = ("postgres", "mariadb", "sqlite", "firebird", "alchemy")  # that views are read from
+
 
 class Legacy(Protocol):
     """One database with an owner who writes and a login of ours that reads."""

@@ -8,7 +8,7 @@ import pytest
 from bridge.journal.sqlite import SqliteJournal
 from bridge.ports import Retention
 from bridge.testing import FakeClock, MemoryJournal
-from tests.legacy import Legacy
+from tests.legacy import VIEWS, Legacy
 
 AnyJournal = SqliteJournal | MemoryJournal
 OpenJournal = Callable[[Retention], AnyJournal]
@@ -42,8 +42,8 @@ def journal(open_journal: OpenJournal) -> AnyJournal:
     return open_journal(Retention())
 
 
-@pytest.fixture(params=["postgres", "mariadb", "sqlite", "firebird", "alchemy"])
+@pytest.fixture(params=[*VIEWS, "listed"])
 def legacy(request: pytest.FixtureRequest) -> Legacy:
-    """A fresh legacy database of each kind."""
+    """A fresh legacy system of each kind: databases, and an API."""
     found: Legacy = request.getfixturevalue(f"{request.param}_legacy")
     return found

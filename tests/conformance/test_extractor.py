@@ -1,4 +1,4 @@
-"""What every extractor of views promises, on a real database each."""
+"""What every extractor promises, on a real database each, and on an API."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ import pytest
 
 from bridge.errors import SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Extractor, Question
-from tests.legacy import Legacy, pages, rows
+from tests.legacy import VIEWS, Legacy, pages, rows
 from tests.machine import Waits
 
 ORDERS = "-- mode: incremental\n-- key: id\n-- cursor: rev\nSELECT id, rev, name FROM orders\n"
@@ -20,6 +20,8 @@ FULL = "-- mode: full\n-- key: id\nSELECT id, rev, name FROM orders\n"
 DEADLINE_S = 30.0
 
 Open = Callable[..., Extractor]
+# No API can be asked for rows without a cursor, or without a key; what else it lacks and bounds is in test_rest.
+of_views = pytest.mark.parametrize("legacy", VIEWS, indirect=True)
 
 
 @pytest.fixture
@@ -60,6 +62,7 @@ def test_a_reading_since_a_cursor_begins_with_it(opened: Open) -> None:
     assert ids(found) == list(range(21, 26))
 
 
+@of_views
 def test_rows_without_a_cursor_are_read_apart(opened: Open, legacy: Legacy) -> None:
     legacy.run("UPDATE orders SET rev = NULL WHERE id IN (3, 9, 24)")
     extractor = opened(orders=ORDERS)
@@ -115,6 +118,7 @@ def test_rows_without_a_whole_key_come_last(opened: Open, legacy: Legacy) -> Non
     assert sorted(found[5:], key=str) == sorted([(None, 7), (8, None)], key=str)
 
 
+@of_views
 def test_a_page_without_a_key_never_ends_within_equal_cursors(opened: Open) -> None:
     extractor = opened(orders="-- mode: append\n-- cursor: rev\nSELECT rev, name FROM orders\n")
     found = pages(extractor, Question("orders", 4))
@@ -137,6 +141,7 @@ def test_the_load_can_be_asked_for(opened: Open) -> None:
     assert busy is None or busy >= 0
 
 
+@of_views
 def test_an_answer_that_is_too_large_is_read_in_smaller_pages(opened: Open, legacy: Legacy) -> None:
     legacy.run("CREATE TABLE notes (id INTEGER NOT NULL PRIMARY KEY, note VARCHAR(4000))")
     legacy.run(*(f"INSERT INTO notes VALUES ({n}, '{'x' * 3000}')" for n in range(200)))
@@ -146,6 +151,7 @@ def test_an_answer_that_is_too_large_is_read_in_smaller_pages(opened: Open, lega
     assert len(found) > 2
 
 
+@of_views
 def test_what_a_view_lacks_is_said(opened: Open) -> None:
     with pytest.raises(SourceRefused, match="nowhere"):
         opened(orders="-- mode: full\n-- key: nowhere\nSELECT id FROM orders\n").page(Question("orders", 1))
