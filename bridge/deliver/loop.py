@@ -21,6 +21,7 @@ from bridge.deliver.feed import Feed, Load
 from bridge.deliver.ledger import Account
 from bridge.deliver.replays import Replay
 from bridge.deliver.route import Route
+from bridge.deliver.turns import Turns
 from bridge.errors import BridgeError, InternalError, SinkUnavailable
 from bridge.health import HealthBoard
 from bridge.metrics import Metrics
@@ -79,7 +80,6 @@ class SinkLoop:
         self._paced_s = 0.0  # when the rate allows the next event
         self._passed_s = 0.0  # when the last pass began
         self._is_open = False
-        self._is_replays_turn = False
         self._opening = Backoff(first_s=0.2, limit_s=30.0)
         self._open_at_s = 0.0  # when it may be opened again
         self._reading = Backoff()  # from a journal that cannot be read
@@ -90,6 +90,7 @@ class SinkLoop:
         )
         self.ledger = self._after.ledger
         self.feeds = {stream: self._feed(stream, progress.get(stream, Progress())) for stream in route.looks}
+        self._turns = Turns(route, self.feeds, self.replays)
 
     def _feed(self, stream: str, recorded: Progress) -> Feed:
         held = self._sink.stands_at(stream) if self._is_open else None
@@ -240,7 +241,7 @@ class SinkLoop:
         was_sent = False
         while len(self._calls) < self.route.concurrency and self._may_send():
             is_trial = self._after.breaker.begin(self._now())
-            found = self._next_parcel(1 if is_trial else self.route.batch_events)
+            found = self._turns.take(1 if is_trial else self.route.batch_events)
             if found is None:
                 self._after.breaker.give_up_trial(self._now())
                 break
@@ -271,30 +272,6 @@ class SinkLoop:
     def _pace(self, events: int) -> None:
         if self.route.rate:
             self._paced_s = max(self._paced_s, time.time() - 1.0) + events / self.route.rate
-
-    def _next_parcel(self, limit: int) -> tuple[Feed, list[Entry[Load]]] | None:
-        """Of a stream or of a replay, in turn, so that neither waits for the other to have nothing."""
-        self._is_replays_turn = not self._is_replays_turn
-        now_s = time.time()
-        if self._is_replays_turn:
-            return self._of_replay(limit, now_s) or self._of_stream(limit, now_s)
-        return self._of_stream(limit, now_s) or self._of_replay(limit, now_s)
-
-    def _of_stream(self, limit: int, now_s: float) -> tuple[Feed, list[Entry[Load]]] | None:
-        for stream in list(self.feeds):  # in turn: the one that is asked goes to the end
-            feed = self.feeds[stream] = self.feeds.pop(stream)
-            if feed.is_ripe(self.route.batch_events, self.route.batch_s, now_s) and (
-                entries := feed.lanes.take(limit, now_s=now_s)
-            ):
-                feed.taken_at(now_s)
-                return feed, entries
-        return None
-
-    def _of_replay(self, limit: int, now_s: float) -> tuple[Feed, list[Entry[Load]]] | None:
-        for replay in self.replays.values():
-            if entries := replay.feed.lanes.take(limit, now_s=now_s):
-                return replay.feed, entries
-        return None
 
     async def _call(self, feed: Feed, entries: list[Entry[Load]], *, is_trial: bool) -> None:
         started, at = time.perf_counter(), self._now()

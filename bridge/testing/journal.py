@@ -3,7 +3,7 @@
 import itertools
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +13,8 @@ import msgspec
 import numpy as np
 import pyarrow.compute as pc
 
-from bridge import trail
 from bridge.errors import InternalError, JournalUnavailable
 from bridge.model import (
-    AuditEntry,
     Block,
     Commit,
     EventBatch,
@@ -30,10 +28,10 @@ from bridge.model import (
     StreamState,
     event_id,
 )
-from bridge.ports import Request, Retention, StreamExtent, SubscriberGap
+from bridge.ports import Retention, StreamExtent, SubscriberGap
 from bridge.testing.deliveries import MemoryDeliveries
+from bridge.testing.desk import MemoryDesk
 from bridge.testing.images import MemoryExtraction
-from bridge.trail import Audited, Head
 
 
 @dataclass(slots=True)
@@ -54,12 +52,13 @@ class _Stream:
         return sum(block.batch.nbytes for block in self.blocks)
 
 
-class MemoryJournal(MemoryDeliveries, MemoryExtraction):
+class MemoryJournal(MemoryDesk, MemoryDeliveries, MemoryExtraction):
     """The Journal port without a disk. Callable from any thread."""
 
     def __init__(self, *, retain: Retention | None = None, now: Callable[[], datetime] | None = None) -> None:
         """Start empty."""
-        super().__init__()
+        MemoryDesk.__init__(self)
+        MemoryDeliveries.__init__(self)
         MemoryExtraction.__init__(self)
         self._retain = retain or Retention()
         self._clock = now or (lambda: datetime.now(UTC))
@@ -72,9 +71,6 @@ class MemoryJournal(MemoryDeliveries, MemoryExtraction):
         self._parked: dict[int, Parked] = {}
         self._states: dict[str, StreamState] = {}
         self._judged: dict[tuple[str, datetime], tuple[int, int]] = defaultdict(lambda: (0, 0))
-        self._pins: dict[tuple[str, str], str] = {}
-        self._requests: dict[int, Request] = {}
-        self._audit: list[Audited] = []
 
     def _now(self) -> datetime:
         return self._clock()
@@ -155,7 +151,7 @@ class MemoryJournal(MemoryDeliveries, MemoryExtraction):
         """See the port."""
         return self._version
 
-    # -- subscribers: see MemoryDeliveries
+    # -- subscribers: see MemoryDeliveries; contracts, requests, audit: see MemoryDesk
     def gaps(self, subscriber: str) -> list[SubscriberGap]:
         """What retention took before the subscriber had read it, oldest first."""
         return [gap for gap in self._gaps if gap.subscriber == subscriber]
@@ -206,65 +202,6 @@ class MemoryJournal(MemoryDeliveries, MemoryExtraction):
         with self._lock:
             counts = [count for (name, minute), count in self._judged.items() if name == stream and minute >= first]
         return sum(valid for valid, _ in counts), sum(rejected for _, rejected in counts)
-
-    # -- contracts, requests, audit
-    def pin(self, contract_id: str, version: str, digest: str) -> str:
-        """See the port."""
-        return self._pins.setdefault((contract_id, version), digest)
-
-    def request(self, kind: str, args: Mapping[str, Any], actor: str) -> int:
-        """See the port."""
-        with self._lock:
-            number = len(self._requests) + 1
-            self._requests[number] = Request(number, kind, dict(args), actor, self._now())
-            self._version += 1
-            return number
-
-    def requests(self, *, open_only: bool = True, limit: int = 100) -> list[Request]:
-        """See the port."""
-        with self._lock:
-            if open_only:
-                return [one for one in self._requests.values() if one.settled_at is None][:limit]
-            return list(self._requests.values())[-limit:]
-
-    def settle(self, request_id: int, *, ok: bool, result: Mapping[str, Any]) -> None:
-        """See the port. Raises: InternalError when the request is not open."""
-        with self._lock:
-            request = self._requests.get(request_id)
-            if request is None or request.settled_at is not None:
-                raise InternalError(f"request {request_id} cannot be settled: it is not open")
-            self._requests[request_id] = replace(request, settled_at=self._now(), ok=ok, result=dict(result))
-            self._version += 1
-
-    def audit(self, entry: AuditEntry) -> None:
-        """See the port."""
-        with self._lock:
-            before, at = self.audit_head(), self._now()
-            number = before.number + 1
-            self._audit.append(Audited(number, at, entry, trail.link(before.hash, number, at, entry)))
-            self._version += 1
-
-    def audit_trail(
-        self, *, after: int | None = None, limit: int = 100, actor: str | None = None, action: str | None = None
-    ) -> list[Audited]:
-        """See the port."""
-        with self._lock:
-            found = [
-                one
-                for one in self._audit[after or 0 :]
-                if actor in {None, one.entry.actor}
-                and (action is None or f"{one.entry.action}.".startswith(f"{action}."))
-            ]
-        return found[-limit:] if after is None else found[:limit]
-
-    def audit_head(self) -> Head:
-        """See the port."""
-        return self._audit[-1].head if self._audit else Head()
-
-    def audit_verify(self, head: Head | None = None) -> list[str]:
-        """See the port."""
-        with self._lock:
-            return trail.verify(self._audit, head)
 
     # -- care
     def tend(self, now: datetime) -> bool:

@@ -13,15 +13,15 @@ from typing import Literal
 
 import pytest
 
-from bridge.errors import JournalUnavailable, SourceRefused, SourceUnavailable
+from bridge.errors import SourceRefused, SourceUnavailable
 from bridge.extraction import ending
 from bridge.extraction.ahead import Ahead
 from bridge.extraction.budget import Limits
-from bridge.model import Commit
 from bridge.replay import open_letters
-from bridge.testing import FakeClock, MemoryJournal
+from bridge.testing import FakeClock
 from bridge.testing.extractor import ScriptedExtractor, ScriptedTable
 from tests import polled, shelf
+from tests.mortal import FaultyJournal, Killed
 from tests.polled import OVERLAP_S, Mode, Process, row
 
 EXAMPLES = int(os.environ.get("BRIDGE_SCHEDULES", "10000"))
@@ -61,29 +61,6 @@ def schedule_of(draw: random.Random, length: int) -> list[Happening]:
         else:
             found.append(what)
     return found
-
-
-class Killed(BaseException):
-    """The process is gone; nothing may catch it."""
-
-
-class FaultyJournal(MemoryJournal):
-    """Fails or kills at the next append when told to."""
-
-    next_append: str = ""
-
-    def append(self, commit: Commit) -> dict[str, tuple[int, int]]:
-        what, self.next_append = self.next_append, ""
-        if what == "append fails":
-            raise JournalUnavailable("a test")
-        if what == "killed before commit":
-            raise Killed
-        given = super().append(commit)
-        if what == "append fails late":
-            raise JournalUnavailable("a test")
-        if what == "killed after commit":
-            raise Killed
-        return given
 
 
 @dataclass

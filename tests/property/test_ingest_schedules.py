@@ -15,17 +15,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.errors import BridgeError, JournalUnavailable, PositionLost, SourceUnavailable
+from bridge.errors import BridgeError, PositionLost, SourceUnavailable
 from bridge.health import HealthBoard
 from bridge.ingest import Ingest
 from bridge.metrics import Metrics
-from bridge.model import Commit, Op, RawBatch, Window
+from bridge.model import Op, RawBatch, Window
 from bridge.operate import Desk
 from bridge.pump import QUEUED_WINDOWS, Flow, Handoff, Pump
 from bridge.replay import open_letters, place_of, waiting_keys
 from bridge.resilience.retry import Backoff
-from bridge.testing import MemoryJournal, ScriptedSource
+from bridge.testing import ScriptedSource
 from tests import shelf
+from tests.mortal import FaultyJournal, Killed
 from tests.shelf import Change, gap, image, raw, window
 
 EXAMPLES = int(os.environ.get("BRIDGE_SCHEDULES", "2000"))
@@ -52,10 +53,6 @@ happenings = st.sampled_from(
         "replay",
     ]
 )
-
-
-class Killed(BaseException):
-    """The process is gone; nothing may catch it."""
 
 
 @dataclass
@@ -108,25 +105,6 @@ class Legacy:
         reread = {"number": self.snapshot, "phase": "done" if self.is_read else "running", "heals": True}
         state = {"snapshots": {"item": reread} if self.snapshot else {}}
         return Window(made.batches, made.position, state, reread=("item",) if is_final else ())
-
-
-class FaultyJournal(MemoryJournal):
-    """Fails or kills at the next append when told to."""
-
-    next_append: str = ""
-
-    def append(self, commit: Commit) -> dict[str, tuple[int, int]]:
-        what, self.next_append = self.next_append, ""
-        if what == "append fails":
-            raise JournalUnavailable("a test")
-        if what == "killed before commit":
-            raise Killed
-        given = super().append(commit)
-        if what == "append fails late":
-            raise JournalUnavailable("a test")
-        if what == "killed after commit":
-            raise Killed
-        return given
 
 
 class Process:

@@ -19,7 +19,7 @@ from typing import Any
 from bridge.errors import InternalError, PositionLost, SourceRefused, SourceUnavailable
 from bridge.findings import Finding
 from bridge.model import Position, Window
-from bridge.postgres.copying import Received, Run
+from bridge.postgres.copying import Received
 from bridge.postgres.session import Connection, ConnectSettings, cancel, connect, hear_of_shutdown, translated
 from bridge.resilience.failpoint import reach
 from bridge.sources.postgres import slot as slots
@@ -32,6 +32,7 @@ from bridge.sources.postgres.history import (
     require_unbroken,
     sound_slot,
 )
+from bridge.sources.postgres.opened import Opened
 from bridge.sources.postgres.plan import State
 from bridge.sources.postgres.rereads import Rereads, require_readable
 from bridge.sources.postgres.tables import Capture, Tables
@@ -72,32 +73,13 @@ class Settings:
     prove: Callable[[Connection], None] | None = None  # raises SourceRefused where this login may not be used
 
 
-@dataclass(slots=True)
-class _Open:
-    """What exists while the source is open."""
-
-    wire: Wire
-    lookup: Connection
-    log: ChangeLog
-    rereads: Rereads
-    assistant: Assistant
-    epoch: int
-    status_interval_s: float
-    sessions: ExitStack
-    pending: Run | None = None  # received, behind a change of a table's shape
-    status_at: float = 0.0
-    idle_at: float = 0.0
-    handed: int = 0  # end of the last whole transaction in a window
-    dumped: tuple[State, int, Mapping[str, Any]] | None = None  # state, partial LSN, and both as windows carry them
-
-
 class PostgresSource:
     """See `bridge.ports.Source`. `read` and `keep_alive` are for one thread; `confirm` and `control` for any."""
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.name
         self._settings = settings
-        self._open: _Open | None = None
+        self._open: Opened | None = None
         self._lock = threading.Lock()
         self._flushed = Position(0, (0, 0))  # what the journal holds
         self._reported = 0  # what the server was told of it
@@ -154,7 +136,7 @@ class PostgresSource:
             sessions.callback(assistant.stop)
             with self._lock:
                 self._flushed = position or Position(1, (0, 0))
-            self._open = _Open(
+            self._open = Opened(
                 wire=wire,
                 lookup=sql,
                 log=ChangeLog(tables, lsn=start, skip=position.at[1] if position else 0, partial_lsn=kept.partial_lsn),
@@ -329,7 +311,7 @@ class PostgresSource:
     def _tables(self, connection: Connection) -> Tables:
         return Tables(connection, self._settings.captures, self._settings.publications)
 
-    def _opened(self) -> _Open:
+    def _opened(self) -> Opened:
         if self._open is None:
             raise InternalError(f"source {self.name} is read before it is open")
         return self._open
@@ -343,14 +325,14 @@ class PostgresSource:
     def _wake(self) -> None:
         os.eventfd_write(self._wake_fd, 1)
 
-    def _window(self, at: _Open, **rest: Any) -> Window:  # noqa: ANN401  fields of Window
+    def _window(self, at: Opened, **rest: Any) -> Window:  # noqa: ANN401  fields of Window
         at.handed = at.log.lsn
         state, partial_lsn = at.rereads.state, at.log.partial_lsn
         if at.dumped is None or at.dumped[0] is not state or at.dumped[1] != partial_lsn:
             at.dumped = state, partial_lsn, replace(state, partial_lsn=partial_lsn).dump()
         return Window(position=Position(at.epoch, at.log.at), state=at.dumped[2], **rest)
 
-    def _controlled(self, at: _Open) -> Window | None:
+    def _controlled(self, at: Opened) -> Window | None:
         """What operators asked for, as new state."""
         if not self._controls:
             return None
@@ -358,7 +340,7 @@ class PostgresSource:
             at.rereads.control(*self._controls.popleft())
         return self._window(at, batches=())
 
-    def _merged(self, at: _Open) -> Window | None:
+    def _merged(self, at: Opened) -> Window | None:
         """The next chunk of a re-read, where it belongs in the stream."""
         merged = None if at.pending is not None else at.rereads.merge(streamed=at.log.streamed)
         if merged is None:
@@ -367,7 +349,7 @@ class PostgresSource:
         healed = (merged.healed,) if merged.healed else ()
         return self._window(at, batches=batches, size_bytes=merged.batch.columns.nbytes, reread=healed)
 
-    def _streamed(self, at: _Open, is_busy: Callable[[], bool], *, until: float) -> Window | None:
+    def _streamed(self, at: Opened, is_busy: Callable[[], bool], *, until: float) -> Window | None:
         """What the change log has sent."""
         run, at.pending = at.pending, None
         if run is None:
@@ -390,7 +372,7 @@ class PostgresSource:
             return None
         return self._window(at, batches=decoded.batches, size_bytes=run.buffer.size)
 
-    def _idle(self, at: _Open) -> Window | None:
+    def _idle(self, at: Opened) -> Window | None:
         """A position from time to time while nothing of ours changes, so that the server can free its WAL."""
         ahead = at.log.streamed - at.log.lsn
         if ahead <= 0 or not at.log.is_between_transactions:
