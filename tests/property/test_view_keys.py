@@ -125,7 +125,8 @@ def check(keyed: Keyed, limit: int, *, is_typed: bool) -> None:
             part = known[at : at + 40]
             chosen = pa.record_batch({"k": pa.array([key for _, key in part])})
             page = extractor.page(Question("s", 1000, keys=chosen))
-            assert sorted(ids([page])) == sorted(number for number, _ in part)
+            found, wanted = sorted(ids([page])), sorted(number for number, _ in part)
+            assert found == wanted if is_typed else set(found) >= set(wanted)
         if not is_typed:
             return
         for low, high in zip(known[:: limit * 2], known[limit :: limit * 2], strict=False):

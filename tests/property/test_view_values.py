@@ -79,6 +79,12 @@ def held_by_sqlite(legacy: Path, table: str, column: str, sql: str) -> list[Any]
     return [_by_rule(sql, value.decode() if kind == b"text" else value) for kind, value in rows]
 
 
+_INFINITE = {
+    float("inf"): Marked(Mark.PLUS_INFINITY, b"Infinity"),
+    float("-inf"): Marked(Mark.MINUS_INFINITY, b"-Infinity"),
+}
+
+
 def _by_rule(sql: str, value: Any) -> Any:  # noqa: ANN401, C901, PLR0911  one way for each declared type
     if value is None:
         return None
@@ -95,6 +101,8 @@ def _by_rule(sql: str, value: Any) -> Any:  # noqa: ANN401, C901, PLR0911  one w
                 scale = int(sql.rstrip(")").partition(",")[2])
                 number = Decimal(text)
                 return number if number.is_finite() and _fits(number, 18 if scale == 0 else 12, scale) else bad
+            case "DOUBLE" if isinstance(value, float) and value in _INFINITE:
+                return _INFINITE[value]
             case "DOUBLE" if isinstance(value, (int, float)):
                 return float(value) if float(value) == value else bad
             case "BIGINT" if isinstance(value, int):

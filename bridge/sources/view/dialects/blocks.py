@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bridge.model import Column, Mark, Marks
 
@@ -98,7 +99,7 @@ def convert(rows: Sequence[Sequence[Any]], kinds: Sequence[Kind]) -> tuple[pa.Re
 def _column(values: list[Any], kind: Kind) -> tuple[pa.Array, Marks | None]:
     if kind.read_all is not None:
         try:
-            return kind.read_all(values), None
+            return _finite(kind.read_all(values), None)
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
             pass  # some value is no ordinary one: found below
     read: list[Any] = []
@@ -113,9 +114,36 @@ def _column(values: list[Any], kind: Kind) -> tuple[pa.Array, Marks | None]:
         read.append(found)
     array = pa.array(read, kind.column.arrow)
     if not bad:
-        return array, None
+        return _finite(array, None)
     rows, raws = zip(*bad, strict=True)
-    return array, Marks(np.array(rows, np.int64), np.full(len(bad), Mark.UNREADABLE, np.uint8), raws)
+    return _finite(array, Marks(np.array(rows, np.int64), np.full(len(bad), Mark.UNREADABLE, np.uint8), raws))
+
+
+def _finite(array: pa.Array, marks: Marks | None) -> tuple[pa.Array, Marks | None]:
+    """The column with its NaN and its infinities marked, as every source marks them."""
+    if not pa.types.is_floating(array.type):
+        return array, marks
+    cells = array.to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(~np.isfinite(cells) & np.asarray(array.is_valid()))
+    if not rows.size:
+        return array, marks
+    found = [_SPECIAL[repr(float(cell))] for cell in cells[rows]]
+    kinds = np.array([kind for kind, _ in found], np.uint8)
+    raws: tuple[bytes | None, ...] = tuple(raw for _, raw in found)
+    if marks is not None:
+        rows, kinds, raws = np.append(rows, marks.rows), np.append(kinds, marks.kinds), (*raws, *marks.raw)
+    order = np.argsort(rows)
+    is_gone = np.zeros(len(array), np.bool_)
+    is_gone[rows] = True
+    ordered = Marks(rows[order], kinds[order], tuple(raws[at] for at in order.tolist()))
+    return pc.if_else(pa.array(is_gone), pa.scalar(None, array.type), array), ordered
+
+
+_SPECIAL = {
+    "nan": (Mark.NAN, b"NaN"),
+    "inf": (Mark.PLUS_INFINITY, b"Infinity"),
+    "-inf": (Mark.MINUS_INFINITY, b"-Infinity"),
+}
 
 
 def raw_of(value: Any) -> bytes:  # noqa: ANN401  whatever a driver gives
