@@ -55,6 +55,19 @@ print("heavy:", *sorted(set({HEAVY!r}) & set(sys.modules)))
     assert done.stdout.splitlines()[-1] == "heavy:"
 
 
+def test_a_comparison_imports_nothing_that_only_the_daemon_needs() -> None:
+    """Its start-up is a part of its time."""
+    script = """
+import sys
+import bridge.cli.compare, bridge.comparing, bridge.config.load, bridge.correct, bridge.journal.sqlite
+import bridge.sources.postgres.snapshot, bridge.sources.view.dialects.postgres
+heavy = {"apscheduler", "httpx2", "opentelemetry", "rich", "starlette", "structlog"}
+print("heavy:", *sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "heavy:\n"
+
+
 @pytest.mark.parametrize("command", commands())
 def test_every_command_is_documented(command: str) -> None:
     """docs/commands.md has a heading for each command and names each of its options."""
