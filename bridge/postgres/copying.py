@@ -7,6 +7,7 @@ import select
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import psycopg
@@ -17,7 +18,10 @@ from bridge.errors import SourceUnavailable
 from bridge.postgres.session import Connection, translated
 
 _DISCARD_BYTES = 1 << 20
-_JOINED_MESSAGES = 1024  # few enough that their memory is used again and again: fresh pages would cost most of all
+_LARGE_BYTES = 1 << 16  # of a message that is not joined with others, which would copy it
+_FIRST_MESSAGES = 16  # until it is known how large they are
+# Few enough that their memory is used again and again, and that Python's collector sees no reason to go through them.
+_JOINED_MESSAGES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,29 +92,48 @@ class Copying:
 
         Raises: SourceUnavailable or PositionLost when the server ended the session.
         """
-        get = self._pgconn.get_copy_data
         messages: list[memoryview] = []
-        size, append = received.size_bytes, messages.append
+        is_stale = True  # whether more may have arrived than libpq was asked to look at
         try:
             with self._telling("receiving"):
-                while size < limit_bytes:
-                    count, data = get(1)
-                    if count == 0:
-                        self._pgconn.consume_input()
-                        count, data = get(1)
-                        if count == 0:
-                            return True
+                while (room := limit_bytes - received.size_bytes) > 0:
+                    known = len(messages)
+                    size = len(messages[-1]) if messages else room // _FIRST_MESSAGES  # the next ones are as large
+                    count = self._take(messages, max(1, min(room // max(1, size), _JOINED_MESSAGES) - known))
                     if count < 0:
                         self._end()
                         return False
-                    append(data)
-                    size += count
-                    if len(messages) == _JOINED_MESSAGES:
+                    is_stale |= len(messages) > known
+                    if count >= _LARGE_BYTES:
+                        received.add(messages[:-1])
+                        del messages[:-1]
+                    if messages and (len(messages) >= _JOINED_MESSAGES or len(messages) * len(messages[-1]) >= room):
                         received.add(messages)
                         messages.clear()
+                    if count == 0:
+                        if not is_stale:
+                            return True
+                        self._pgconn.consume_input()
+                        is_stale = False
                 return True
         finally:
             received.add(messages)
+
+    def _take(self, messages: list[memoryview], most: int) -> int:
+        """Add what libpq holds, up to a number and no further than a large message.
+
+        Most of what it costs to receive many small messages is this loop.
+
+        Returns: the size of the last one; 0 where libpq holds no more, -1 at the end.
+        """
+        count, add = 0, messages.append
+        for count, data in map(self._pgconn.get_copy_data, repeat(1, most)):
+            if not 0 < count < _LARGE_BYTES:
+                if count > 0:
+                    add(data)
+                break
+            add(data)
+        return count
 
     def abandon(self) -> None:
         """Cancel the query under way and throw away what it still sends."""
