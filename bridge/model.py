@@ -4,7 +4,7 @@ Everything is Arrow columns from the source on. A *raw batch* holds legacy colum
 batch* holds the contract's fields behind the columns of `META`. Values are frozen; nothing here does I/O.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -69,6 +69,15 @@ class Marks:
         kept = np.flatnonzero(target >= 0)
         kept = kept[np.argsort(target[kept], kind="stable")]
         return Marks(target[kept], self.kinds[kept], tuple(self.raw[number] for number in kept))
+
+    @staticmethod
+    def joined(parts: Sequence[tuple[int, "Marks"]]) -> "Marks":
+        """The marks of batches that became one; each with the number that its first row has there."""
+        return Marks(
+            np.concatenate([marks.rows + first for first, marks in parts]),
+            np.concatenate([marks.kinds for _, marks in parts]),
+            tuple(raw for _, marks in parts for raw in marks.raw),
+        )
 
 
 # What every change carries besides its fields, whatever the source.

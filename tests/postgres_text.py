@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from bridge.model import Mark, Marks
 from bridge.postgres.columns import decode, walk_tuples
-from bridge.postgres.copytext import decode_rows
+from bridge.postgres.copying import Run
+from bridge.postgres.copyrows import decode_rows
 from bridge.postgres.types import Kind, PgType
 
 Raw = bytes | None | EllipsisType  # a value, null, or (...) unchanged
@@ -56,6 +57,12 @@ def copy_text(rows: Sequence[Sequence[bytes | None]]) -> bytes:
     return b"".join(b"\t".join(rb"\N" if value is None else _escaped(value) for value in row) + b"\n" for row in rows)
 
 
+def copy_run(rows: Sequence[Sequence[bytes | None]]) -> Run:
+    """Rows as COPY sends them, a message each."""
+    sent = [copy_text([row]) for row in rows]
+    return Run.join(sent or (b"",), [len(row) for row in sent])
+
+
 def _escaped(value: bytes) -> bytes:
     return b"".join(rb"\%b" % ESCAPES[byte] if (byte := bytes([code])) in ESCAPES else byte for code in value)
 
@@ -81,7 +88,7 @@ def decode_one(raws: Sequence[Raw], type_: PgType) -> tuple[pa.Array, Marks | No
 def decode_copied(raws: Sequence[Raw], type_: PgType) -> tuple[pa.Array, Marks | None]:
     """Decode one column that came by COPY; what is unchanged in a log is null in a table."""
     rows = [[None if isinstance(raw, EllipsisType) else raw] for raw in raws]
-    batch, marks = decode_rows(np.frombuffer(copy_text(rows), np.uint8), [type_], ["value"])
+    batch, marks = decode_rows(copy_run(rows), [type_], ["value"])
     batch.validate(full=True)
     return batch.column(0), marks.get("value")
 

@@ -1,38 +1,21 @@
-"""Rows in COPY's text format, to Arrow columns.
+"""Find the cells of rows in COPY's text format, all at once, and copy none.
 
-The format is one of tabs, line feeds and escapes, so Arrow's reader of such files finds the cells of a whole block, and
-reads numbers, dates and times on the way. Where a value is none that it reads, all cells of the block are found as text
-and decoded as those of a change log are.
+The format separates columns by tabs and rows by line feeds and escapes both inside values, so two comparisons over the
+buffer find every cell, and one more every escape. `copyrows` is quicker for many small rows.
 Source: PostgreSQL manual, "COPY", Text Format.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 from numpy.typing import NDArray
 
-from bridge.cells import Text
 from bridge.errors import MalformedRecord
-from bridge.model import Marks
-from bridge.postgres.columns import decode_text_column
-from bridge.postgres.types import Kind, PgType
+from bridge.postgres.tuples import NULL, TEXT, Cells
 
 _TAB, _LINE_FEED, _BACKSLASH = ord("\t"), ord("\n"), ord("\\")
-_NULL = r"\N"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # Arrow drops one at the beginning
-_TEXT = pa.large_string()
-# What Arrow reads just as our own decoders do, or refuses.
-_DIRECT = frozenset({Kind.BOOLEAN, Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL, Kind.DATE, Kind.TIMESTAMP})
-_FORMAT = pa.csv.ParseOptions(
-    delimiter="\t",
-    quote_char=False,
-    double_quote=False,
-    escape_char=False,
-    newlines_in_values=False,
-    ignore_empty_lines=False,
-)
+_NULL = rb"\N"
+_BLOCK_BYTES = 1 << 18
 # What COPY TO sends behind a backslash, and what it stands for.
 _PLAIN = np.zeros(256, np.uint8)
 for _letter, _byte in zip(b"bfnrtv\\", b"\b\f\n\r\t\v\\", strict=True):
@@ -40,113 +23,83 @@ for _letter, _byte in zip(b"bfnrtv\\", b"\b\f\n\r\t\v\\", strict=True):
 _IS_ESCAPED = _PLAIN > 0
 
 
-def decode_rows(
-    buffer: NDArray[np.uint8], types: Sequence[PgType], names: Sequence[str]
-) -> tuple[pa.RecordBatch, dict[str, Marks]]:
-    """Decode the rows in `buffer`.
+def walk_text(buffer: NDArray[np.uint8], column_count: int) -> tuple[list[Cells], NDArray[np.uint8], int]:
+    """The cells of all rows in `buffer`.
 
     Args:
-        buffer: whole rows, each ended by a line feed, as the server sends them under PINNED_SETTINGS.
-        types: one per column.
-        names: one per column.
-    Returns: as `columns.decode`.
+        buffer: whole rows, each ended by a line feed.
+        column_count: columns a row has.
+    Returns: the cells per column, the buffer they point into (without escapes), and the row count.
     Raises: MalformedRecord when the bytes are not whole rows of that many columns, or hold an unknown escape.
     """
-    found = _direct(buffer, types) or _split(buffer, [_TEXT] * len(types))
-    null_count = sum(array.null_count for array in found)
-    has_escapes = int(np.count_nonzero(buffer == _BACKSLASH)) > null_count  # each null has one, and no other has
-    arrays: list[pa.Array] = []
-    marks: dict[str, Marks] = {}
-    for array, type_, name in zip(found, types, names, strict=True):
-        if array.type == _TEXT:
-            decoded, marked = decode_text_column(_text_of(array, has_escapes=has_escapes), type_)
-            arrays.append(decoded)
-            if marked is not None:
-                marks[name] = marked
-        else:
-            arrays.append(array)
-    return pa.RecordBatch.from_arrays(arrays, list(names)), marks
+    ends = _find(buffer, _TAB, _LINE_FEED)
+    row_count, rest = divmod(ends.size, column_count)
+    row_ends = ends[column_count - 1 :: column_count]
+    stop = ends[-1] + 1 if ends.size else 0
+    if rest or stop != buffer.size or (buffer[row_ends] != _LINE_FEED).any():
+        raise MalformedRecord(f"COPY text of {buffer.size} bytes is not whole rows of {column_count} columns")
+    starts = np.empty_like(ends)
+    starts[:1] = 0
+    starts[1:] = ends[:-1] + 1
+    lengths = ends - starts
+    first = buffer[np.minimum(starts, buffer.size - 1)]
+    kinds = np.full(ends.size, TEXT, np.uint8)
+    is_null = (lengths == len(_NULL)) & (first == _BACKSLASH)
+    if is_null.any():
+        is_null[is_null] = buffer[starts[is_null] + 1] == _NULL[1]
+        kinds[is_null] = NULL
+        lengths[is_null] = 0
+    buffer = unescape(buffer, starts, lengths, is_null)
+    return [
+        Cells(kinds[column::column_count].copy(), starts[column::column_count].copy(),
+              lengths[column::column_count].copy())
+        for column in range(column_count)
+    ], buffer, row_count  # fmt: skip
 
 
-def texts(buffer: NDArray[np.uint8], column_count: int) -> list[Text]:
-    """The cells of the rows in `buffer` as text, by column. Raises: as `decode_rows`."""
-    found = _split(buffer, [_TEXT] * column_count)
-    return [_text_of(array, has_escapes=True) for array in found]
+def row_of(buffer: NDArray[np.uint8], column_count: int, wanted: Sequence[int]) -> tuple[str, ...]:
+    """Some columns of a single row as the server wrote them, by number; a null is empty. Raises: as `walk_text`."""
+    cells, buffer, _ = walk_text(buffer, column_count)
+    ends = [(int(cells[number].starts[0]), int(cells[number].lengths[0])) for number in wanted]
+    return tuple(buffer[start : start + length].tobytes().decode("utf-8", "surrogateescape") for start, length in ends)
 
 
-def row_of(buffer: NDArray[np.uint8], column_count: int) -> list[str | None]:
-    """The values of a single row as the server wrote them. Raises: as `decode_rows`."""
-    cells = texts(buffer, column_count)
-    return [text.data.tobytes().decode("utf-8", "surrogateescape") if text.is_text[0] else None for text in cells]
+def _find(buffer: NDArray[np.uint8], *wanted: int) -> NDArray[np.int64]:
+    """Where these bytes are, block by block: a mask of the whole would be as large as the rows."""
+    found = [np.empty(0, np.int64)]
+    for start in range(0, buffer.size, _BLOCK_BYTES):
+        block = buffer[start : start + _BLOCK_BYTES]
+        is_wanted = block == wanted[0]
+        for byte in wanted[1:]:
+            is_wanted |= block == byte
+        found.append(np.flatnonzero(is_wanted) + start)
+    return np.concatenate(found)
 
 
-def _direct(buffer: NDArray[np.uint8], types: Sequence[PgType]) -> list[pa.Array] | None:
-    """The columns, as many as can be read to their types at once; None where a value in one of them cannot."""
-    try:
-        found = _split(buffer, [type_.arrow if type_.kind in _DIRECT else _TEXT for type_ in types])
-    except MalformedRecord:
-        return None
-    return found if all(map(_is_finite, found)) else None
+def unescape(
+    buffer: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], is_null: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """The buffer with every escape as the byte it stands for; the cells' offsets are moved along.
 
-
-def _is_finite(array: pa.Array) -> bool:
-    """False where a float has a NaN, or something beyond what it holds."""
-    if not pa.types.is_floating(array.type):
-        return True
-    values = np.frombuffer(array.buffers()[1], f"f{array.type.bit_width // 8}", len(array))
-    return bool(np.isfinite(values).all())  # below a null is a zero
-
-
-def _split(buffer: NDArray[np.uint8], wanted: Sequence[pa.DataType]) -> list[pa.Array]:
-    """The columns as these types."""
-    if not buffer.size:
-        return [pa.nulls(0, type_) for type_ in wanted]
-    if buffer[-1] != _LINE_FEED:
-        raise MalformedRecord(f"COPY text of {buffer.size} bytes does not end with a row")
-    if buffer[:3].tobytes() == _BYTE_ORDER_MARK:
-        buffer = np.concatenate((buffer[:3], buffer))
-    names = [str(number) for number in range(len(wanted))]
-    try:
-        table = pa.csv.read_csv(
-            pa.BufferReader(pa.py_buffer(buffer)),
-            pa.csv.ReadOptions(use_threads=False, block_size=buffer.size + 1, column_names=names),
-            _FORMAT,
-            pa.csv.ConvertOptions(
-                check_utf8=False,
-                column_types=dict(zip(names, wanted, strict=True)),
-                null_values=[_NULL],
-                strings_can_be_null=True,
-                true_values=["t"],
-                false_values=["f"],
-            ),
-        )
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        detail = f"COPY text of {buffer.size} bytes is not whole rows of {len(wanted)} columns"
-        raise MalformedRecord(detail) from error
-    return [column.combine_chunks() if column.num_chunks != 1 else column.chunk(0) for column in table.columns]
-
-
-def _text_of(array: pa.Array, *, has_escapes: bool) -> Text:
-    """The cells of a column, every escape as the byte it stands for."""
-    count = len(array)
-    _, offset_buffer, data_buffer = array.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int64, count + 1) if count else np.zeros(1, np.int64)
-    data = np.frombuffer(data_buffer, np.uint8, int(offsets[-1])) if data_buffer else np.empty(0, np.uint8)
-    is_text = array.is_valid().to_numpy(zero_copy_only=False)
-    return Text(*(_unescaped(data, offsets) if has_escapes else (data, offsets)), is_text)
-
-
-def _unescaped(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    backslashes = np.flatnonzero(data == _BACKSLASH)
+    Raises: MalformedRecord for an escape that no server sends, or whose letter would be another cell's.
+    """
+    backslashes = _find(buffer, _BACKSLASH)
+    nulls = starts[is_null]
+    backslashes = backslashes[~np.isin(backslashes, nulls, assume_unique=True)] if nulls.size else backslashes
     if not backslashes.size:
-        return data, offsets
+        return buffer
     # Of backslashes in a row every other one begins an escape.
     run_starts = np.flatnonzero(np.diff(backslashes, prepend=-2) != 1)
     in_run = np.arange(backslashes.size) - np.repeat(run_starts, np.diff(np.append(run_starts, backslashes.size)))
     escapes = backslashes[in_run % 2 == 0]
-    is_torn = np.isin(escapes + 1, offsets)  # its letter would be another cell's
-    if is_torn.any() or not _IS_ESCAPED[data[escapes + 1]].all():
+    if np.isin(escapes + 1, starts + lengths).any():
+        raise MalformedRecord("COPY text has a cell that ends within an escape")
+    letters = buffer[escapes + 1]
+    if not _IS_ESCAPED[letters].all():
         raise MalformedRecord("COPY text has an escape that no server sends")
-    plain = np.delete(data, escapes)
-    plain[escapes - np.arange(escapes.size)] = _PLAIN[data[escapes + 1]]
-    return plain, offsets - np.searchsorted(escapes, offsets)
+    plain = np.delete(buffer, escapes)
+    plain[escapes - np.arange(escapes.size)] = _PLAIN[letters]
+    before = np.searchsorted(escapes, starts)
+    lengths -= np.searchsorted(escapes, starts + lengths) - before
+    starts -= before
+    return plain

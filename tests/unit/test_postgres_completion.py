@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.model import CHANGE_COLUMNS, Column, Mark, Marks, Op, RawBatch, Shape
+from bridge.postgres.copying import Run
 from bridge.postgres.types import builtin
 from bridge.sources.postgres.snapshot import Chunk, merge
 from bridge.sources.postgres.tables import Table
@@ -27,9 +28,10 @@ def changes(ops: list[Op], xids: list[int]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=CHANGE_COLUMNS)
 
 
-def copied(*given: tuple[int, int | None, str | None]) -> bytes:
+def copied(*given: tuple[int, int | None, str | None]) -> Run:
     """Rows in COPY's text format."""
-    return "".join("\t".join(map(str, row)) + "\n" for row in given).encode()
+    sent = ["\t".join(map(str, row)).encode() + b"\n" for row in given]
+    return Run.join(sent or [b""], [len(row) for row in sent])
 
 
 def rows(*given: tuple[int, int | None, str | None]) -> pa.RecordBatch:
@@ -47,8 +49,7 @@ def streamed(op: Op, row: tuple[int, int | None, str | None], *, xid: int, note_
 
 def read_events(watch: Watch, *given: tuple[int, int | None, str | None]) -> list[tuple[Any, ...]]:
     """What a chunk with these rows becomes."""
-    buffer = np.frombuffer(copied(*given), np.uint8)
-    chunk = Chunk(Table("t", SHAPE, TYPES, (0,)), 1, BEFORE, 500, 0, buffer, len(given), ("9",), is_final=True)
+    chunk = Chunk(Table("t", SHAPE, TYPES, (0,)), 1, BEFORE, 500, 0, copied(*given), len(given), ("9",), is_final=True)
     batch = merge(chunk, watch)
     assert not batch.marks
     return list(zip(*(column.to_pylist() for column in batch.columns.columns), strict=True))

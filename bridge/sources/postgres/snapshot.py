@@ -15,12 +15,12 @@ from enum import Enum, auto
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from psycopg import sql
 
 from bridge.model import CHANGE_COLUMNS, Op, RawBatch
 from bridge.postgres.copying import Copying, Received, Run
-from bridge.postgres.copytext import decode_rows, row_of
+from bridge.postgres.copyrows import decode_rows
+from bridge.postgres.copytext import row_of
 from bridge.postgres.session import Connection, read_only, translated
 from bridge.sources.postgres import lsn
 from bridge.sources.postgres.completion import concat
@@ -64,7 +64,7 @@ class Chunk:
     visibility: Visibility  # the rows include at least these transactions
     high_lsn: int  # all transactions the rows include are streamed before this
     read_us: int  # when, microseconds since 1970 UTC
-    buffer: NDArray[np.uint8]  # the rows in COPY's text format; decoded by whoever hands them on
+    run: Run  # the rows in COPY's text format; decoded by whoever hands them on
     row_count: int
     last: tuple[str, ...] | None  # key of the last row, where the next chunk starts; None: no row
     is_final: bool
@@ -100,7 +100,7 @@ def read_chunk(tables: Tables, capture: Capture, reread: Reread, *, row_limit: i
         visibility,
         _reachable(lsn.parse(high[0])),
         int(row[1]),
-        run.buffer,
+        run,
         row_count,
         _key_of_last(run, table) if row_count else None,
         is_final=not is_cut and row_count < row_limit,
@@ -145,7 +145,7 @@ def merge(chunk: Chunk, watch: Watch) -> RawBatch:
 
 
 def _events(chunk: Chunk) -> RawBatch:
-    columns, marks = decode_rows(chunk.buffer, chunk.table.types, chunk.table.shape.names())
+    columns, marks = decode_rows(chunk.run, chunk.table.types, chunk.table.shape.names())
     count = columns.num_rows
     changes = pa.RecordBatch.from_arrays(
         [
@@ -193,8 +193,7 @@ def _copy(connection: Connection, query: sql.Composable, name: str) -> tuple[Run
 
 def _key_of_last(run: Run, table: Table) -> tuple[str, ...]:
     """The key of the last row as text, where the next chunk starts."""
-    row = row_of(run.buffer[run.starts[-1] :], len(table.types))
-    return tuple(row[number] or "" for number in table.key)
+    return row_of(run.buffer[run.starts[-1] :], len(table.types), table.key)
 
 
 def _reachable(position: int) -> int:

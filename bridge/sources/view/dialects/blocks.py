@@ -69,14 +69,7 @@ class Gathered:
 
     def marks(self) -> dict[str, Marks]:
         """The marks of all rows."""
-        return {
-            name: Marks(
-                np.concatenate([one.rows + first for first, one in found]),
-                np.concatenate([one.kinds for _, one in found]),
-                tuple(raw for _, one in found for raw in one.raw),
-            )
-            for name, found in self._marks.items()
-        }
+        return {name: Marks.joined(found) for name, found in self._marks.items()}
 
 
 def schema_of(kinds: Sequence[Kind]) -> pa.Schema:

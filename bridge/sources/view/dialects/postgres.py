@@ -17,12 +17,12 @@ import psycopg
 import pyarrow as pa
 from psycopg import pq, sql
 
-from bridge.errors import SourceRefused, SourceUnavailable
+from bridge.errors import MalformedRecord, SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Load
 from bridge.findings import Finding, refuse
 from bridge.model import Column
-from bridge.postgres.copying import Copying, Received, Run
-from bridge.postgres.copytext import decode_rows, row_of
+from bridge.postgres.copying import Copying, Received
+from bridge.postgres.copyrows import Rows
 from bridge.postgres.lookup import TypeLookup, types_of
 from bridge.postgres.rights import inspect_rights
 from bridge.postgres.session import Connection, ConnectSettings, connect, read_only, translate, translated
@@ -34,6 +34,7 @@ from bridge.sources.view.session import Answer, Prepared
 from bridge.sources.view.statement import Sql, Value
 
 PAGE_BYTES = 64 << 20
+_BLOCK_BYTES = 1 << 20  # decoded at once: few enough for the processor's cache, and enough to be worth the call
 _LOOK_S = 0.2  # how often a page looks whether it was cancelled
 _CANCEL_S = 1.0
 # Strings mean what lint read, whatever the database's default. One core of the server at most, and no time spent on
@@ -122,21 +123,17 @@ class PostgresSession:
             known = self._describe(connection, _composed(describe_sql(prepared.body), {}))
             query = _composed(sql, dict(zip(known.names, known.types, strict=True)))
             fields = self._describe(connection, query)
-            run, is_cut = self._copy(connection, query)
+            rows, is_cut = self._copy(connection, query, fields)
         seconds = time.monotonic() - started
-        batch, marks = decode_rows(run.buffer, fields.types, fields.names)
-        ends: dict[str, Any] = {}
-        if last and batch.num_rows:
-            row = row_of(run.buffer[run.starts[-1] :], len(fields.types))
-            ends = {name: row[fields.names.index(name)] for name in last}
+        batch, marks = rows.columns()
         return Answer(
             fields.columns(),
             batch,
-            ends,
+            rows.last(last),
             read_at,
             marks,
             seconds,
-            size_bytes=int(run.buffer.size),
+            size_bytes=rows.size_bytes,
             queries=3,
             is_cut=is_cut,
         )
@@ -211,19 +208,33 @@ class PostgresSession:
         assert self._lookup is not None  # noqa: S101  made with the connection
         return _Fields(names, types_of(wanted, self._lookup))
 
-    def _copy(self, connection: Connection, query: sql.Composable) -> tuple[Run, bool]:
+    def _copy(self, connection: Connection, query: sql.Composable, fields: _Fields) -> tuple[Rows, bool]:
         """The rows of a query in COPY's text format, and whether it was cut short."""
         copying = Copying(connection, _telling)
         copying.copy_out(_joined("COPY (", query, ") TO STDOUT"), "reading a view")
-        received = Received()
-        while (goes_on := copying.drain(received, self._page_bytes)) and received.size_bytes < self._page_bytes:
-            copying.wait(_LOOK_S)
-            if self._is_cancelled:
+        rows, received, goes_on = Rows(fields.types, fields.names), Received(), True
+        while goes_on and rows.size_bytes + received.size_bytes < self._page_bytes:
+            goes_on = copying.drain(received, _BLOCK_BYTES)
+            if received.size_bytes >= _BLOCK_BYTES:
+                self._decode(copying, rows, received)
+                received = Received()
+            elif goes_on:
+                copying.wait(_LOOK_S)
+            if self._is_cancelled and goes_on:
                 copying.abandon()
                 raise SourceUnavailable("reading a view: it was cancelled")
         if goes_on:
             copying.abandon()
-        return received.run() or Run(np.empty(0, np.uint8), np.empty(0, np.int64)), goes_on
+        rows.add(received.run())
+        return rows, goes_on
+
+    @staticmethod
+    def _decode(copying: Copying, rows: Rows, received: Received) -> None:
+        try:
+            rows.add(received.run())
+        except MalformedRecord:
+            copying.abandon()
+            raise
 
 
 @contextmanager
