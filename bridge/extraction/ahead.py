@@ -1,8 +1,9 @@
-"""A question that is asked while the answer to the one before it is dealt with, on a thread of its own."""
+"""A question that is asked while the answer to the one before it is dealt with, on a thread beside."""
 
 import time
 from collections.abc import Callable
-from threading import Thread
+from queue import SimpleQueue
+from threading import Event, Thread
 
 from bridge.extraction.extractor import Page, Question
 
@@ -12,7 +13,7 @@ class Ahead:
 
     Args:
         question: what is asked.
-        answer: asks it; called once, on the other thread.
+        answer: asks it; called once, by `run`.
     """
 
     def __init__(self, question: Question, answer: Callable[[Question], Page]) -> None:
@@ -21,26 +22,53 @@ class Ahead:
         self._answer = answer
         self._page: Page | None = None
         self._error: BaseException | None = None
-        self._thread = Thread(target=self.run, name=f"ahead-{question.stream}", daemon=True)
+        self._is_over = Event()
 
     def start(self) -> None:
-        """Ask."""
-        self._thread.start()
+        """Ask on a thread that ends with it."""
+        Thread(target=self.run, name=f"ahead-{self.question.stream}", daemon=True).start()
 
     def run(self) -> None:
-        """What the thread does."""
+        """Ask, and keep what comes of it."""
         started = time.monotonic()
         try:
             self._page = self._answer(self.question)
         except BaseException as error:  # noqa: BLE001  raised where the answer is wanted
             self._error = error
         self.spent_s = time.monotonic() - started
+        self._is_over.set()
 
     def wait(self) -> Page:
         """The answer, when it has come. Raises: whatever asking raised."""
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._is_over.wait()
         if self._error is not None:
             raise self._error
         assert self._page is not None  # noqa: S101  one of the two
         return self._page
+
+
+class Beside:
+    """A thread that does one thing after the other; it stays, since each new one would have memory of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Have something done that raises nothing."""
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+        self._work.put(work)
+
+    def end(self) -> None:
+        """Let the thread end when nothing is left to be done; callable twice. `do` begins another."""
+        if self._thread is not None:
+            self._work.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        for work in iter(self._work.get, None):
+            work()

@@ -13,7 +13,7 @@ from threading import Condition
 
 from bridge.errors import BridgeError, SourceUnavailable
 from bridge.extracted import Charge
-from bridge.extraction.ahead import Ahead
+from bridge.extraction.ahead import Ahead, Beside
 from bridge.extraction.budget import Budget
 from bridge.extraction.extractor import Extractor, Page, Question
 
@@ -43,6 +43,7 @@ class Asker:
         self._is_asking = False
         self._is_connected = False
         self._ahead: Ahead | None = None
+        self._beside = Beside(f"ahead-{system}")
         self._charges: list[Charge] = []  # that no window has told the journal of
 
     def ask(self, question: Question) -> Page:
@@ -81,7 +82,7 @@ class Asker:
         except SourceUnavailable:  # held just now
             return
         self._ahead = Ahead(question, answer)
-        self._ahead.start()
+        self._beside.do(self._ahead.run)
 
     @property
     def ahead_of(self) -> str | None:
@@ -119,6 +120,7 @@ class Asker:
         try:
             self.drop()
         finally:
+            self._beside.end()
             self._extractor.close()
             self._is_connected = False
 

@@ -57,9 +57,10 @@ def compare(index: Index, subject: Subject, page: Page, *, first_number: int, on
     if is_whole is not None:
         cursor[~is_whole] = _ranks(index, row, np.flatnonzero(~is_whole))
     first, second = image.names_of_rows(keys, row, cursor)
-    counted = _first_of_each(first, second, row)
+    order = np.argsort(first)
+    counted = _first_of_each(first, second, row, order=order)
     state = _State(len(row))
-    for level, which, places in index.find(first, second):
+    for level, which, places in index.find(first, second, order):
         state.meet(level, which, places, row)
     ignored = ~counted | (state.was_seen & once) if once else ~counted
     told = ~ignored & (~state.is_held | state.is_other)
@@ -72,7 +73,7 @@ def compare(index: Index, subject: Subject, page: Page, *, first_number: int, on
         mine = told[which]
         at, of = places[mine], which[mine]
         level.row[at], level.cursor[at], level.number[at] = row[of], cursor[of], new_number[of]
-    unknown = rows[~state.is_known[rows]]
+    unknown = order[(told & ~state.is_known)[order]]
     index.add(
         Level(
             first[unknown],
@@ -130,10 +131,10 @@ class _State:
         self.was_seen[which] = level.seen[places] & self.is_held[which]
 
 
-def _first_of_each(first: Hashes, second: Hashes, row: Hashes) -> NDArray[np.bool_]:
-    """One row of each key: that of the lowest hash, which does not depend on the order."""
-    order = np.argsort(first)
-    if not (first[order[1:]] == first[order[:-1]]).any():
+def _first_of_each(first: Hashes, second: Hashes, row: Hashes, *, order: Rows) -> NDArray[np.bool_]:
+    """One row of each key: that of the lowest hash, which does not depend on the order. `order` sorts `first`."""
+    ordered = first[order]
+    if not (ordered[1:] == ordered[:-1]).any():
         return np.ones(len(first), np.bool_)
     order = np.lexsort((row, second, first))
     again = (first[order[1:]] == first[order[:-1]]) & (second[order[1:]] == second[order[:-1]])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bridge.extraction.fingerprint import Hashes
 
+_FAN = 4  # levels that become one: more of them are more to look through, fewer are merged more often
 GONE = np.uint32(0xFFFFFFFF)  # the number of a row that the image holds no more
 
 Numbers = NDArray[np.uint32]
@@ -90,9 +91,16 @@ class Index:
         """Rows that are kept in memory."""
         return sum(map(len, self._levels))
 
-    def find(self, first: Hashes, second: Hashes) -> Iterator[tuple[Level, Places, Places]]:
-        """Where these keys are: level, which of them, and their places in it. A key is in one level at most."""
-        order = np.argsort(first, kind="stable")
+    def find(
+        self, first: Hashes, second: Hashes, order: Places | None = None
+    ) -> Iterator[tuple[Level, Places, Places]]:
+        """Where these keys are: level, which of them, and their places in it. A key is in one level at most.
+
+        `order` is what sorts `first`, where that is known.
+        """
+        if not self._levels:
+            return
+        order = np.argsort(first) if order is None else order
         first, second = first[order], second[order]
         for level in self._levels:
             which, places = level.find(first, second)
@@ -100,13 +108,12 @@ class Index:
                 yield level, order[which], places
 
     def add(self, level: Level) -> None:
-        """Rows whose keys are not here yet, in any order."""
+        """Rows whose keys are not here yet, in order of `first`."""
         if not len(level):
             return
-        self._levels.append(Level.merged([level]))
-        while len(self._levels) > 1 and len(self._levels[-2]) < 2 * len(self._levels[-1]):
-            last = [self._levels.pop(), self._levels.pop()]
-            self._levels.append(Level.merged(last[::-1]))
+        self._levels.append(level)
+        while len(self._levels) >= _FAN and len(self._levels[-_FAN]) < _FAN * len(self._levels[-1]):
+            self._levels[-_FAN:] = [Level.merged(self._levels[-_FAN:])]
 
     def begin(self) -> None:
         """A reading begins: it has seen nothing yet."""

@@ -15,7 +15,7 @@ import pytest
 
 from bridge.errors import SourceRefused, SourceUnavailable
 from bridge.extraction import ending
-from bridge.extraction.ahead import Ahead
+from bridge.extraction.ahead import Beside
 from bridge.extraction.budget import Limits
 from bridge.replay import open_letters
 from bridge.testing import FakeClock
@@ -238,7 +238,7 @@ def live(number: int) -> None:
     draw = random.Random(number)  # noqa: S311  not a secret
     kind: Kind = draw.choice(["incremental", "swept", "full", "append"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Ahead, "start", Ahead.run)  # at once: the same whenever it is played
+        patch.setattr(Beside, "do", lambda _, work: work())  # at once: the same whenever it is played
         if draw.random() < 0.5:
             patch.setattr(ending, "MANY_ROWS", 2)
             patch.setattr(ending, "MANY_BLOCKS", 5)
