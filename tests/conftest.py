@@ -12,7 +12,7 @@ import pytest
 from demo.server import VERSIONS, Database, PostgresServer
 from tests.firebird import PROGRAM as FIREBIRD
 from tests.firebird import FirebirdServer
-from tests.legacy import AlchemyLegacy, FirebirdLegacy, MariaLegacy, PostgresLegacy, SqliteLegacy
+from tests.legacy import AlchemyLegacy, FirebirdLegacy, MariaLegacy, PostgresLegacy, SqliteLegacy, with_reader
 from tests.listed import ListedLegacy
 from tests.machine import require
 from tests.mariadb import PROGRAM as MARIADB
@@ -81,7 +81,7 @@ def mariadb_legacy(_maria_server: MariaServer) -> Iterator[MariaLegacy]:
 @pytest.fixture
 def postgres_legacy(database: Database) -> PostgresLegacy:
     """A fresh database of PostgreSQL with a login that may read it."""
-    return _with_reader(database)
+    return with_reader(database)
 
 
 @pytest.fixture(scope="session")
@@ -95,16 +95,8 @@ def _old_postgres_server() -> Iterator[PostgresServer]:
 def old_postgres_legacy(_old_postgres_server: PostgresServer) -> Iterator[PostgresLegacy]:
     """The same of the oldest version that is tested."""
     fresh = _old_postgres_server.create_database(f"test_{uuid.uuid4().hex[:12]}")
-    yield _with_reader(fresh)
+    yield with_reader(fresh)
     fresh.drop()
-
-
-def _with_reader(database: Database) -> PostgresLegacy:
-    database.sql(
-        "DO $$ BEGIN CREATE ROLE legacy_reader LOGIN;"
-        " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
-    )
-    return PostgresLegacy(database)
 
 
 @pytest.fixture

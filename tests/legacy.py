@@ -98,6 +98,15 @@ class PostgresLegacy:
         return sql.Identifier(name).as_string()
 
 
+def with_reader(database: Database) -> PostgresLegacy:
+    """A database with our login."""
+    database.sql(
+        "DO $$ BEGIN CREATE ROLE legacy_reader LOGIN;"
+        " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+    )
+    return PostgresLegacy(database)
+
+
 _TABLE = re.compile(r"\bFROM (\w+)\b(?![(.])")
 
 

@@ -261,7 +261,7 @@ def cross(ground: Ground, table: str, count: int, folder: Path) -> None:
 
 def test_values_of_every_type_come_through_exactly(ground: Ground, tmp_path: Path) -> None:
     """D1, D3, D4, D5, D6, D7; I3, I5."""
-    cross(ground, next(tables(ground)), 300, tmp_path)
+    cross(ground, next(tables(ground)), 200, tmp_path)
 
 
 @pytest.mark.soak
