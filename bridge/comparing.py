@@ -104,7 +104,7 @@ def prepared(
         ours, other = Replayed(journal, stream, fields), Replayed(journal, against, fields)
         with _barrier(config, journal, stream, ask) as barrier, _barrier(config, journal, against, ask) as there:
             theirs = Streamed(other, fields, arrives=lambda: passes(there, patience))
-            yield Comparison(stream, against, document, ours, theirs, barrier, patience, None)
+            yield Comparison(stream, f"stream {against}", document, ours, theirs, barrier, patience, None)
         return
     view = _view(config, stream, against, document)
     extractor = build_extractor(config, declared.system, {stream: view})
@@ -114,7 +114,8 @@ def prepared(
         rows = Legacy(extractor, stream, document, pace=pace)
         with _barrier(config, journal, stream, ask) as barrier:
             ours = Replayed(journal, stream, rows.fields)
-            yield Comparison(stream, view.name, document, ours, rows, barrier, patience, pace)
+            words = f"{'view' if view.path.suffix == '.sql' else 'table'} {view.name}"
+            yield Comparison(stream, words, document, ours, rows, barrier, patience, pace)
     finally:
         extractor.close()
 

@@ -98,8 +98,9 @@ def _show(comparison: "Comparison", report: "Report", *, corrected: int | None, 
     rest = {"unsettled": len(report.unsettled), "rejected": report.rejected, "not held": report.not_held}
     said = ", ".join(f"{count:,} {word}" for word, count in rest.items() if count)
     say(
-        f"{comparison.stream} and {comparison.against}: {len(report.differences):,} differences in {report.rows:,} rows"
-        f" and {report.keys:,} keys, {report.looks} looks, {report.seconds:.1f} s" + (f"; {said}" if said else "")
+        f"stream {comparison.stream} and {comparison.against}: {len(report.differences):,} differences in"
+        f" {report.rows:,} rows and {report.keys:,} keys, {report.looks} look{'s' if report.looks > 1 else ''},"
+        f" {report.seconds:.1f} s" + (f"; {said}" if said else "")
     )
     if cost:
         say(f"cost: {cost['queries']:,} queries, {cost['seconds']:.1f} s at work, {cost['size_bytes'] / 1e6:,.1f} MB")

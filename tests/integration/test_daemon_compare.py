@@ -82,7 +82,7 @@ def test_a_comparison_with_another_table_or_stream_says_what_it_compares(daemon:
     assert (code, found(said)) == (1, {"7": ("extra", [])})
     wait_for(lambda: len(daemon.changes("shelves")) == ROWS - 1, why=daemon.log_tail)
     code, said = compared(daemon, "--with", "shelves", "--patience", "10")
-    assert (code, found(said), said["with"]) == (1, {"7": ("extra", [])}, "shelves")
+    assert (code, found(said), said["with"]) == (1, {"7": ("extra", [])}, "stream shelves")
     refused = daemon.cli("compare", "articles", "--with", "shelves", "--heal")
     assert refused.returncode == 78
     assert "cannot be corrected by another stream" in refused.stderr
