@@ -59,6 +59,7 @@ class Polled:
     database: Database
     limits: Limits = field(default_factory=Limits)
     page_rows: int = 10
+    stores: bool = True  # from the beginning; else once `is_storing` is set
 
     def __post_init__(self) -> None:
         server = self.database.server
@@ -80,7 +81,8 @@ class Polled:
         self.pump = Pump(self.flow, self.handoff, self.board, self.stop)
         self.windows: list[Window] = []
         self.is_storing = threading.Event()
-        self.is_storing.set()
+        if self.stores:
+            self.is_storing.set()
         self.threads = [threading.Thread(target=run, daemon=True) for run in (self.pump.run, self._take)]
 
     def _take(self) -> None:
@@ -154,8 +156,7 @@ def test_a_long_query_of_a_view_ends_at_once_and_nothing_stays_on_the_server(dat
 def test_a_page_that_is_asked_ahead_ends_at_once_while_the_one_before_waits_to_be_stored(database: Database) -> None:
     """The kill switch reaches what no reader waits for yet."""
     view_that_stops(database, rows=35, at=30)
-    with looking(database) as dba, Polled(database) as polled:
-        polled.is_storing.clear()
+    with looking(database) as dba, Polled(database, stores=False) as polled:
         wait_for(lambda: polled.flow.waiting == QUEUED_WINDOWS + 1 and at_work(dba), why=polled.board.report)
         polled.pump.halt("paused")
         wait_for(lambda: not sessions(dba), within_s=PATIENCE_S, why=lambda: sessions(dba))
@@ -167,8 +168,7 @@ def test_a_page_that_is_asked_ahead_ends_at_once_while_the_one_before_waits_to_b
 
 def test_no_transaction_is_open_and_one_page_is_read_ahead_while_the_journal_stands_still(database: Database) -> None:
     slow_view(database, seconds=0, rows=400)
-    with looking(database) as dba, Polled(database) as polled:
-        polled.is_storing.clear()
+    with looking(database) as dba, Polled(database, stores=False) as polled:
         wait_for(lambda: polled.flow.waiting == QUEUED_WINDOWS + 1, why=polled.board.report)
         wait_for(lambda: not polled.source.is_asking)
         found = [row[1:] for row in sessions(dba)]

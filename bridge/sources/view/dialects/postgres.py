@@ -213,9 +213,10 @@ class PostgresSession:
         copying = Copying(connection, _telling)
         copying.copy_out(_joined("COPY (", query, ") TO STDOUT"), "reading a view")
         rows, received, goes_on = Rows(fields.types, fields.names), Received(), True
-        while goes_on and rows.size_bytes + received.size_bytes < self._page_bytes:
-            goes_on = copying.drain(received, _BLOCK_BYTES)
-            if received.size_bytes >= _BLOCK_BYTES:
+        while goes_on and (room := self._page_bytes - rows.size_bytes) > received.size_bytes:
+            block_bytes = min(room, _BLOCK_BYTES)
+            goes_on = copying.drain(received, block_bytes)
+            if received.size_bytes >= block_bytes:
                 self._decode(copying, rows, received)
                 received = Received()
             elif goes_on:
