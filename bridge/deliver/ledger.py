@@ -1,5 +1,6 @@
 """What one sink's loop has settled and the journal does not hold yet, and the attempts of what failed; for one loop."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,14 @@ from bridge.resilience.lanes import Entry
 
 NO_VALUE: Mapping[str, Any] = MappingProxyType({})
 TRIES_KEPT = 500  # failing events whose attempts survive a restart
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What wakes whoever stores, for all sinks."""
+
+    changed: asyncio.Event = field(default_factory=asyncio.Event)  # there is something to store
+    full: asyncio.Event = field(default_factory=asyncio.Event)  # a sink sends nothing more before it is stored
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ import structlog
 from bridge.deliver import replays
 from bridge.deliver.aftermath import Aftermath
 from bridge.deliver.feed import Feed, Load
-from bridge.deliver.ledger import Account
+from bridge.deliver.ledger import Account, Signals
 from bridge.deliver.replays import Replay
 from bridge.deliver.route import Route
 from bridge.deliver.turns import Turns
@@ -52,7 +52,7 @@ class SinkLoop:
         progress: how far it is with each stream, by the journal.
         dumped: what `dump` gave in a former life; None for a new sink.
         metrics: where calls and latencies are counted.
-        changed: set when there is something to store.
+        signals: to whoever stores.
         now: the clock.
     """
 
@@ -65,7 +65,7 @@ class SinkLoop:
         progress: Mapping[str, Progress],
         dumped: Mapping[str, Any] | None,
         metrics: Metrics,
-        changed: asyncio.Event | None = None,
+        signals: Signals | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.name = route.sink
@@ -76,6 +76,7 @@ class SinkLoop:
         self._sink = sink
         self._journal = journal
         self._now = now
+        self._signals = signals or Signals()
         self._calls: set[asyncio.Task[None]] = set()
         self._paced_s = 0.0  # when the rate allows the next event
         self._passed_s = 0.0  # when the last pass began
@@ -86,7 +87,7 @@ class SinkLoop:
         self._bug: BaseException | None = None  # that ended a call
         self._stored = self._storing = dict(dumped) if dumped is not None else {}
         self._after = Aftermath(
-            route, journal, dumped=self._stored, metrics=metrics, changed=changed or asyncio.Event(), now=now
+            route, journal, dumped=self._stored, metrics=metrics, changed=self._signals.changed, now=now
         )
         self.ledger = self._after.ledger
         self.feeds = {stream: self._feed(stream, progress.get(stream, Progress())) for stream in route.looks}
@@ -215,7 +216,7 @@ class SinkLoop:
             self._after.forgotten(feed, *forgotten)
         was_read = chunk is not None or last is not None
         if was_read and not feed.lanes.ready_count:  # nothing goes out, and how far we are is stored all the same
-            self._after.changed.set()
+            self._signals.changed.set()
         return was_read
 
     def _chunk_events(self) -> int:
@@ -261,12 +262,13 @@ class SinkLoop:
 
     def _may_send(self) -> bool:
         now_s = time.time()
-        unstored = max(UNSTORED_EVENTS, 2 * self.route.concurrency * self.route.batch_events)
+        if self.ledger.unstored >= max(UNSTORED_EVENTS, 2 * self.route.concurrency * self.route.batch_events):
+            self._signals.full.set()
+            return False
         return (
             self._after.breaker.wait_s(self._now()) == 0
             and now_s >= self._after.not_before_s
             and now_s >= self._paced_s
-            and self.ledger.unstored < unstored
         )
 
     def _pace(self, events: int) -> None:
@@ -333,7 +335,7 @@ class SinkLoop:
         if replay is None:
             _log.error("replay.dropped", sink=self.name, stream=job.stream, letter=job.letter, why=why)
             self.ledger.given_up(job, why)
-            self._after.changed.set()
+            self._signals.changed.set()
         else:
             self.replays[job.id] = replay
             self.wake.set()

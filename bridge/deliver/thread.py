@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import structlog
 
 from bridge.bell import Bell
-from bridge.deliver.ledger import Account
+from bridge.deliver.ledger import Account, Signals
 from bridge.deliver.loop import SinkLoop
 from bridge.deliver.route import Route
 from bridge.deliver.trial import try_out
@@ -81,6 +81,7 @@ class Delivery:
         self._trouble = Repeating(_log, failed="delivery.not_stored", recovered="delivery.stored_again")
         self._backoff = Backoff()
         self._seen_version = -1
+        self._signals = Signals()
         self._books = asyncio.Lock()  # held while replays are looked up, and while what was settled is stored
         self.loops: dict[str, SinkLoop] = {}
         self.turned_at = time.monotonic()
@@ -112,14 +113,13 @@ class Delivery:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         if self._ended.is_set():
             return
-        changed = asyncio.Event()
-        while not await self._is_built(changed):
+        while not await self._is_built():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), self._backoff.next_s())
             if self._stop.is_set():
                 return
         storing_ends = asyncio.Event()
-        storing = asyncio.create_task(self._store_on(changed, storing_ends))
+        storing = asyncio.create_task(self._store_on(storing_ends))
         async with asyncio.TaskGroup() as group:
             for loop in self.loops.values():
                 group.create_task(self._supervise(loop, self._stop))
@@ -130,14 +130,15 @@ class Delivery:
             *(loop.close(patience_s=PATIENCE_S) for loop in self.loops.values()), return_exceptions=True
         )
         storing_ends.set()
-        changed.set()
+        self._signals.full.set()
+        self._signals.changed.set()
         await storing
 
-    async def _is_built(self, changed: asyncio.Event) -> bool:
+    async def _is_built(self) -> bool:
         """Whether every sink has its loop; False when the journal cannot tell or take where they stand now."""
         self.turned_at = time.monotonic()
         try:
-            await self._build(changed)
+            await self._build()
         except BridgeError as error:
             self._trouble.failure(error)
             self._board.fail("delivery", error.detail, error.hint)
@@ -146,7 +147,7 @@ class Delivery:
         self._board.ok("delivery")
         return True
 
-    async def _build(self, changed: asyncio.Event) -> None:
+    async def _build(self) -> None:
         held = await asyncio.to_thread(self._journal.subscribers)
         dumped = await asyncio.to_thread(self._journal.kept, "delivery")
         extents = await asyncio.to_thread(self._journal.extents)
@@ -162,7 +163,7 @@ class Delivery:
                 progress=known | new,
                 dumped=dumped.get(route.sink),
                 metrics=self._metrics,
-                changed=changed,
+                signals=self._signals,
                 now=self._now,
             )
         await self._look()
@@ -239,19 +240,21 @@ class Delivery:
 
     # -- storing
 
-    async def _store_on(self, changed: asyncio.Event, ends: asyncio.Event) -> None:
+    async def _store_on(self, ends: asyncio.Event) -> None:
         """Store what was settled, again and again; once more at the end."""
         is_last = False
         while not is_last:
-            await changed.wait()
+            await self._signals.changed.wait()
             if not ends.is_set():
-                await asyncio.sleep(GATHER_S)
-            changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._signals.full.wait(), GATHER_S)
+            self._signals.changed.clear()
+            self._signals.full.clear()
             is_last = ends.is_set()  # what is settled while it stores has one more turn
             async with self._books:
                 is_stored = await self._store()
             if not is_stored and not is_last:  # at the end: the receivers have it, and will see it again
-                changed.set()
+                self._signals.changed.set()
                 await asyncio.sleep(self._backoff.next_s())
 
     async def _store(self) -> bool:

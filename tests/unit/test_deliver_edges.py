@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bridge.deliver import trial
+from bridge.deliver import thread, trial
 from bridge.deliver.aftermath import Aftermath
 from bridge.deliver.feed import Feed
-from bridge.deliver.loop import SinkLoop
+from bridge.deliver.loop import UNSTORED_EVENTS, SinkLoop
 from bridge.deliver.replays import choose
 from bridge.errors import BridgeError, JournalCorrupt, SinkRefused, SinkUnavailable
 from bridge.metrics import Metrics
@@ -441,3 +441,11 @@ def test_what_is_fresh_is_read_on_the_loop_and_what_is_behind_is_not() -> None:
         wait_for(lambda: len(sink.received) == 70)
     assert "deliver" in journal.readers
     assert set(journal.readers) != {"deliver"}, "a few at once; where there are more, the loop does not wait for them"
+
+
+def test_what_a_sink_waits_for_to_be_stored_is_stored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a quick sink would rest for most of the time that others are given to settle more."""
+    monkeypatch.setattr(thread, "GATHER_S", 3600)
+    count, sink = 3 * UNSTORED_EVENTS, ScriptedSink()
+    with delivering(filled(sample.events(count=count)), (route(), sink)):
+        wait_for(lambda: len(sink.received) == count)
