@@ -51,7 +51,7 @@ def extractor(dsn: str, table: str, kind: str) -> ViewExtractor:
     )
     view = parse(VIEWS[kind].format(rows=PAGE_ROWS, table=table), Path(f"{STREAM}.sql"))
     session = PostgresSession(settings, waivers=frozenset({"public_temp"}))
-    return ViewExtractor("bench", session, {STREAM: view}, dialect="postgres")
+    return ViewExtractor("bench", session, {STREAM: view}, dialect="postgres", asks_ahead=True)
 
 
 def extract(dsn: str, table: str, kind: str) -> float:
