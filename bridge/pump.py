@@ -210,12 +210,12 @@ class Pump:
 
     def _rest(self, why: str) -> None:
         """Have nothing open on the system, and wait for somebody to resume it."""
+        self._fail(why, "Nothing is read until `legacy-bridge system resume`.", level="warn")
         if not self._is_at_rest.is_set():
             self.flow.source.close()
             self._is_open = False
             self._is_at_rest.set()
             _log.info("source.paused", system=self.flow.name, why=why)
-        self._fail(why, "Nothing is read until `legacy-bridge system resume`.", level="warn")
         self._stop.wait(WAIT_S)
 
     def _rest_again(self) -> bool:
