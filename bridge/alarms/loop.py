@@ -185,6 +185,9 @@ class Alarms:
         except BridgeError as error:
             self._book.put_back(values)
             self._unwritable = error.detail
+        except asyncio.CancelledError:  # nobody knows whether they were kept
+            self._book.put_back(values)
+            raise
         else:
             self._unwritable = ""
 
