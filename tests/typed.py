@@ -4,13 +4,14 @@ What comes out is said in the plainest form: dates as days and times as microsec
 here asks the bridge, nor lets a server print what it holds.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -21,6 +22,7 @@ from bridge.model import Mark
 from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.session import Session
 from bridge.sources.view.viewfile import View
+from tests.legacy import Legacy
 
 BERLIN = ZoneInfo("Europe/Berlin")
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -60,30 +62,39 @@ class Typed:
     put: str = ""  # what stands for a value in the application's INSERT, where that is no plain placeholder
 
 
-class Ground(Protocol):
+class Ground(ABC):
     """A database in which columns of many types are made."""
 
     types: Mapping[str, Typed]
     names: st.SearchStrategy[str]  # that a table or column may have
     dialect: str  # sqlglot's name of its SQL
 
+    def __init__(self, legacy: Legacy) -> None:
+        self.legacy = legacy
+
+    @abstractmethod
     def fill(self, table: str, columns: Mapping[str, Typed], rows: Sequence[Sequence[Given]]) -> None:
         """Make a table whose first column is `id`, the number of the row, as the application does."""
 
-    def run(self, *statements: str) -> Sequence[Sequence[Any]]:
-        """Run statements as the owner; the rows of the last."""
-
-    def quote(self, name: str) -> str:
-        """A name in SQL."""
-
-    def named(self, table: str) -> str:
-        """A table in a view's SQL."""
-
+    @abstractmethod
     def session(self) -> Session:
         """One of our login."""
 
+    def run(self, *statements: str) -> Sequence[Sequence[Any]]:
+        """Run statements as the owner; the rows of the last."""
+        return self.legacy.run(*statements)
+
+    def quote(self, name: str) -> str:
+        """A name in SQL."""
+        return self.legacy.quote(name)
+
+    def named(self, table: str) -> str:
+        """A table in a view's SQL."""
+        return self.quote(table)
+
     def reads(self, table: str, **how: Any) -> ViewExtractor:  # noqa: ANN401  as `View`
         """Reads a view of a table as the stream `s`: the whole of it by `id`, unless said otherwise."""
+        return ViewExtractor("any", self.session(), {"s": view_of(self.named(table), **how)}, dialect=self.dialect)
 
 
 def drawn(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:

@@ -3,13 +3,11 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from hypothesis import strategies as st
 
 from bridge.model import Mark
 from bridge.sources.view.dialects.firebird.session import FirebirdSession
-from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.session import Session
 from tests.legacy import FirebirdLegacy
 from tests.typed import (
@@ -18,6 +16,7 @@ from tests.typed import (
     LETTERS,
     TIMES,
     Given,
+    Ground,
     Marked,
     Typed,
     day_micros,
@@ -31,7 +30,6 @@ from tests.typed import (
     names,
     same,
     texts,
-    view_of,
     whole,
 )
 
@@ -76,15 +74,13 @@ TYPES: Mapping[str, Typed] = {
 }  # fmt: skip
 
 
-class FirebirdGround:
+class FirebirdGround(Ground):
     """See `Ground`."""
 
+    legacy: FirebirdLegacy
     types = TYPES
     dialect = ""
     names = names(LETTERS, most=31)
-
-    def __init__(self, legacy: FirebirdLegacy) -> None:
-        self.legacy = legacy
 
     def fill(self, table: str, columns: Mapping[str, Typed], rows: Sequence[Sequence[Given]]) -> None:
         """See `Ground`."""
@@ -103,23 +99,6 @@ class FirebirdGround:
             connection.commit()
             statement.free()
 
-    def run(self, *statements: str) -> Sequence[Sequence[Any]]:
-        """See `Ground`."""
-        return self.legacy.run(*statements)
-
-    def quote(self, name: str) -> str:
-        """See `Ground`."""
-        return self.legacy.quote(name)
-
-    def named(self, table: str) -> str:
-        """See `Ground`."""
-        return self.quote(table)
-
     def session(self) -> Session:
         """See `Ground`."""
         return FirebirdSession(self.legacy.settings())
-
-    def reads(self, table: str, **how: Any) -> ViewExtractor:  # noqa: ANN401  as `View`
-        """See `Ground`."""
-        view = view_of(self.named(table), **how)
-        return ViewExtractor("any", self.session(), {"s": view}, dialect=self.dialect)

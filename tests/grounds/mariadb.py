@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from bridge.model import Mark
 from bridge.sources.view.dialects.mysql.session import MysqlSession
-from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.session import Session
 from tests.legacy import MariaLegacy
 from tests.typed import (
@@ -20,6 +19,7 @@ from tests.typed import (
     LETTERS,
     TIMES,
     Given,
+    Ground,
     Marked,
     Typed,
     day_micros,
@@ -35,7 +35,6 @@ from tests.typed import (
     names,
     same,
     texts,
-    view_of,
     whole,
 )
 
@@ -101,15 +100,13 @@ TYPES: Mapping[str, Typed] = {
 }  # fmt: skip
 
 
-class MariaGround:
+class MariaGround(Ground):
     """See `Ground`."""
 
+    legacy: MariaLegacy
     types = TYPES
     dialect = "mysql"
     names = names(LETTERS, most=64)
-
-    def __init__(self, legacy: MariaLegacy) -> None:
-        self.legacy = legacy
 
     def fill(self, table: str, columns: Mapping[str, Typed], rows: Sequence[Sequence[Given]]) -> None:
         """See `Ground`."""
@@ -124,26 +121,9 @@ class MariaGround:
                 block = [(at + n, *map(_sent, row)) for n, row in enumerate(rows[at : at + 200])]
                 cursor.executemany(into, block)
 
-    def run(self, *statements: str) -> Sequence[Sequence[Any]]:
-        """See `Ground`."""
-        return self.legacy.run(*statements)
-
-    def quote(self, name: str) -> str:
-        """See `Ground`."""
-        return self.legacy.quote(name)
-
-    def named(self, table: str) -> str:
-        """See `Ground`."""
-        return self.quote(table)
-
     def session(self) -> Session:
         """See `Ground`."""
         return MysqlSession(self.legacy.settings())
-
-    def reads(self, table: str, **how: Any) -> ViewExtractor:  # noqa: ANN401  as `View`
-        """See `Ground`."""
-        view = view_of(self.named(table), **how)
-        return ViewExtractor("any", self.session(), {"s": view}, dialect=self.dialect)
 
 
 def _sent(cell: Given) -> Any:  # noqa: ANN401  what PyMySQL takes

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import time as clock
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import psycopg
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from bridge.model import Mark
-from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.session import Session
 from tests.legacy import PostgresLegacy
 from tests.typed import (
@@ -22,6 +20,7 @@ from tests.typed import (
     LETTERS,
     TIMES,
     Given,
+    Ground,
     Marked,
     Typed,
     day_micros,
@@ -37,7 +36,6 @@ from tests.typed import (
     names,
     same,
     texts,
-    view_of,
     whole,
 )
 
@@ -111,15 +109,16 @@ TYPES: Mapping[str, Typed] = {
 }  # fmt: skip
 
 
-class PostgresGround:
+class PostgresGround(Ground):
     """See `Ground`."""
 
+    legacy: PostgresLegacy
     types = TYPES
     dialect = "postgres"
     names = names(LETTERS, most=63, more=["🛢 tanks"])
 
     def __init__(self, legacy: PostgresLegacy) -> None:
-        self.legacy = legacy
+        super().__init__(legacy)
         # Its own ways of printing differ, and the server stands in another zone.
         for name, value in (("datestyle", "German"), ("timezone", "Asia/Kolkata"), ("extra_float_digits", "-5")):
             legacy.database.sql(f"ALTER DATABASE {legacy.database.name} SET {name} = '{value}'")
@@ -136,14 +135,6 @@ class PostgresGround:
                 for number, row in enumerate(rows):
                     copy.write_row([number, *(cell.bound for cell in row)])
 
-    def run(self, *statements: str) -> Sequence[Sequence[Any]]:
-        """See `Ground`."""
-        return self.legacy.run(*statements)
-
-    def quote(self, name: str) -> str:
-        """See `Ground`."""
-        return self.legacy.quote(name)
-
     def named(self, table: str) -> str:
         """See `Ground`."""
         return sql.Identifier("public", table).as_string()
@@ -151,8 +142,3 @@ class PostgresGround:
     def session(self) -> Session:
         """See `Ground`."""
         return self.legacy.session()
-
-    def reads(self, table: str, **how: Any) -> ViewExtractor:  # noqa: ANN401  as `View`
-        """See `Ground`."""
-        view = view_of(self.named(table), **how)
-        return ViewExtractor("any", self.session(), {"s": view}, dialect=self.dialect)

@@ -4,13 +4,11 @@ import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
 
 from hypothesis import strategies as st
 
 from bridge.model import Mark
 from bridge.sources.view.dialects.sqlite.session import SqliteSession
-from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.session import Session
 from tests.legacy import SqliteLegacy
 from tests.typed import (
@@ -20,6 +18,7 @@ from tests.typed import (
     LETTERS,
     TIMES,
     Given,
+    Ground,
     Marked,
     Typed,
     days,
@@ -32,7 +31,6 @@ from tests.typed import (
     names,
     same,
     texts,
-    view_of,
     whole,
 )
 
@@ -73,15 +71,13 @@ TYPES: Mapping[str, Typed] = {
 }  # fmt: skip
 
 
-class SqliteGround:
+class SqliteGround(Ground):
     """See `Ground`."""
 
+    legacy: SqliteLegacy
     types = TYPES
     dialect = "sqlite"
     names = names(LETTERS, most=64, more=["🛢 tanks"])
-
-    def __init__(self, legacy: SqliteLegacy) -> None:
-        self.legacy = legacy
 
     def fill(self, table: str, columns: Mapping[str, Typed], rows: Sequence[Sequence[Given]]) -> None:
         """See `Ground`."""
@@ -94,23 +90,6 @@ class SqliteGround:
             connection.executemany(into, [(n, *(cell.bound for cell in row)) for n, row in enumerate(rows)])
             connection.commit()
 
-    def run(self, *statements: str) -> Sequence[Sequence[Any]]:
-        """See `Ground`."""
-        return self.legacy.run(*statements)
-
-    def quote(self, name: str) -> str:
-        """See `Ground`."""
-        return self.legacy.quote(name)
-
-    def named(self, table: str) -> str:
-        """See `Ground`."""
-        return self.quote(table)
-
     def session(self) -> Session:
         """See `Ground`."""
         return SqliteSession(self.legacy.path)
-
-    def reads(self, table: str, **how: Any) -> ViewExtractor:  # noqa: ANN401  as `View`
-        """See `Ground`."""
-        view = view_of(self.named(table), **how)
-        return ViewExtractor("any", self.session(), {"s": view}, dialect=self.dialect)
