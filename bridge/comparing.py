@@ -91,10 +91,7 @@ def prepared(
         told: why nothing is read for now.
     Raises: ConfigError, SourceUnavailable, SourceRefused.
     """
-    declared = config.streams.get(stream)
-    if declared is None:
-        known = ", ".join(sorted(config.streams))
-        raise ConfigError(f"there is no stream {stream!r}", hint=f"The streams of {config.path} are: {known}.")
+    declared = config.stream(stream)
     document = contracts.load(declared.contract)
     if not document.key_fields:
         raise ConfigError(f"contract {document.file} has no key, so rows cannot be told apart")

@@ -34,9 +34,7 @@ def draft(
 
     opened = session(context)
     config = opened.config(online=True, require_contracts=False)
-    declared = config.streams.get(name)
-    if declared is None:
-        raise ConfigError(f"there is no stream {name!r}", hint=f"The streams are: {', '.join(sorted(config.streams))}.")
+    declared = config.stream(name)
     columns, known = _shown(opened, config, name, tuple(key or ()))
     missing = [each for each in known if each not in {column.name for column in columns}]
     if missing:

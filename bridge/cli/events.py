@@ -11,7 +11,6 @@ import typer
 
 from bridge.cli.session import session
 from bridge.cli.show import note, on_terminal, printable, say
-from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from bridge.config.models import Config
@@ -63,11 +62,7 @@ def envelope(config: "Config", stream: str) -> "Envelope":
     from bridge.contract.document import load as load_contract
     from bridge.naming import envelope_of
 
-    declared = config.streams.get(stream)
-    if declared is None:
-        known = ", ".join(sorted(config.streams))
-        raise ConfigError(f"there is no stream {stream!r}", hint=f"The streams of {config.path} are: {known}.")
-    contract = load_contract(declared.contract)
+    contract = load_contract(config.stream(stream).contract)
     return envelope_of(config, stream, contract_id=contract.id, key_fields=contract.key_fields)
 
 

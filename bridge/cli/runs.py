@@ -11,7 +11,7 @@ from bridge.cli.ask import ask
 from bridge.cli.options import DryRun, Json
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, say_result, span, table
-from bridge.errors import BridgeError, ConfigError
+from bridge.errors import BridgeError
 
 if TYPE_CHECKING:
     from bridge.extracted import Charge, Run
@@ -44,10 +44,8 @@ def list_runs(
         return
     opened = session(context)
     config = opened.config()
-    if stream is not None and stream not in config.streams:
-        raise ConfigError(
-            f"there is no stream {stream!r}", hint=f"The streams are: {', '.join(sorted(config.streams))}."
-        )
+    if stream is not None:
+        config.stream(stream)
     with opened.journal(config) as journal:
         found = [_told(journal, run) for run in journal.runs(stream=stream, limit=limit)]
     if as_json:

@@ -10,7 +10,6 @@ from bridge.cli.ask import Outcome, ask
 from bridge.cli.options import DryRun, Json, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, on_terminal, say_json, table
-from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from bridge.cli.session import Session
@@ -112,9 +111,8 @@ def snapshot(
 
 def _act(opened: "Session", kind: str, name: str, *, dry_run: bool, must_exist: bool = True) -> Outcome | None:
     """Ask for one thing on one stream and say what became of it; None on a dry run."""
-    known = opened.config().streams
-    if must_exist and name not in known:
-        raise ConfigError(f"there is no stream {name!r}", hint=f"The streams are: {', '.join(sorted(known))}.")
+    if must_exist:
+        opened.config().stream(name)
     if dry_run:
         note(f"would ask for {kind} on {name}")
         return None

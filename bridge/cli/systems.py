@@ -11,7 +11,6 @@ from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, say_result, table
 
 if TYPE_CHECKING:
-    from bridge.cli.session import Session
     from bridge.config.models import Config
     from bridge.sources.postgres.dba import Letter
 
@@ -54,7 +53,9 @@ def pause(
     from bridge.halt import left
 
     opened = session(context)
-    stays = left(_known(opened, name), name)
+    config = opened.config()
+    config.system(name)
+    stays = left(config, name)
     if dry_run:
         note(f"would stop every read of {name}" + (f"; {stays}" if stays else ""))
         return
@@ -70,13 +71,6 @@ def resume(context: typer.Context, *, name: System, dry_run: DryRun = False, as_
         note(f"would read {name} again")
         return
     say_result(ask(opened, "system.resume", {"system": name}).result, as_json=as_json)
-
-
-def _known(opened: "Session", name: str) -> "Config":
-    """The configuration. Raises: ConfigError where it has no such system."""
-    config = opened.config()
-    config.system(name)
-    return config
 
 
 def dba_script(context: typer.Context, *, system: System) -> None:

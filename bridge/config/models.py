@@ -297,6 +297,13 @@ class Config:
             raise ConfigError(f"there is no system {name!r}", hint=f"The systems of {self.path} are: {known}.")
         return self.systems[name]
 
+    def stream(self, name: str) -> StreamConfig:
+        """A stream by its name. Raises: ConfigError when there is none."""
+        if name not in self.streams:
+            known = ", ".join(sorted(self.streams))
+            raise ConfigError(f"there is no stream {name!r}", hint=f"The streams of {self.path} are: {known}.")
+        return self.streams[name]
+
     def streams_of(self, system: str, *ways: str) -> dict[str, StreamConfig]:
         """The streams that come from one system, those alone that are read in one of these ways where any is named."""
         return {
