@@ -231,6 +231,34 @@ def test_a_journal_that_cannot_be_written_is_told_of_all_the_same(monkeypatch: p
     assert "firing journal" in ops.told
 
 
+def test_what_was_being_kept_when_the_loop_was_stopped_is_kept_by_the_next_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, asked, go = World(), threading.Event(), threading.Event()
+
+    def fail_late(*_: object) -> None:
+        asked.set()
+        assert go.wait(DEADLINE_S)
+        raise JournalUnavailable("disk full")
+
+    async def scenario() -> None:
+        alarms = world.alarms({})
+        await alarms.step()
+        with monkeypatch.context() as broken:
+            broken.setattr(world.journal, "keep", fail_late)
+            world.wrong = ("source:erp",)
+            turn = asyncio.create_task(alarms.step())
+            await until(asked.is_set)
+            turn.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await turn
+            go.set()
+        await alarms.step()
+
+    asyncio.run(scenario())
+    assert world.firing() == {"source:erp"}
+
+
 def test_an_outlet_is_told_what_its_route_says() -> None:
     routes = {
         "night": {"apprise": {"url": "a"}, "least": "critical"},

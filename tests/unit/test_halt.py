@@ -145,6 +145,25 @@ class AskingSource(ScriptedSource):
         self.closed.set()
 
 
+def test_the_board_says_why_before_a_source_is_called_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Reading(AskingSource())
+    assert isinstance(reading.source, AskingSource)
+    fail = reading.board.fail
+    rested: list[bool] = []
+
+    def told(*said: Any, **how: Any) -> None:  # noqa: ANN401  as `HealthBoard.fail`
+        rested.append(reading.pump.rests)
+        fail(*said, **how)
+
+    monkeypatch.setattr(reading.board, "fail", told)
+    reading.thread.start()
+    assert reading.source.asking.wait(DEADLINE_S)
+    reading.pump.halt("paused by ann since 12:00")
+    assert reading.rested()
+    assert rested[0] is False
+    reading.end()
+
+
 def test_a_query_that_runs_is_interrupted_and_its_session_closed() -> None:
     reading = Reading(AskingSource())
     source = reading.source
