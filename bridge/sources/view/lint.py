@@ -259,7 +259,7 @@ def _name_of(call: exp.Func) -> str:
 
 @functools.cache
 def _classes(dialect: str) -> frozenset[type[exp.Expr]]:
-    """What sqlglot makes of the allowed functions: it knows many by a class of its own. Takes a tenth of a second."""
+    """What sqlglot makes of the allowed functions: it knows many by a class of its own. Parses each, so it is slow."""
     found: set[type[exp.Expr]] = set()
     for name in FUNCTIONS[dialect]:
         for arguments in ("", "a", "a, b", "a, b, c"):
