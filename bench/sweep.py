@@ -11,7 +11,8 @@ TABLE = """
 CREATE TABLE sales.keys (id bigint PRIMARY KEY, updated_at timestamptz NOT NULL);
 GRANT SELECT ON sales.keys TO bridge_ro;
 INSERT INTO sales.keys SELECT n, timestamptz '2020-01-01 08:00+00' + n * interval '1 second'
-FROM generate_series(1, {rows}) n
+FROM generate_series(1, {rows}) n;
+CREATE INDEX ON sales.keys (updated_at, id)
 """
 KEYS = Known(
     "sales.keys",

@@ -38,9 +38,13 @@ class Ahead:
         self.spent_s = time.monotonic() - started
         self._is_over.set()
 
+    def settle(self) -> None:
+        """Wait until the answer has come, whatever it is."""
+        self._is_over.wait()
+
     def wait(self) -> Page:
         """The answer, when it has come. Raises: whatever asking raised."""
-        self._is_over.wait()
+        self.settle()
         if self._error is not None:
             raise self._error
         assert self._page is not None  # noqa: S101  one of the two

@@ -1,8 +1,9 @@
 """The talk with one system: one question at a time, what it cost, and the switch that ends it.
 
 Promises: whatever comes of a question, what the system was at work for is paid for; while it is held nothing is asked,
-and what was being asked ends within a second. One question may be asked ahead: its answer waits for whoever asks that
-same question next, and nobody else uses the session meanwhile. Decides neither what is asked nor when.
+and what was being asked ends within a second. One question may be asked ahead: nobody else uses the session meanwhile,
+and its answer is kept for whoever asks that same question, whatever is asked in between. Decides neither what is asked
+nor when.
 """
 
 import time
@@ -14,7 +15,7 @@ from threading import Condition
 from bridge.errors import BridgeError, SourceUnavailable
 from bridge.extracted import Charge
 from bridge.extraction.ahead import Ahead, Beside
-from bridge.extraction.budget import Budget
+from bridge.extraction.budget import Budget, pages_of
 from bridge.extraction.extractor import Extractor, Page, Question
 
 _END_TURNS, _END_S = 20, 0.05
@@ -49,9 +50,10 @@ class Asker:
     def ask(self, question: Question) -> Page:
         """One page. Raises: as `Extractor.open` and `Extractor.page`; SourceUnavailable while held."""
         ahead = self._ahead
-        if ahead is not None and ahead.question == question:
-            return self._answer_of(ahead)
-        self.drop()
+        if ahead is not None:
+            if ahead.question == question:
+                return self._answer_of(ahead)
+            ahead.settle()
         started = time.monotonic()
         page = None
         try:
@@ -85,9 +87,9 @@ class Asker:
         self._beside.do(self._ahead.run)
 
     @property
-    def ahead_of(self) -> str | None:
-        """The stream whose next page was asked for already."""
-        return None if self._ahead is None else self._ahead.question.stream
+    def ahead(self) -> Question | None:
+        """What was asked for already."""
+        return None if self._ahead is None else self._ahead.question
 
     def drop(self) -> None:
         """What was asked ahead is not wanted; it is waited for, and paid for."""
@@ -98,6 +100,8 @@ class Asker:
     def probe(self) -> None:
         """Have the budget know how busy the system is."""
         if self._is_connected:
+            if self._ahead is not None:
+                self._ahead.settle()
             started, now = time.monotonic(), self._now()
             load = self._extractor.probe()
             self._budget.probed(load, seconds=time.monotonic() - started, now=now)
@@ -194,7 +198,5 @@ class Asker:
             rows = page.columns.num_rows
             charge = Charge(self._system, stream, page.read_at, page.queries, page.seconds, rows, page.size_bytes)
         self._charges.append(charge)
-        is_of_keys = question.want == "keys"
-        most = subject.page_rows * (4 if is_of_keys else 1)
-        budgeted = f"{stream}/keys" if is_of_keys else stream
-        self._budget.spent(budgeted, rows=question.limit, most=most, seconds=spent_s, now=now)
+        pages, most = pages_of(subject, question.want)
+        self._budget.spent(pages, rows=question.limit, most=most, seconds=spent_s, now=now)

@@ -7,9 +7,10 @@ time that questions take. Pure: the clock is an argument.
 
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from typing import Literal
 from zoneinfo import ZoneInfo
 
-from bridge.extraction.extractor import Load
+from bridge.extraction.extractor import Load, Subject
 
 PROBE_EVERY = timedelta(seconds=10)
 GROWTH = 10  # a quick page lets the next grow by this part of the view's page
@@ -52,6 +53,12 @@ class Limits:
     zone: str = "UTC"  # of the quiet hours
     busy_sessions: int = 0  # of others, at work at once, above which nothing is asked
     replica_lag_s: float = 0.0  # above which nothing is asked
+
+
+def pages_of(subject: Subject, want: Literal["rows", "keys"]) -> tuple[str, int]:
+    """What `Budget` knows the pages of a stream by, and the rows that one may have: keys alone are small."""
+    rows = subject.page_rows
+    return (f"{subject.stream}/keys", 4 * rows) if want == "keys" else (subject.stream, rows)
 
 
 class Budget:

@@ -57,7 +57,7 @@ def compare(index: Index, subject: Subject, page: Page, *, first_number: int, on
     if is_whole is not None:
         cursor[~is_whole] = _ranks(index, row, np.flatnonzero(~is_whole))
     first, second = image.names_of_rows(keys, row, cursor)
-    order = np.argsort(first)
+    order = fingerprint.in_order(first)
     counted = _first_of_each(first, second, row, order=order)
     state = _State(len(row))
     for level, which, places in index.find(first, second, order):

@@ -72,6 +72,25 @@ def mix(words: Hashes) -> Hashes:
     return words
 
 
+def in_order(hashes: Hashes) -> NDArray[np.int64]:
+    """The stable order of hashes: sorted with their places in their low bits, since numpy sorts values much faster.
+
+    Those that differ in these bits only are few, and sorted again.
+    """
+    bits = np.uint64(len(hashes).bit_length())
+    packed = hashes >> bits << bits
+    packed |= np.arange(len(hashes), dtype=np.uint64)
+    packed.sort()
+    high = packed >> bits
+    is_tied = np.zeros(len(hashes) + 1, np.bool_)  # with the one before
+    np.equal(high[1:], high[:-1], out=is_tied[1:-1])
+    packed &= (np.uint64(1) << bits) - np.uint64(1)
+    order: NDArray[np.int64] = packed.view(np.int64)
+    tied = np.flatnonzero(is_tied[:-1] | is_tied[1:])
+    order[tied] = order[tied].take(np.argsort(hashes[order[tied]], kind="stable"))
+    return order
+
+
 @lru_cache(maxsize=4096)
 def salt(name: str, purpose: bytes = b"") -> np.uint64:
     """A number that stands for a name."""

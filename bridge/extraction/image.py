@@ -113,7 +113,7 @@ def load(blocks: Iterable[ImageBlock], *, until: int) -> Index:
             level.seen[numbers_of(block)] = True
     if not is_held.all():
         level.take(np.flatnonzero(is_held))
-    level.take(np.argsort(level.first))
+    level.take(fingerprint.in_order(level.first))
     return Index([level])
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.extraction.fingerprint import Hashes
+from bridge.extraction.fingerprint import Hashes, in_order
 
 _FAN = 4  # levels that become one: more of them are more to look through, fewer are merged more often
 GONE = np.uint32(0xFFFFFFFF)  # the number of a row that the image holds no more
@@ -36,11 +36,11 @@ class Level:
     def find(self, first: Hashes, second: Hashes) -> tuple[Places, Places]:
         """Of keys in order of `first` those that are here: which they are, and where."""
         at = np.searchsorted(self.first, first)
-        inside = np.flatnonzero(at < len(self))
-        inside = inside[self.first[at[inside]] == first[inside]]
-        place = at[inside]
+        np.minimum(at, len(self) - 1, out=at)  # what is above all of them is none of them
+        inside = np.flatnonzero(self.first.take(at) == first)
+        place = at.take(inside)
         while True:  # more than one turn only where two keys share half of their hash
-            other = self.second[place] != second[inside]
+            other = self.second.take(place) != second.take(inside)
             if not other.any():
                 return inside, place
             place = place + other
@@ -49,13 +49,16 @@ class Level:
             inside, place = inside[alive], place[alive]
 
     def take(self, rows: Places) -> None:
-        """Keep these rows in this order; one array after the other, so that little is there twice."""
-        self.first = self.first[rows]
-        self.second = self.second[rows]
-        self.row = self.row[rows]
-        self.cursor = self.cursor[rows]
-        self.number = self.number[rows]
-        self.seen = self.seen[rows]
+        """Keep these rows in this order; one array after the other, and where it can be into the one before."""
+        spare: Hashes | None = None
+        for name in ("first", "second", "row", "cursor"):
+            before = getattr(self, name)
+            is_fitting = spare is not None and len(spare) == len(rows)
+            # "clip" is for nothing but that numpy writes where it is told to: all places are inside.
+            setattr(self, name, np.take(before, rows, out=spare, mode="clip") if is_fitting else before.take(rows))
+            spare = before
+        self.number = self.number.take(rows)
+        self.seen = self.seen.take(rows)
 
     @classmethod
     def empty(cls, count: int) -> "Level":
@@ -66,7 +69,7 @@ class Level:
     @classmethod
     def merged(cls, levels: "Sequence[Level]") -> "Level":
         """Several levels as one, which they are emptied into: one array after the other, so that little is twice."""
-        order = np.argsort(np.concatenate([level.first for level in levels]), kind="stable")
+        order = in_order(np.concatenate([level.first for level in levels]))
         merged = cls.empty(0)
         for name in ("first", "second", "row", "cursor", "number", "seen"):
             setattr(merged, name, np.concatenate([getattr(level, name) for level in levels])[order])
@@ -100,7 +103,7 @@ class Index:
         """
         if not self._levels:
             return
-        order = np.argsort(first) if order is None else order
+        order = in_order(first) if order is None else order
         first, second = first[order], second[order]
         for level in self._levels:
             which, places = level.find(first, second)

@@ -11,6 +11,7 @@ from typing import Any
 
 from bridge.extracted import Forgotten, RunKind
 from bridge.extraction import ending, modes, pages, scalars
+from bridge.extraction.budget import pages_of
 from bridge.extraction.course import Course
 from bridge.extraction.extractor import Page, Question, Subject
 from bridge.extraction.progress import Progress, Reading, Running
@@ -103,7 +104,7 @@ class Reader:
     def question(self, limit: Callable[[str, int], int]) -> Question | None:
         """The next page; None where the next step asks nothing. `limit` says how many rows of at most how many."""
         reading, subject = self.reading, self.subject
-        rows = limit(subject.stream, subject.page_rows)
+        rows = limit(*pages_of(subject, "rows"))
         if reading.ranges:
             span = reading.ranges[0]
             return Question(
@@ -116,7 +117,7 @@ class Reader:
             )
         common: dict[str, Any] = {"resume": reading.resume, "memory": self.progress.memory}
         if reading.phase == "keys":
-            return Question(subject.stream, limit(f"{subject.stream}/keys", 4 * subject.page_rows), "keys", **common)
+            return Question(subject.stream, limit(*pages_of(subject, "keys")), "keys", **common)
         if reading.phase == "rows":
             return Question(subject.stream, rows, is_by_key=bool(subject.key), **common)
         if reading.phase == "cursor":
@@ -127,11 +128,10 @@ class Reader:
         return None
 
     def following(self, question: Question, page: Page, limit: Callable[[str, int], int]) -> Question | None:
-        """The question after this one, while that does not depend on what its page holds; `limit` as above."""
-        if page.resume is None or page.is_unchanged or question.want == "keys":
+        """The question that goes on behind this page, ranges of keys aside; None: it was the last. `limit` as above."""
+        if page.resume is None or page.is_unchanged:
             return None
-        rows = limit(question.stream, self.subject.page_rows)
-        return replace(question, limit=rows, resume=dict(page.resume))
+        return replace(question, limit=limit(*pages_of(self.subject, question.want)), resume=dict(page.resume))
 
     def take(self, page: Page) -> Step:
         """A page has come."""

@@ -2,8 +2,9 @@
 
 Promises: one session; each window is one step of one run, and stores how far it is, so that a crash costs one page; a
 long reading never keeps a short one waiting for more than a page; what budget and schedule say is done between two
-pages, what the kill switch says within a second. Where nothing can come in between, the next page is asked for while
-the one before is compared and stored: never more than one, and none that the budget would not allow now.
+pages, what the kill switch says within a second. Where nothing but ranges of keys can come in between, the next page
+is asked for while the one before is compared and stored: never more than one, and none that the budget would not allow
+now.
 """
 
 import time
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Condition
 from typing import Any
 
+from bridge import heap
 from bridge.errors import Declined, InternalError, SourceRefused, SourceUnavailable
 from bridge.extracted import Extracted, Run, RunKind, RunState
 from bridge.extraction.asker import Asker
@@ -203,15 +205,16 @@ class PolledSource:
         now = self._now()
         if self._asker.held is not None:
             self._asker.disconnect()
-        hindrance = self._asker.held or self._hindrance(now)
+        ahead = self._asker.ahead
+        is_answered = ahead is not None and self._readers[ahead.stream].question(self._budget.page_rows) == ahead
+        hindrance = self._asker.held or self._hindrance(now, may_probe=not is_answered)
         for start in self._schedule.due(now, active=self.active(), hindrance=hindrance):
             self._begun[start.stream] = start
             self._begin(start)
         for stream in tuple(self._cancelled):
             return self._end(stream, "cancelled", self._cancelled.pop(stream))
-        ahead = self._asker.ahead_of
-        if ahead is not None:  # asked before whatever hinders now
-            return self._step(ahead)
+        if ahead is not None and is_answered:  # asked before whatever hinders now
+            return self._step(ahead.stream)
         if hindrance is None and self._budget.wait_s(now) <= 0:
             for _ in range(len(self._order)):
                 stream = self._order[0]
@@ -249,10 +252,11 @@ class PolledSource:
         return self._advance(stream, reader.take(page))
 
     def _look_ahead(self, reader: Reader, question: Question, page: Page) -> None:
-        """Have the next page asked for, where the next question is sure to be that one and may be asked now."""
+        """Have the next page asked for, where it is sure to be wanted and may be asked now."""
         is_alone = not any(each.is_running for each in self._readers.values() if each is not reader)
         then = reader.following(question, page, self._budget.page_rows)
-        if then is None or not is_alone or self._acts or not self._budget.is_free(self._now()):
+        is_free = self._asker.ahead is None and not self._acts and self._budget.is_free(self._now())
+        if then is None or not is_alone or not is_free:
             return
         running = reader.running.after(page)
         if self._budget.excess(rows=running.rows, size_bytes=running.size_bytes) is None:
@@ -325,12 +329,12 @@ class PolledSource:
         with self._changed:
             return self._confirmed == self._given
 
-    def _hindrance(self, now: datetime) -> str | None:
+    def _hindrance(self, now: datetime, *, may_probe: bool) -> str | None:
         until = self._left_alone_until
         if until is not None and timedelta(0) < until - now <= _LEFT_ALONE_LIMIT:
             return f"the system wants to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
         self._left_alone_until = None
-        if self._budget.wants_probe(now) and self._asker.ahead_of is None:
+        if may_probe and self._budget.wants_probe(now):
             self._asker.probe()
         return self._budget.hindrance(now)
 
@@ -363,6 +367,9 @@ class PolledSource:
     def _forget_images(self) -> None:
         """Keep the images of streams at rest in memory while they are small together."""
         resting = [reader for reader in self._readers.values() if not reader.is_running]
+        held = sum(map(Reader.size, resting))
         for reader in sorted(resting, key=Reader.size, reverse=True):
             if sum(map(Reader.size, resting)) > REMEMBERED_ROWS:
                 reader.rest()
+        if sum(map(Reader.size, resting)) < held:
+            heap.give_back()

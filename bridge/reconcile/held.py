@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.extraction.fingerprint import in_order
 from bridge.reconcile.prints import Digests, Hashes
 
 ALIVE, WHOLE, AGREED = np.uint8(1), np.uint8(2), np.uint8(4)  # flags of a key
@@ -87,7 +88,7 @@ class Held:
         """Where these keys are; NOWHERE for those that have no event."""
         self._settle()
         keys = self._keys
-        order = _order(first)
+        order = in_order(first)
         place = np.searchsorted(keys.first, first[order])
         which, found = order, np.full(len(first), NOWHERE, np.int64)
         while len(which):  # more than one turn only where two keys share half of their hash
@@ -130,28 +131,13 @@ class Held:
 
 def _last_of_each(events: Keys) -> Keys:
     """The last event of each key, in order of `first`."""
-    order = _order(events.first)
+    order = in_order(events.first)
     is_again = _is_again(events.first[order])
     if (is_again & ~_is_again(events.second[order])).any():  # two keys share half of their hash
         order = np.lexsort((events.second, events.first))
         is_again = _is_again(events.first[order]) & _is_again(events.second[order])
     begins = np.flatnonzero(~is_again)
     return events.take(order if len(begins) == len(order) else order[np.append(begins, len(order))[1:] - 1])
-
-
-def _order(hashes: Hashes) -> Places:
-    """A stable order: hashes are sorted with their places in their low bits, since numpy sorts values much faster.
-
-    Where two hashes differ in those bits only, that is found out, and they are sorted the slow way.
-    """
-    bits = np.uint64(len(hashes).bit_length())
-    packed = hashes >> bits << bits
-    packed |= np.arange(len(hashes), dtype=np.uint64)
-    packed.sort()
-    packed &= (np.uint64(1) << bits) - np.uint64(1)
-    order = packed.view(np.int64)
-    ordered = hashes[order]
-    return order if (ordered[1:] >= ordered[:-1]).all() else np.argsort(hashes, kind="stable")
 
 
 def _is_again(hashes: Hashes) -> NDArray[np.bool_]:

@@ -191,7 +191,7 @@ def test_a_source_that_is_closed_gives_up_the_page_that_was_asked_ahead() -> Non
     world.read_one(threading.Event())
     world.system.wait_begun()
     world.source.close()
-    assert (world.system.is_open, world.source.is_asking, world.source._asker.ahead_of) == (False, False, None)
+    assert (world.system.is_open, world.source.is_asking, world.source._asker.ahead) == (False, False, None)
     world.process.pump._is_open = False
     world.process.settle()
     assert told(world.journal) == [("r", number, 1) for number in range(10)]
@@ -224,7 +224,7 @@ def test_no_page_is_asked_ahead_where_the_budget_would_not_have_it_asked_now(
 
     monkeypatch.setattr(Apart, "page", slow)
     world.read_one()
-    is_asked = world.source._asker.ahead_of is not None
+    is_asked = world.source._asker.ahead is not None
     world.source.close()
     assert is_asked == world.system.begun.acquire(blocking=False) == (why == "nothing is in the way")
 
@@ -268,3 +268,124 @@ def test_a_busy_system_is_not_looked_at_in_the_middle_of_a_page_asked_ahead(monk
     monkeypatch.setattr(Ahead, "wait", wanted)
     world.process.settle()
     assert told(world.journal) == [("r", number, 1) for number in range(10)]
+
+
+class Sweep:
+    """A table whose rows were read, then changed; keys come in pages of four, rows one by one.
+
+    Keys of rows 1, 5 and 9 are on three pages, each row is read again; row 3 is gone.
+    """
+
+    def __init__(self, *, limits: Limits | None = None, streams: tuple[str, ...] = ("item",)) -> None:
+        self.clock, self.journal = FakeClock(), MemoryJournal()
+        tables = [polled.table("incremental", stream=stream, page_rows=1) for stream in streams]
+        for table in tables:
+            for number in range(10):
+                table.put(**row(number))
+        self.table = tables[0]
+        self.system = Apart(*tables, now=self.clock)
+        self.process = Process(self.journal, self.system, clock=self.clock, limits=limits)
+        self.source = self.process.source
+        self.process.run()
+        self.before = len(self.system.questions)
+        self.system.questions.clear()
+        while self.system.begun.acquire(blocking=False):
+            pass
+        for number in (1, 5, 9):
+            self.table.put(**row(number, 2, at=number))
+        self.table.remove(id=3)
+
+    def begin(self, *gates: threading.Event) -> None:
+        """The first page of keys is read, the second is asked for; it and those behind it wait at these gates."""
+        open_gate = threading.Event()
+        open_gate.set()
+        self.system.gates.extend([open_gate, *gates])
+        self.source.ask("item", "sweep", actor="ann")
+        assert self.process.read()
+        self.system.wait_begun(2)
+
+    def asked(self) -> str:
+        """What was asked, a letter a page: keys, rows of a range."""
+        return "".join("k" if one.want == "keys" else "r" for one in self.system.questions)
+
+    def places(self) -> list[str]:
+        """Where the pages of keys began."""
+        return [str(one.resume) for one in self.system.questions if one.want == "keys"]
+
+    def check(self) -> None:
+        """All that was changed has been told, once."""
+        self.process.settle()
+        assert sorted(told(self.journal, after=10)) == [("d", 3, None), ("u", 1, 2), ("u", 5, 2), ("u", 9, 2)]
+        assert read(self.journal) == held(self.table)
+
+
+def test_a_page_of_keys_is_asked_ahead_and_kept_while_rows_of_the_page_before_are_read() -> None:
+    world = Sweep()
+    world.begin()
+    world.check()
+    assert world.asked().startswith("kkr")
+    assert world.asked().count("k") == len(set(world.places())) == 4, "three of keys, one of rows without"
+    paid_for = sum(one.queries for one in world.journal.bill(since=START))
+    assert paid_for == world.before + len(world.system.questions)
+
+
+def test_rows_of_a_range_are_held_to_the_budget_though_a_page_of_keys_was_asked_ahead() -> None:
+    world = Sweep(limits=Limits(active_seconds_per_minute=60, quiet_hours=(Window(time(0, 1), time(1)),)))
+    world.begin()
+    world.clock.advance(60)
+    world.process.settle()
+    assert world.asked() == "kk"
+    world.clock.advance(3600)
+    world.check()
+    assert world.places()[:2] == list(dict.fromkeys(world.places()))[:2], "what was asked ahead is not asked again"
+
+
+@pytest.mark.parametrize("busy_sessions", [0, 5])
+def test_what_comes_in_between_waits_until_the_page_of_keys_that_was_asked_ahead_has_come(
+    busy_sessions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of a range; where the budget says so, a look at whether the system is busy."""
+    world = Sweep(limits=Limits(active_seconds_per_minute=60, busy_sessions=busy_sessions))
+    gate = threading.Event()
+    world.begin(gate)
+    world.clock.advance(60)
+    settle = Ahead.settle
+
+    def settled(self: Ahead) -> None:
+        gate.set()
+        settle(self)
+
+    monkeypatch.setattr(Ahead, "settle", settled)
+    world.check()
+
+
+@pytest.mark.parametrize("fault", [SourceUnavailable("gone"), SourceUnavailable("later", retry_after_s=60)])
+def test_a_page_of_keys_asked_ahead_that_fails_is_asked_for_again_after_the_rows_of_the_range(
+    fault: BridgeError,
+) -> None:
+    world = Sweep()
+    world.system.faults.extend([None, fault])
+    world.begin()
+    world.process.settle()
+    world.clock.advance(61)
+    world.check()
+    assert len(world.places()) == len(set(world.places())) + 1
+
+
+def test_a_pause_gives_up_the_page_of_keys_that_was_asked_ahead() -> None:
+    world = Sweep()
+    world.begin()
+    world.source.hold("year's end")
+    world.process.settle()
+    assert (world.source.rests, world.system.is_open, world.source._asker.ahead) == (True, False, None)
+    world.source.release()
+    world.check()
+
+
+def test_another_stream_has_its_turn_between_keys_and_rows_and_nothing_is_lost() -> None:
+    world = Sweep(streams=("item", "other"))
+    world.begin()
+    world.source.ask("other", "run", actor="ann")
+    world.check()
+    assert len(told(world.journal, "other")) == 10
+    assert len(world.places()) == len(set(world.places()))

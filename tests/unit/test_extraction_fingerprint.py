@@ -87,3 +87,12 @@ def test_keys_are_told_apart_by_place_and_their_halves_are_apart() -> None:
     first, second = fingerprint.keys([numbers, others])
     assert first[0] != first[1]
     assert not (first == second).any()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 1_000, 100_000])
+@pytest.mark.parametrize("shift", [0, 3, 40])
+@pytest.mark.parametrize("most", [1, 5, 1 << 20, (1 << 64) - 1])
+def test_hashes_come_in_the_order_that_a_stable_sort_gives(count: int, shift: int, most: int) -> None:
+    """Few bits that differ, low ones or high ones, make many that are alike but for the bits of their places."""
+    hashes = np.random.default_rng(count).integers(0, most, count, np.uint64, endpoint=True) << np.uint64(shift)
+    assert (fingerprint.in_order(hashes) == np.argsort(hashes, kind="stable")).all()

@@ -1,0 +1,23 @@
+"""Memory that nothing uses any more goes back to the operating system.
+
+glibc keeps what was freed between blocks that are still in use; after an index of ten million rows that is more than
+the index. malloc_trim(3) gives back whole pages of it. Other C libraries have no such call, and need none.
+"""
+
+import ctypes
+from functools import lru_cache
+
+
+def give_back() -> None:
+    """Give back what is free. It takes milliseconds for each GB that is kept, so not for every little thing."""
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@lru_cache(maxsize=1)
+def _trim() -> "ctypes._NamedFuncPointer | None":
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # TypeError: Windows
+        return None
