@@ -43,20 +43,20 @@ CONTRACTS = {"full": "orders.odcs.yaml", "sweep": "keys.odcs.yaml"}
 NO_LIMIT = Limits(active_seconds_per_minute=60, page_seconds=600)
 
 
-def extractor(dsn: str, table: str, kind: str) -> ViewExtractor:
+def extractor(dsn: str, table: str, kind: str, *, page_rows: int = PAGE_ROWS) -> ViewExtractor:
     """What reads the table."""
     told = psycopg.conninfo.conninfo_to_dict(dsn)
     settings = ConnectSettings(
         "bench", host=str(told["host"]), port=int(told["port"] or 5432), database=str(told["dbname"]), user="bridge_ro"
     )
-    view = parse(VIEWS[kind].format(rows=PAGE_ROWS, table=table), Path(f"{STREAM}.sql"))
+    view = parse(VIEWS[kind].format(rows=page_rows, table=table), Path(f"{STREAM}.sql"))
     session = PostgresSession(settings, waivers=frozenset({"public_temp"}))
     return ViewExtractor("bench", session, {STREAM: view}, dialect="postgres", asks_ahead=True)
 
 
-def extract(dsn: str, table: str, kind: str) -> float:
+def extract(dsn: str, table: str, kind: str, *, page_rows: int = PAGE_ROWS) -> float:
     """Rows per second of reading all pages."""
-    made = extractor(dsn, table, "full" if kind == "rows" else "sweep")
+    made = extractor(dsn, table, "full" if kind == "rows" else "sweep", page_rows=page_rows)
     made.open()
     rows, began_at = 0, time.perf_counter()
     resume, is_over = None, False

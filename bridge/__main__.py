@@ -36,6 +36,8 @@ def main() -> None:
     except Exception:  # noqa: BLE001 - the outermost frame: exit code 1 would say that a check has failed
         sys.excepthook(*sys.exc_info())
         sys.exit(InternalError.exit_code)
+    finally:
+        gc.freeze()  # else Python looks for garbage once more, in all that was imported, before it ends
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ has is looked at again. So a change under way is never taken for a loss, and a l
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ from bridge.reconcile.sides import Seen, Side
 
 AGAIN_KEYS = 1_000  # asked for in one question
 MOST_WAITING = 8  # pages that wait until the journal is read
+AT_ONCE = 2  # of those, for each that comes then: the system is not kept waiting for all of them
 _OTHER = "_there"
 _ROW, _ALIVE = "_row", "_alive"
-_WAIT_S = 0.05
+_WAIT_S = 0.002, 0.05  # first and longest, between two looks whether the journal has come so far
 
 Kind = Literal["missing", "extra", "different"]
 
@@ -80,10 +82,12 @@ class Patience:
 def passes(barrier: Barrier, patience: Patience, *, sleep: Callable[[float], None] = time.sleep) -> bool:
     """Wait until the journal holds what there is at this moment; False when it does not come so far in time."""
     mark, deadline = barrier.mark(), time.monotonic() + patience.wait_s
+    wait_s, longest_s = _WAIT_S
     while not barrier.is_passed(mark):
         if time.monotonic() >= deadline:
             return False
-        sleep(_WAIT_S)
+        sleep(wait_s)
+        wait_s = min(2 * wait_s, longest_s)
     return True
 
 
@@ -165,7 +169,7 @@ class _Comparison:
 
     def _first_look(self) -> pl.DataFrame:
         """Read both sides, and keep the rows that do not agree: `_key`, the fields' prints, `_row` of `_own_keys`."""
-        waiting: list[Seen] = []
+        waiting: deque[Seen] = deque()
         apart = [pl.DataFrame(schema=self._schema())]
         with ThreadPoolExecutor(1, "compare") as beside:  # one side rests where the other works
             reading = beside.submit(self._ours.catch_up)
@@ -175,8 +179,7 @@ class _Comparison:
                 waiting.append(seen)
                 if reading.done() or len(waiting) == MOST_WAITING:
                     reading.result()
-                    apart += map(self._apart, waiting)
-                    waiting.clear()
+                    apart += [self._apart(waiting.popleft()) for _ in range(min(AT_ONCE, len(waiting)))]
             reading.result()
         apart += map(self._apart, waiting)
         return pl.concat(apart).unique(KEY, keep="last", maintain_order=True)

@@ -68,7 +68,7 @@ class Held:
     @property
     def keys(self) -> Keys:
         """One of each key, deleted ones too, in order of `first`; the places are good until there are newer events."""
-        self._settle()
+        self.settle()
         return self._keys
 
     def add(self, events: Keys) -> None:
@@ -78,7 +78,7 @@ class Held:
         self._newer.append(events)
         self._newer_count += len(events)
         if self._newer_count > len(self._keys) + _SETTLE_ROWS:
-            self._settle()
+            self.settle()
 
     def truncate(self, number: int) -> None:
         """An event ends every key."""
@@ -86,7 +86,7 @@ class Held:
 
     def find(self, first: Hashes, second: Hashes) -> Places:
         """Where these keys are; NOWHERE for those that have no event."""
-        self._settle()
+        self.settle()
         keys = self._keys
         order = in_order(first)
         place = np.searchsorted(keys.first, first[order])
@@ -113,7 +113,7 @@ class Held:
         found[known] = self._keys.flags[at] & AGREED != 0
         return found
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Reduce events to the last of each key."""
         if not self._newer:
             return

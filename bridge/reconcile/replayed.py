@@ -3,7 +3,7 @@
 All of it is held as numbers; the prints of single keys are read again from the journal when they are asked for.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,10 @@ from bridge.reconcile.prints import digests, prints
 NUMBER = "_number"
 _OP = "_op"
 _TYPES: Mapping[str, type[pl.DataType]] = {KEY: pl.String, NUMBER: pl.Int64}
+
+_TOGETHER_ROWS = 20_000
+
+_Events = tuple[pa.RecordBatch, NDArray[np.int64]]  # and their numbers
 
 
 class Replayed:
@@ -42,17 +46,19 @@ class Replayed:
         """Read what the journal holds by now. Raises: JournalCorrupt."""
         if not self.number and (extent := self._journal.extents().get(self.stream)) is not None:
             self.first = extent.first
-        for block in self._journal.read(self.stream, after=self.number):
+        blocks = self._journal.read(self.stream, after=self.number)
+        for batch, numbers in _together((block.batch, np.arange(block.first, block.last + 1)) for block in blocks):
             turned()
-            page = self._page(block.batch, np.arange(block.first, block.last + 1))
+            page = self._page(batch, numbers)
             rest, is_truncated = after_truncate(page)
             if is_truncated:
-                self.held.truncate(block.last - rest.height)
+                self.held.truncate(int(numbers[-1]) - rest.height)
             rest = rest.filter(pl.col(KEY).is_not_null())
             found = digests(rest, self._fields.names)
             ops = rest.get_column(_OP).to_numpy()
             self.held.add(Keys.of(found, rest.get_column(NUMBER).to_numpy(), ops != Op.DELETE))
-            self.number = block.last
+            self.number = int(numbers[-1])
+        self.held.settle()
 
     @property
     def key_count(self) -> int:
@@ -63,7 +69,8 @@ class Replayed:
         """Keys, read again: `_key`, the fields' prints, `_number`; those that retention took since are left out."""
         keys = self.held.keys.take(places)
         names = [KEY, *self._fields.names, NUMBER]
-        frames = [self._page(batch, numbers).select(names) for batch, numbers in self._events(np.sort(keys.number))]
+        events = _together(self._events(np.sort(keys.number)))
+        frames = [self._page(batch, numbers).select(names) for batch, numbers in events]
         if not frames:
             return pl.DataFrame(schema={name: _TYPES.get(name, pl.UInt64) for name in names})
         found = pl.concat(frames)
@@ -79,7 +86,7 @@ class Replayed:
             pl.Series(_OP, events.column(_OP).to_numpy()), pl.Series(NUMBER, numbers)
         )
 
-    def _events(self, numbers: NDArray[np.int64]) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
+    def _events(self, numbers: NDArray[np.int64]) -> Iterator[_Events]:
         """The events with these numbers, which are in order; blocks without any are passed over."""
         left = numbers
         while len(left):
@@ -109,3 +116,21 @@ class Replayed:
         found = latest.rows()
         assert found is not None  # noqa: S101  the newest events of the keys were there just now
         return found
+
+
+def _together(parts: Iterable[_Events]) -> Iterator[_Events]:
+    """Small portions as one, where their columns are alike: each that is printed costs as much as thousands of rows."""
+    waiting: list[_Events] = []
+    for part in parts:
+        count = sum(batch.num_rows for batch, _ in waiting) + part[0].num_rows
+        if waiting and (count > _TOGETHER_ROWS or waiting[0][0].schema != part[0].schema):
+            yield _joined(waiting)
+            waiting = []
+        waiting.append(part)
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(parts: list[_Events]) -> _Events:
+    batches, numbers = zip(*parts, strict=True)
+    return pa.concat_batches(batches), np.concatenate(numbers)

@@ -1,5 +1,6 @@
 """The command line itself: its help, its options, its exit codes, its page in the docs."""
 
+import gc
 import os
 import pwd
 import subprocess
@@ -12,6 +13,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from bridge import __version__
+from bridge.__main__ import main
 from bridge.cli import EXIT_CODES, cli, hoisted
 from bridge.cli.ask import actor
 from bridge.errors import BridgeError
@@ -152,3 +154,16 @@ def test_the_version_is_the_packages() -> None:
 def test_contradictions_are_wrong_usage(arguments: list[str]) -> None:
     """Told before anything is opened."""
     assert CliRunner().invoke(cli, arguments).exit_code == 2
+
+
+def test_a_command_ends_without_going_through_all_that_it_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is frozen is not looked at by the collector, which Python runs more than once at its end."""
+    monkeypatch.setattr(sys, "argv", ["legacy-bridge", "--version"])
+    threshold = gc.get_threshold()
+    try:
+        with pytest.raises(SystemExit):
+            main()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)

@@ -246,7 +246,7 @@ def test_nothing_is_settled_before_the_journal_has_caught_up(shop: Shop, monkeyp
     shop.write(D, 4)
     monkeypatch.setattr(Shop, "mark", lambda _self: None)
     monkeypatch.setattr(Shop, "is_passed", lambda _self, _mark: False)
-    monkeypatch.setattr("bridge.reconcile.compare._WAIT_S", 0.2)
+    monkeypatch.setattr("bridge.reconcile.compare._WAIT_S", (0.2, 0.2))
     report = shop.compared()
     assert (found(report), report.unsettled) == ([], ("3", "30", "4"))
 
