@@ -24,10 +24,6 @@ class Ahead:
         self._error: BaseException | None = None
         self._is_over = Event()
 
-    def start(self) -> None:
-        """Ask on a thread that ends with it."""
-        Thread(target=self.run, name=f"ahead-{self.question.stream}", daemon=True).start()
-
     def run(self) -> None:
         """Ask, and keep what comes of it."""
         started = time.monotonic()
@@ -66,11 +62,12 @@ class Beside:
             self._thread.start()
         self._work.put(work)
 
-    def end(self) -> None:
+    def end(self, *, waits: bool = True) -> None:
         """Let the thread end when nothing is left to be done; callable twice. `do` begins another."""
         if self._thread is not None:
             self._work.put(None)
-            self._thread.join()
+            if waits:
+                self._thread.join()
             self._thread = None
 
     def _run(self) -> None:

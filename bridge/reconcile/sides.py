@@ -11,7 +11,7 @@ import pyarrow as pa
 from bridge.contract.compiled import CompiledContract, Drift, compile_contract, schema_of
 from bridge.contract.document import ContractDocument
 from bridge.errors import SourceRefused, SourceUnavailable
-from bridge.extraction.ahead import Ahead
+from bridge.extraction.ahead import Ahead, Beside
 from bridge.extraction.extractor import Extractor, Page, Question
 from bridge.latest import KEY
 from bridge.model import CHANGE_COLUMNS, META, Op, RawBatch
@@ -128,22 +128,25 @@ class Legacy:
     def _pages(self, keys: pa.RecordBatch | None) -> Iterator[Page]:
         """One page is read, and waited for where the budget says so, while the one before it is looked at."""
         limit = self._extractor.subjects[self._stream].page_rows
-        asked: Ahead | None = self._asked(Question(self._stream, limit=limit, keys=keys))
+        beside = Beside(f"compare-{self._stream}")
+        asked: Ahead | None = self._asked(Question(self._stream, limit=limit, keys=keys), beside)
         try:
             while asked is not None:
                 page, question, asked = asked.wait(), asked.question, None
                 if page.resume is not None:
-                    asked = self._asked(replace(question, resume=page.resume))
+                    asked = self._asked(replace(question, resume=page.resume), beside)
                 yield page
         except BaseException:  # whoever gives up waits for neither the budget nor the system
             self._pace.end()
             self._extractor.cancel()
             raise
+        finally:
+            beside.end(waits=False)
 
-    def _asked(self, question: Question) -> Ahead:
+    def _asked(self, question: Question, beside: Beside) -> Ahead:
         asked = Ahead(question, self._page)
         if self._extractor.asks_ahead:
-            asked.start()
+            beside.do(asked.run)
         else:
             asked.run()
         return asked
