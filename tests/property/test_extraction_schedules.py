@@ -101,10 +101,11 @@ class Writer:
 class Life:
     """The bridge from start to end, however often it dies."""
 
-    def __init__(self, kind: Kind, *, budget: bool) -> None:
+    def __init__(self, kind: Kind, *, budget: bool, page_rows: int) -> None:
         self.kind = kind
         self.mode: Mode = "incremental" if kind == "swept" else kind
-        self.table, self.clock, self.journal = polled.table(self.mode, page_rows=2), FakeClock(), FaultyJournal()
+        self.table = polled.table(self.mode, page_rows=page_rows)
+        self.clock, self.journal = FakeClock(), FaultyJournal()
         self.system = ScriptedExtractor("erp", self.table, now=self.clock)
         self.writer = Writer(self.table, self.mode)
         self.limits = Limits(active_seconds_per_minute=60, rows_per_run=5 if budget else 0)
@@ -182,8 +183,8 @@ _ACTS: Mapping[str, Callable[[Life], object]] = {
 }
 
 
-def play(kind: Kind, schedule: list[Happening], *, budget: bool, ahead: bool) -> Life:
-    life = Life(kind, budget=budget)
+def play(kind: Kind, schedule: list[Happening], *, budget: bool, ahead: bool, page_rows: int) -> Life:
+    life = Life(kind, budget=budget, page_rows=page_rows)
     life.system.asks_ahead = ahead
     life.start()
     for what in [*schedule, "finish"]:
@@ -245,7 +246,9 @@ def live(number: int) -> None:
             patch.setattr(ending, "STEP_ROWS", 2)
         try:
             schedule = schedule_of(draw, draw.randint(20, 160))
-            check(play(kind, schedule, budget=draw.random() < 0.2, ahead=draw.random() < 0.5))
+            budget, ahead = draw.random() < 0.2, draw.random() < 0.5
+            page_rows = draw.choice([1, 2])  # of rows; pages of keys have four times as many
+            check(play(kind, schedule, budget=budget, ahead=ahead, page_rows=page_rows))
         except BaseException as error:
             error.add_note(f"schedule {number}, {kind}")
             raise
