@@ -41,7 +41,7 @@ _KEEP_ALIVE_S = 4.0  # below the 5 s after which common servers close an idle co
 _ADDRESS_LIMIT = 4  # tried of one name
 _REST_S = 1.0  # how long the rest of an unwanted answer may take before its connection is given up
 _REST_BYTES = 64 << 10
-_LONGEST_WAIT_S = 86_400.0  # that a server can ask for
+LONGEST_WAIT_S = 86_400.0  # that a server can ask for
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +90,18 @@ class Answer:
         """How long the server wants to be left alone, at most a day; None where it did not say.
 
         Args:
-            now: seconds since 1970, for a Retry-After that is a date.
+            now: seconds since 1970, for a Retry-After that is a date where the answer has none of its own.
         """
         text = self.headers.get("retry-after", "").strip()
         if text.isascii() and text.isdigit():
-            return min(float(text[:9]), _LONGEST_WAIT_S)
-        try:
-            until = parsedate_to_datetime(text)
-            wait_s = (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - now
-        except (ValueError, OverflowError):
-            return None
-        return min(max(wait_s, 0.0), _LONGEST_WAIT_S)
+            return min(float(text[:9]), LONGEST_WAIT_S)
+        until = _moment(text)
+        return None if until is None else min(max(until - self.clock(now), 0.0), LONGEST_WAIT_S)
+
+    def clock(self, now: float) -> float:
+        """What time the server says it is, in seconds since 1970; `now` where it does not say."""
+        said = _moment(self.headers.get("date", ""))
+        return now if said is None else said
 
 
 class Client:
@@ -288,6 +289,15 @@ async def _rest(connection: Connection) -> bytes:
         async with asyncio.timeout(_REST_S):
             await _body(connection, _REST_BYTES)
     return b""
+
+
+def _moment(text: str) -> float | None:
+    """A date as HTTP writes it, in seconds since 1970; None for what is none."""
+    try:
+        said = parsedate_to_datetime(text)
+        return (said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _by_name(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:

@@ -209,6 +209,40 @@ def test_pages_that_go_round_in_a_circle_are_left() -> None:
         assert len(api.asked) == 2
 
 
+@pytest.mark.parametrize("paging", ["by number", "by a mark"])
+def test_a_page_that_comes_again_whatever_was_asked_for_ends_the_reading(paging: str) -> None:
+    """A server that does not heed the page's number, or gives its last page for those behind it, would go on for ever."""
+    with Api(ten(), cap=4) as api:
+        bodies = [{"data": api.records[at : at + 4], "meta": {"mark": str(at)}} for at in (0, 4, 8)]
+        api.before = lambda _received, count: reply(
+            200, body=json.dumps(bodies[min(count, 3) - 1] | {"meta": {"mark": str(count)}}).encode()
+        )
+        source = extractor(api, **PAGINGS[paging])
+        assert "circle" in refusal(lambda: pages(source, at_most=20)).detail
+        assert len(api.asked) == 4
+
+
+@pytest.mark.parametrize("mark", [{"href": "/customers?offset=4"}, ["4"], True, "\ud800", "4" * 70_000])
+@pytest.mark.parametrize("paging", ["by a mark", "by a link in the body"])
+def test_a_next_page_that_cannot_be_asked_for_is_never_the_end_of_the_list(paging: str, mark: object) -> None:
+    body = json.dumps({"data": [record(1)], "meta": {"mark": mark, "next": mark}}).encode()
+    with Api(ten(), before=lambda *_: reply(200, body=body)) as api:
+        source = extractor(api, **PAGINGS[paging])
+        assert "does not say where the list goes on" in refusal(lambda: pages(source)).detail
+        assert len(api.asked) == 1
+
+
+def test_no_content_ends_a_list_whose_pages_are_numbered_and_none_that_says_where_it_goes_on() -> None:
+    for paging, counts in (("by number", False), ("by number", True), ("by a mark", False)):
+        with Api(ten()[:6], cap=3, counts=counts) as api:
+            api.before = lambda _received, count: reply(204) if count == 3 else None
+            if paging == "by a mark":
+                api.records.append(record(11))
+            found = pages(extractor(api, total="meta.total" if counts else None, **PAGINGS[paging]))
+            assert ids(found) == sorted(each["id"] for each in api.records)
+            assert len(api.asked) == (3 if paging == "by number" else 6)
+
+
 def test_a_mark_that_is_not_good_any_more_begins_the_reading_again() -> None:
     with Api(ten(), cap=4) as api:
         api.before = lambda _received, count: reply(410) if count == 2 else None
@@ -278,6 +312,9 @@ def test_a_network_that_is_not_listed_is_not_asked() -> None:
 def test_records_beyond_the_memory_that_is_set_aside_are_refused() -> None:
     with Api([record(number, address={"city": "x" * 10_000}) for number in range(200)]) as api:
         source = extractor(api, reading_megabytes=1)
+        assert "more than 1 MB" in refusal(lambda: pages(source), SourceRefused).detail
+        for each in api.records:
+            each |= {"address": {}, "credit": "no number " * 1_000}
         assert "more than 1 MB" in refusal(lambda: pages(source), SourceRefused).detail
 
 
@@ -454,6 +491,7 @@ def test_a_token_server_that_says_no_is_told_apart_from_one_that_is_away() -> No
         (reply(503, headers={"retry-after": "9"}), SourceUnavailable),
         (reply(200, body=b"{}"), SourceUnavailable),
         (reply(200, body=b"<html>"), SourceUnavailable),
+        (reply(200, body=b'{"access_token": "s3cret\\r\\nx: y", "token_type": "bearer"}'), SourceUnavailable),
     ):
         with Api(ten(), before=lambda *_, act=act: act) as api:
             error = refusal(lambda: by_oauth2(api), kind)

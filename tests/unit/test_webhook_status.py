@@ -70,3 +70,10 @@ def test_retry_after_is_seconds_or_a_date_and_at_most_a_day(text: str | None, ex
     error = verdict(503, text)
     assert isinstance(error, SinkUnavailable)
     assert error.retry_after_s == expected
+
+
+def test_a_date_to_come_back_at_is_by_the_clock_of_whoever_gives_it() -> None:
+    """Ours may be an hour ahead or behind."""
+    for date, expected in (("Tue, 25 Nov 2025 13:01:00 GMT", 60.0), ("soon", 3_720.0)):
+        headers = {"retry-after": "Tue, 25 Nov 2025 13:02:00 GMT", "date": date}
+        assert Answer(503, headers, b"").retry_after_s(NOW) == expected

@@ -130,7 +130,8 @@ def _token(answer: Answer, asked_at: float) -> _Token:
         detail = f"the token server answered {answer.status}"
         raise SourceUnavailable(detail, retry_after_s=answer.retry_after_s(time.time()))
     text, kind = said.get("access_token"), said.get("token_type")
-    if not isinstance(text, str) or not text or not isinstance(kind, str) or kind.lower() != "bearer":
+    is_token = isinstance(text, str) and re.fullmatch(r"[\x21-\x7e]+", text) is not None
+    if not isinstance(text, str) or not is_token or not isinstance(kind, str) or kind.lower() != "bearer":
         raise SourceUnavailable("the token server's answer holds no bearer token")
     life = re.fullmatch(r"\d{1,10}", str(said.get("expires_in")), re.ASCII)
     if life is None:

@@ -41,7 +41,7 @@ class Reading:
     memory: Mapping[str, Any] = field(default_factory=dict)
     after: Token | None = None  # where giving out goes on
     restarts: int = 0
-    _seen: set[int] = field(default_factory=set)
+    _seen: set[int] = field(default_factory=set)  # pages by what they hold, and by where they are
     _batches: list[pa.RecordBatch] = field(default_factory=list)
     _marks: dict[str, list[tuple[int, Marks]]] = field(default_factory=dict)  # with the rows before those of its page
     _joint: tuple[Any, ...] | None = None  # key of the record that the next page is to begin with
@@ -62,7 +62,7 @@ class Reading:
         """Take one page in.
 
         Returns: "moved" when records went to other pages since the last one was read, so that some may never be seen;
-            "circle" when the next page is one that was read before.
+            "circle" when this page holds what another one held, or the next page is one that was read before.
         """
         if self.total is not None and listed.total is not None and self.total != listed.total:
             return "moved"
@@ -75,6 +75,8 @@ class Reading:
             marks = {name: found.take(rows=rest, row_count=columns.num_rows) for name, found in marks.items()}
             columns = columns.slice(1)
             following = following if columns.num_rows else None
+        if self._is_again(columns, marks):
+            return "circle"
         self._add(columns, marks)
         self._joint = None
         if isinstance(following, int) and listed.can_overlap and listed.columns.num_rows > 1:
@@ -85,13 +87,23 @@ class Reading:
         self._seen.add(hash(following))
         return "taken" if is_new else "circle"
 
+    def _is_again(self, columns: pa.RecordBatch, marks: Mapping[str, Marks]) -> bool:
+        """Whether a page is like one before, record by record: its number was not heeded, or is behind the last."""
+        if marks or not columns.num_rows or _key(columns, self.subject, 0) is None:  # that say too little
+            return False
+        page = hash(columns.serialize().to_pybytes())
+        is_again = page in self._seen
+        self._seen.add(page)
+        return is_again
+
     def _add(self, columns: pa.RecordBatch, marks: Mapping[str, Marks]) -> None:
         for name, found in marks.items():
             self._marks.setdefault(name, []).append((self.row_count, found))
         self._batches.append(columns)
         self.pages += 1
         self.row_count += columns.num_rows
-        self.size_bytes += columns.nbytes
+        texts = (raw for found in marks.values() for raw in found.raw if raw is not None)
+        self.size_bytes += columns.nbytes + sum(map(len, texts))
 
     def finish(self, question: Question) -> bool:
         """Put what was gathered in order. Returns: whether it is as many as the API says that there are."""

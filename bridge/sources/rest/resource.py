@@ -15,7 +15,7 @@ from urllib.parse import quote, urljoin
 
 import pyarrow as pa
 
-from bridge.client import Answer, Target
+from bridge.client import LONGEST_WAIT_S, Answer, Target
 from bridge.config.rest import ITEM_KEY, ResourceConfig
 from bridge.config.schedule import bounds_of
 from bridge.contract import kinds
@@ -33,6 +33,7 @@ Place = str | int | None  # of a page: what its request says; None: of the first
 _CURSORS = {"instant": kinds.INSTANT, "timestamp": kinds.TIMESTAMP, "integer": kinds.INTEGER, "text": kinds.TEXT}
 _LINK = re.compile(r"<([^<>]*)>([^<]*)")
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
+_TEXT_LIMIT = 16 << 10  # characters in a URL; no server takes more
 _PATH = "/%:@!$&'()*+,;=~"
 _LOOK = "See what the API answers with `curl`, and mend the resource in bridge.yaml."
 
@@ -132,7 +133,8 @@ class Resource:
         Raises: SourceUnavailable when it is not what it should be; SourceRefused for a link to another server.
         """
         if answer.status == 204:  # noqa: PLR2004  no content
-            return Listed(*self._columns([]), None, 0)
+            total = None if isinstance(place, int) else 0  # behind the last page by number it counts nothing
+            return Listed(*self._columns([]), None, total)
         try:
             document = jsontext.read(answer.body)
         except NotJson as error:
@@ -153,7 +155,7 @@ class Resource:
         found = []
         for row in keys.to_pylist():
             texts = [str(row[name]) if isinstance(row[name], (str, int, Decimal)) else "" for name in parts[1::2]]
-            if {"", ".", ".."} & set(texts):  # would lead to another place than a record's
+            if {"", ".", ".."} & set(texts) or not all(map(_can_be_asked, texts)):  # would lead elsewhere, or nowhere
                 return None
             said = [quote(part, safe=_PATH) for part in parts[::2]]
             named = [*(quote(text, safe="") for text in texts), ""]
@@ -189,15 +191,25 @@ class Resource:
         if paging is None:
             return None
         if paging.link is not None:
-            link = _text(document, paging.link.next) if paging.link.next else _next_link(answer.headers.get("link", ""))
+            name = paging.link.next
+            link = self._told(document, name) if name else _next_link(answer.headers.get("link", ""))
             return self._beside(url, link) if link else None
         if paging.cursor is not None:
-            return _text(document, paging.cursor.next) or None
+            return self._told(document, paging.cursor.next)
         if not count:
             return None
         if paging.page is not None:
             return (paging.page.first if place is None else int(place)) + 1
         return int(place or 0) + count
+
+    def _told(self, document: Value, name: str) -> str | None:
+        """Where the answer says that the list goes on; None: it ends. Raises: SourceUnavailable for what is neither."""
+        found = _reach(document, name)
+        if found is None or found is False or found == "":
+            return None
+        if not isinstance(found, (str, Number)) or not _can_be_asked(found):
+            raise SourceUnavailable(f"{self.config.path}: {name} does not say where the list goes on", hint=_LOOK)
+        return jsontext.text(found)
 
     def _beside(self, url: str, link: str) -> str:
         """The URL that a link leads to. Raises: SourceRefused unless it is the system's own."""
@@ -224,7 +236,7 @@ class Resource:
 
 
 def limit_of(answer: Answer, now: float) -> float | None:
-    """Seconds until the server takes the next request, by its rate headers; None where it takes one now.
+    """Seconds until the server takes the next request, by its rate headers, at most a day; None: it takes one now.
 
     Args:
         answer: any, also a refusal.
@@ -234,7 +246,8 @@ def limit_of(answer: Answer, now: float) -> float | None:
     for remaining, reset in _limits(answer.headers):
         if remaining.strip() == "0" and re.fullmatch(r"\d{1,12}", reset.strip(), re.ASCII):
             seconds = float(reset)
-            return max(0.0, seconds - _clock(answer, now)) if seconds > 1e9 else seconds  # noqa: PLR2004  a moment
+            wait_s = seconds - answer.clock(now) if seconds > 1e9 else seconds  # noqa: PLR2004  a moment
+            return min(max(0.0, wait_s), LONGEST_WAIT_S)
     return None
 
 
@@ -247,11 +260,6 @@ def _limits(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for prefix in ("ratelimit-", "x-ratelimit-", "x-rate-limit-"):
         if f"{prefix}remaining" in headers:
             yield headers[f"{prefix}remaining"], headers.get(f"{prefix}reset", "")
-
-
-def _clock(answer: Answer, now: float) -> float:
-    said = _date(answer.headers.get("date", ""))
-    return now if said is None else said.timestamp()
 
 
 def is_settled(modified: str, date_: str) -> bool:
@@ -289,6 +297,14 @@ def _reach(value: Value, name: str | None) -> Value:
 def _text(value: Value, name: str) -> str | None:
     found = _reach(value, name)
     return jsontext.text(found) if isinstance(found, (str, Number)) else None
+
+
+def _can_be_asked(text: str) -> bool:
+    """Whether a text can be part of a URL."""
+    try:
+        return len(quote(text, safe="")) <= _TEXT_LIMIT
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def _plain(value: object) -> str:
