@@ -26,6 +26,7 @@ class Subject:
     mode: Literal["incremental", "full", "append"]
     page_rows: int  # asked for at first; the budget may ask for fewer
     overlap: tuple[float, float] = (60.0, 3600.0)  # least and most that a commit may come late: seconds, else cursors
+    names_all: bool = False  # no row is without a key: of one whose key cannot be read it is not known which it is
     freshness_s: float = 0.0  # how far what is read may lag behind the system's own tables (a replica)
 
 

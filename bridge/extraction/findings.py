@@ -27,6 +27,11 @@ _ODD = {
         "rows have no value in a key column; they are told once, and their going is not",
         "Leave them out in the view, or name another key.",
     ),
+    "deletes_withheld": (
+        "rest.no_keys",
+        "records have no key that can be read, and each may be one that is missed: nothing is taken for deleted",
+        "Mend the records, or `key` of the resource.",
+    ),
     "cursors_ahead": (
         "view.future_cursor",
         "pages held a cursor that is still to come; what has a lower one is looked for as if it were not there",

@@ -29,6 +29,7 @@ def _take_rows(course: Course, page: Page) -> Step:
     once = reading.phase == "rows" and not reading.ranges
     what = compare.compare(course.index(), subject, page, first_number=progress.until, once=once)
     course.count(rows_that_share_a_key=what.double_count, rows_without_a_key=what.keyless_count)
+    course.read(keyless=reading.keyless + what.keyless_count)
     count = len(what.rows)
     shape = stored.told(page.shape, progress.generation) if count else Step()
     blocks = list(shape.blocks)
@@ -120,7 +121,8 @@ def _take_keys(course: Course, page: Page) -> Step:
     blocks = course.stored.lists(course.progress.generation, seen=seen)
     after = ranges.key_at(keys, columns.num_rows - 1) if columns.num_rows else after
     resume = None if page.resume is None else dict(page.resume)
-    course.read(ranges=found_ranges, range_resume=None, resume=resume, after=after)
+    keyless = course.reading.keyless + page.columns.num_rows - columns.num_rows
+    course.read(ranges=found_ranges, range_resume=None, resume=resume, after=after, keyless=keyless)
     course.set(blocks=course.progress.blocks + len(blocks))
     return Step(blocks=tuple(blocks)) + (Step() if found_ranges else _turn_keys(course))
 

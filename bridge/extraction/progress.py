@@ -32,6 +32,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     delay: int = 0  # how late the latest row was, in ticks
     climbs: int = 0  # pages that the highest cursor rose with
     missed: int = 0  # rows that the cursor had missed
+    keyless: int = 0  # rows without a whole key
     begun_at: int = 0  # what it finds is numbered in the image from here on
     after: str | None = None  # last key of the page of keys before
     ranges: tuple[Range, ...] = ()  # to be read before the next page of keys

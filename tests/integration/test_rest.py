@@ -211,7 +211,7 @@ def test_pages_that_go_round_in_a_circle_are_left() -> None:
 
 @pytest.mark.parametrize("paging", ["by number", "by a mark"])
 def test_a_page_that_comes_again_whatever_was_asked_for_ends_the_reading(paging: str) -> None:
-    """A server that does not heed the page's number, or gives its last page for those behind it, would go on for ever."""
+    """A server that does not heed the page's number, or gives its last one for those behind it, never ends."""
     with Api(ten(), cap=4) as api:
         bodies = [{"data": api.records[at : at + 4], "meta": {"mark": str(at)}} for at in (0, 4, 8)]
         api.before = lambda _received, count: reply(

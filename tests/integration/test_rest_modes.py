@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bridge.extracted import RunKind
 from bridge.sources.rest.extractor import RestExtractor
 from bridge.testing import FakeClock, MemoryJournal
 from tests import polled, shelf
@@ -65,6 +66,41 @@ def test_what_changed_is_found_by_the_cursor_and_what_went_by_the_sweep(api: Api
     assert polled.read(journal) == listed(api) | {1: 1}
     life.run(kind="sweep")
     assert polled.read(journal) == listed(api)
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+@pytest.mark.parametrize("key", [None, "four", {"id": 4}, 10**30])
+def test_a_record_whose_key_cannot_be_read_makes_no_other_look_deleted(api: Api, key: object, kind: RunKind) -> None:
+    """It may be any of those that are missed."""
+    clock, journal = FakeClock(), MemoryJournal()
+    keys = INCREMENTAL if kind == "sweep" else {}
+    life = polled.Process(journal, source(api, clock, **keys, **PAGINGS["by number"]), clock=clock)
+    life.run()
+    api.records[3] = item(4) | {"id": key}
+    del api.records[0]
+    life.run(kind=kind)
+    assert polled.read(journal) == dict.fromkeys(range(1, 11), 1)
+    assert "rest.no_keys" in [finding.code for finding in life.source.findings()]
+    api.records[2] = item(4)
+    life.run(kind=kind)
+    assert polled.read(journal) == listed(api)
+    assert life.source.findings() == []
+
+
+def test_a_record_without_a_key_is_remembered_over_a_restart(api: Api) -> None:
+    for steps in range(1, 12):
+        clock, journal = FakeClock(), MemoryJournal()
+        api.records = [item(number) for number in range(1, 11)]
+        life = polled.Process(journal, source(api, clock, **PAGINGS["by number"]), clock=clock)
+        life.run()
+        api.records[3] = item(4) | {"id": None}
+        life.read()
+        life.source.ask("item", "run", actor="ann")
+        for _ in range(steps):
+            life.read()
+            life.store()
+        polled.Process(journal, source(api, clock, **PAGINGS["by number"]), clock=clock).settle()
+        assert polled.read(journal) == dict.fromkeys(range(1, 11), 1), steps
 
 
 def test_a_new_life_in_the_middle_of_a_reading_loses_and_doubles_nothing(api: Api) -> None:

@@ -90,9 +90,9 @@ class Resource:
     @property
     def subject(self) -> Subject:
         """As extraction knows it."""
-        config = self.config
-        overlap = bounds_of(config.overlap)
-        return Subject(self.stream, config.key, config.cursor, config.mode, config.page_rows, overlap=overlap)
+        config, overlap = self.config, bounds_of(self.config.overlap)
+        place = self.stream, config.key, config.cursor, config.mode, config.page_rows
+        return Subject(*place, overlap=overlap, names_all=True)
 
     @property
     def is_told_whole(self) -> bool:
