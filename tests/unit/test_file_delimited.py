@@ -43,6 +43,13 @@ def test_unsound_rows_are_faults_and_the_rest_passes(tmp_path: Path) -> None:
     assert rows.marks["id"].rows.tolist() == [1, 2, 3, 4]
 
 
+def test_a_carriage_return_alone_is_a_fault_of_its_row_unless_it_stands_in_quotes(tmp_path: Path) -> None:
+    data = b'id,name,amount\n1,a\rb,1\n2,"c\rd",2\n3,e,3\r\r\n4,f,4\r\n'
+    rows = rows_of(begun(tmp_path, f"csv: {{{COLUMNS}}}", data), data)
+    assert rows.columns["name"].to_pylist() == [None, "c\rd", None, "f"]
+    assert rows.faults == dict.fromkeys((0, 2), "a carriage return stands inside it, outside of quotes")
+
+
 def test_cells_that_are_no_value_are_marked_with_their_bytes(tmp_path: Path) -> None:
     data = "id,name,amount\nx,ä,1\n2,b,1,5\n".encode("latin-1").replace(b"1,5", b"\xff")
     rows = rows_of(begun(tmp_path, f"csv: {{{COLUMNS}}}", data), data)
@@ -72,7 +79,9 @@ def test_a_header_says_in_which_order_columns_stand(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("head", [b"", b"id,name\n", b"id,name,amount,id\n", b"\n"])
+@pytest.mark.parametrize("head", [
+    b"", b"id,name\n", b"id,name,amount,id\n", b"\n", b"id,name,amount\r1,a,1\r", b"x" * 200_000,
+])  # fmt: skip
 def test_a_file_with_another_header_is_refused_whole(head: bytes, tmp_path: Path) -> None:
     with pytest.raises(FileRefused):
         begun(tmp_path, f"csv: {{{COLUMNS}}}", head)

@@ -80,7 +80,11 @@ class Delimited:
             quotechar=self.quote or None,
             quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
         )
-        return [title.strip() for title in next(rows)], len(head) if end < 0 else end + 1
+        try:
+            titles = next(rows)
+        except csv.Error as error:
+            raise FileRefused(f"its first {len(line)} bytes are no header; expected one line of titles") from error
+        return [title.strip() for title in titles], len(head) if end < 0 else end + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +140,18 @@ class Table:
             return {}
         ends = starts + lengths
         marks = np.flatnonzero(given == ord(self.layout.delimiter))
+        returns = np.flatnonzero(given == _CR)
         quotes = np.flatnonzero(given == self._quote[0]) if self._quote is not None else np.empty(0, np.int64)
         faults: dict[int, str] = {}
         if len(quotes):
             before = np.searchsorted(quotes, starts)
-            inside = np.searchsorted(quotes, marks) - before[_row_of(marks, starts)]
-            marks = marks[inside % 2 == 0]
+            marks, returns = (
+                places[(np.searchsorted(quotes, places) - before[_row_of(places, starts)]) % 2 == 0]
+                for places in (marks, returns)
+            )
             faults = self._misquoted(given, quotes, starts, ends)
+        for row in np.flatnonzero(np.searchsorted(returns, ends) > np.searchsorted(returns, starts)).tolist():
+            faults.setdefault(row, "a carriage return stands inside it, outside of quotes")  # rejected rows
         counts = np.searchsorted(marks, ends) - np.searchsorted(marks, starts) + 1
         expected = len(self.titles)
         for row in np.flatnonzero(counts != expected).tolist():  # rejected rows
