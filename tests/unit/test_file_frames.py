@@ -4,6 +4,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from bridge.sources.file.frames import Framer, Frames, blocked, fixed, lines, prefixed
@@ -134,3 +135,48 @@ def test_dates_and_numbers_as_people_write_them(tmp_path: Path) -> None:
     assert shown == [("2025-01-31", "12.50"), ("None", "-1000.00"), ("None", "-3.20"), ("2024-02-29", "None")]
     assert rows.marks["day"].raw == (b"20250230",)
     assert rows.marks["amount"].raw == (b"   1.2,3",)
+        ("fixed: [{name: a, at: 1, length: 2}]\nrecord_name: R\n", "record_name: means nothing beside `fixed`"),
+        ("copybook: none.cpy\nlength: 90\n", "length: means nothing beside `copybook`"),
+        ("dbf: {}\nheader_records: 1\n", "header_records: means nothing beside `dbf`"),
+        ("fixed: [{name: a, at: 1, length: 2}]\ntrailer: {at: 0, length: 2}\n", "greater than or equal to 1"),
+        ("fixed: [{name: a, at: 1, length: 2}]\ntypes: {at: 2, length: 2, take: [a]}\n", "behind the record's 2 bytes"),
+        ("fixed: [{name: a, at: 1, length: 9, type: date, format: '%d%q'}]\n", "`%q` is not supported"),
+        ("fixed: [{name: a, at: 1, length: 9, type: timestamp, format: '%S.%f'}]\n", "fractions of a second are `%.f`"),
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("%Y%m%d", "20251101", "2025-11-01 00:00:00"),
+        ("%Y%m%d", "2025111", None),
+        ("%d%m%Y", "1012025", None),
+        ("%y%m%d", "25111", None),
+        ("%d.%m.%Y", "1.2.2025", "2025-02-01 00:00:00"),
+        ("%d.%m.%Y", " 1. 2.2025", "2025-02-01 00:00:00"),
+        ("%d.%m.%Y", "1.2.25", None),
+        ("%Y%j", "202532", None),
+        ("%d-%b-%Y", "01-FEB-2025", "2025-02-01 00:00:00"),
+        ("%F %T", "2025-02-01 23:59:60", None),
+        ("%Y-%m-%d-%H.%M.%S%.f", "2025-02-01-01.02.03.000004", "2025-02-01 01:02:03.000004"),
+        ("%Y-%m-%d %H:%M:%S%.f", "2025-02-01 01:02:03.0000049", None),
+        ("%Y%m%d%H%M%S%6f", "20250201010203000004", "2025-02-01 01:02:03.000004"),
+        ("%Y%m%d%H%M%S", "2025020101023", None),
+    ],
+)
+def test_a_day_or_moment_that_is_not_as_its_format_says_is_none(
+    pattern: str, text: str, expected: str | None, tmp_path: Path
+) -> None:
+    kind = "timestamp" if "S" in pattern or "T" in pattern else "date"
+    column = f"{{name: at, type: {kind}, format: '{pattern}'}}"
+    data = f"at\n{text}\n".encode()
+    rows = rows_of(begun(tmp_path, f"csv: {{columns: [{column}]}}\n", data), data)
+    [value] = rows.columns["at"].cast(pa.timestamp("us")).to_pylist()
+    assert (None if value is None else str(value)) == expected
+    assert ("at" in rows.marks) == (expected is None)
+
+
+@pytest.mark.parametrize("text", [".", "-.", "+.", ".-"])
+def test_a_point_alone_is_no_number(text: str, tmp_path: Path) -> None:
+    data = text.rjust(4).encode()
+    rows = rows_of(begun(tmp_path, "fixed: [{name: a, at: 1, length: 4, type: 'decimal(4,2)'}]\n", data), data)
+    assert rows.marks["a"].raw == (data,)

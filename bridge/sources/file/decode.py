@@ -16,7 +16,7 @@ from bridge.contract import kinds
 from bridge.contract.kinds import ValueType
 from bridge.inbox import typed
 from bridge.model import Mark, Marks
-from bridge.sources.file import codepages, numbers
+from bridge.sources.file import codepages, numbers, patterns
 from bridge.sources.file.codepages import CodePage
 from bridge.sources.file.fields import Counter, Field, Form, Kind, Placed
 from bridge.sources.file.frames import Bytes, Integers
@@ -160,6 +160,8 @@ def written(texts: pa.Array, form: Form, *, empty_is_null: bool) -> tuple[pa.Arr
     arrow = form.arrow(0)
     frame = pl.DataFrame({"text": text})
     if form.kind is Kind.DATE:
+    if form.pattern:
+        frame = frame.select(pl.when(pl.col("text").str.contains(patterns.shape(form.pattern))).then(pl.col("text")))
         made = frame.select(pl.col("text").str.to_date(form.pattern, strict=False)).to_series()
     elif form.kind is Kind.TIMESTAMP:
         made = frame.select(pl.col("text").str.to_datetime(form.pattern, time_unit="us", strict=False)).to_series()
@@ -199,7 +201,7 @@ def _number(text: pl.Series, *, comma: bool) -> pl.Series:
     value = pl.when(value.str.contains(mark, literal=True)).then(None).otherwise(value)
     value = value.str.replace("\ue000", ".", literal=True)
     value = value.str.replace(r"^([0-9.]+)-$", "-${1}").str.replace(r"^\+([0-9.])", "${1}")
-    return frame.select(value.str.replace(r"^(-?)\.", "${1}0.")).to_series()
+    return frame.select(value.str.replace(r"^(-?)\.([0-9])", "${1}0.${2}")).to_series()
 
 
 def _value_type(arrow: pa.DataType) -> ValueType:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from bridge import yamlfile
 from bridge.config.kit import Whole
 from bridge.errors import ConfigError
-from bridge.sources.file import codepages, copybook, dbase, fields, frames, picture
+from bridge.sources.file import codepages, copybook, dbase, fields, frames, patterns, picture
 from bridge.sources.file.codepages import CodePage
 from bridge.sources.file.decode import Reading
 from bridge.sources.file.delimited import Column, Delimited
@@ -63,7 +63,10 @@ class _Written(_Part):
         if self.type not in kinds:
             raise UnreadableLayout(f"type `{self.type}`; expected text, integer, decimal(p,s), date or timestamp")
         default = {"date": "%Y-%m-%d", "timestamp": "%Y-%m-%d %H:%M:%S"}.get(self.type, "")
-        return Form(kinds[self.type], pattern=self.format or default)
+        pattern = self.format or default
+        if self.type != "text":
+            patterns.shape(pattern)
+        return Form(kinds[self.type], pattern=pattern)
 
 
 class _Placed(_Written):
