@@ -7,7 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from bridge.sources.file import layoutfile
 from bridge.sources.file.frames import Framer, Frames, blocked, fixed, lines, prefixed
+from bridge.sources.file.reading import Reader
 from tests.layouts import begun, rows_of, table
 
 FIXED = "codepage: cp037\nfixed: [{name: id, at: 1, pic: '9(3)'}, {name: word, at: 4, length: 4}]\n"
@@ -91,6 +93,64 @@ def test_types_of_record_are_taken_left_out_or_told(tmp_path: Path) -> None:
     assert rows.faults == {2: "the layout does not name its type of record"}
 
 
+@pytest.mark.parametrize("record", ["rdw", "lines"])
+def test_types_that_are_left_out_may_have_other_lengths(record: str, tmp_path: Path) -> None:
+    layout = (
+        f"record: {record}\nfixed: [{{name: type, at: 1, length: 2}}, {{name: word, at: 3, length: 3}}]\n"
+        "types: {at: 1, length: 2, take: [AA], skip: [HH, TT]}\n"
+    )
+    given = [b"HH of 20250131", b"AAone", b"AAtoo long", b"XX unknown", b"TT"]
+    data = rdw(*given, b"T") if record == "rdw" else b"\n".join(given) + b"\n"
+    rows = rows_of(begun(tmp_path, layout, data), data)
+    strange = {1: "it has 10 bytes, the layout 5", 2: "the layout does not name its type of record"}
+    assert rows.faults == (strange | {3: "it has 1 bytes, the layout 5"} if record == "rdw" else strange)
+    assert rows.columns["word"].to_pylist()[:2] == ["one", None]
+
+
+@pytest.mark.parametrize(("dialect", "expected"), [("gnucobol", 5), ("ibm", 0x0541)])
+def test_a_binary_number_has_the_size_that_its_compiler_gives_it(dialect: str, expected: int, tmp_path: Path) -> None:
+    layout = f"dialect: {dialect}\nlength: 2\nfixed: [{{name: a, at: 1, pic: 9(2) COMP}}]\n"
+    rows = rows_of(begun(tmp_path, layout, b"\x05A"), b"\x05A")
+    assert rows.columns["a"].to_pylist() == [expected]
+
+
+def test_short_records_of_a_wide_layout_are_read_few_at_a_time(tmp_path: Path) -> None:
+    layout = "record: lines\nfixed: [{name: a, at: 1, length: 3}, {name: b, at: 4, length: 4000000}]\n"
+    begun(tmp_path, layout, b"".join(b"%03d\n" % number for number in range(50)))
+    reader = Reader(tmp_path / "data.txt", layoutfile.load(tmp_path / "layout.yaml"))
+    at, sizes, found = reader.start, [], []
+    while (piece := reader.piece(at, ("a",))) is not None:
+        assert piece.first == at
+        sizes.append(piece.rows.frames.count)
+        found += piece.rows.columns["a"].to_pylist()
+        at = piece.next
+    assert found == [f"{number:03d}" for number in range(50)]
+    assert max(sizes) * 4_000_003 < 20_000_000
+
+
+TABLE = "01 R.\n 05 N PIC 9.\n 05 T PIC X(3) OCCURS 0 TO 3 DEPENDING ON N.\n"
+
+
+def test_a_record_that_holds_more_than_its_counter_says_is_no_row(tmp_path: Path) -> None:
+    (tmp_path / "r.cpy").write_text(TABLE)
+    data = rdw(b"1abc", b"1abcdef", b"2abc", b"2abcdef", b"1abcdefghi", b"4abcdefghi")
+    rows = rows_of(begun(tmp_path, "copybook: r.cpy\nrecord: rdw\ndialect: ibm\n", data), data)
+    assert rows.faults == {
+        1: "it has 7 bytes; its tables need 4",
+        2: "it has 4 bytes; its tables need 7",
+        5: "a counter of its tables is out of bounds",
+    }
+    assert rows.columns["t_1"].to_pylist() == ["abc", None, None, "abc", "abc", None]
+
+
+def test_a_line_whose_table_ends_in_blanks_is_filled_up(tmp_path: Path) -> None:
+    (tmp_path / "r.cpy").write_text(TABLE)
+    data = b"2abcd\n0\n3\n"
+    rows = rows_of(begun(tmp_path, "copybook: r.cpy\nrecord: lines\n", data), data)
+    assert rows.faults == {}
+    assert table(rows) == [(2, "abc", "d", None), (0, None, None, None), (3, "", "", "")]
+
+
 def test_lines_that_are_short_are_filled_up(tmp_path: Path) -> None:
     data = b"001A\n002BBBB\n003\n004TOO LONG\n"
     rows = rows_of(begun(tmp_path, FIXED.replace("cp037", "ascii") + "record: lines\n", data), data)
@@ -116,6 +176,13 @@ def test_lines_that_are_short_are_filled_up(tmp_path: Path) -> None:
             "a text in quotes, like '01'",
         ),
         ("copybook: none.cpy\n", "none.cpy is not a file"),
+        ("fixed: [{name: a, at: 1, length: 2}]\nrecord_name: R\n", "record_name: means nothing beside `fixed`"),
+        ("copybook: none.cpy\nlength: 90\n", "length: means nothing beside `copybook`"),
+        ("dbf: {}\nheader_records: 1\n", "header_records: means nothing beside `dbf`"),
+        ("fixed: [{name: a, at: 1, length: 2}]\ntrailer: {at: 0, length: 2}\n", "greater than or equal to 1"),
+        ("fixed: [{name: a, at: 1, length: 2}]\ntypes: {at: 2, length: 2, take: [a]}\n", "behind the record's 2 bytes"),
+        ("fixed: [{name: a, at: 1, length: 9, type: date, format: '%d%q'}]\n", "`%q` is not supported"),
+        ("fixed: [{name: a, at: 1, length: 9, type: timestamp, format: '%S.%f'}]\n", "fractions of a second are `%.f`"),
     ],
 )
 def test_mistakes_of_a_layout_are_told_with_file_and_line(layout: str, what: str, tmp_path: Path) -> None:
@@ -135,13 +202,6 @@ def test_dates_and_numbers_as_people_write_them(tmp_path: Path) -> None:
     assert shown == [("2025-01-31", "12.50"), ("None", "-1000.00"), ("None", "-3.20"), ("2024-02-29", "None")]
     assert rows.marks["day"].raw == (b"20250230",)
     assert rows.marks["amount"].raw == (b"   1.2,3",)
-        ("fixed: [{name: a, at: 1, length: 2}]\nrecord_name: R\n", "record_name: means nothing beside `fixed`"),
-        ("copybook: none.cpy\nlength: 90\n", "length: means nothing beside `copybook`"),
-        ("dbf: {}\nheader_records: 1\n", "header_records: means nothing beside `dbf`"),
-        ("fixed: [{name: a, at: 1, length: 2}]\ntrailer: {at: 0, length: 2}\n", "greater than or equal to 1"),
-        ("fixed: [{name: a, at: 1, length: 2}]\ntypes: {at: 2, length: 2, take: [a]}\n", "behind the record's 2 bytes"),
-        ("fixed: [{name: a, at: 1, length: 9, type: date, format: '%d%q'}]\n", "`%q` is not supported"),
-        ("fixed: [{name: a, at: 1, length: 9, type: timestamp, format: '%S.%f'}]\n", "fractions of a second are `%.f`"),
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,8 @@ def _variable(
         rows = np.flatnonzero(group == number)
         order.append(rows)
         placed = record.at(tuple(sizes))
-        for row in rows[lengths[rows] < placed.length].tolist():  # rejected rows
+        right = (lengths[rows] == placed.length) | (lengths[rows] == record.length)  # or filled up to the longest
+        for row in rows[~right].tolist():  # rejected rows
             faults.setdefault(row, f"it has {lengths[row]} bytes; its tables need {placed.length}")
         found = _fields(cells[rows], placed.fields, wanted, reading)
         for name in wanted:
@@ -159,9 +160,9 @@ def written(texts: pa.Array, form: Form, *, empty_is_null: bool) -> tuple[pa.Arr
         text = text.set(text == "", None)
     arrow = form.arrow(0)
     frame = pl.DataFrame({"text": text})
-    if form.kind is Kind.DATE:
     if form.pattern:
         frame = frame.select(pl.when(pl.col("text").str.contains(patterns.shape(form.pattern))).then(pl.col("text")))
+    if form.kind is Kind.DATE:
         made = frame.select(pl.col("text").str.to_date(form.pattern, strict=False)).to_series()
     elif form.kind is Kind.TIMESTAMP:
         made = frame.select(pl.col("text").str.to_datetime(form.pattern, time_unit="us", strict=False)).to_series()

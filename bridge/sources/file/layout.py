@@ -137,24 +137,27 @@ class Flat:
         numbers = np.arange(frames.count, dtype=np.int64)
         blank = self.reading.page.byte(" ")
         cells = matrix(frames, self.width, blank=blank)
-        faults = self._faults(frames)
+        faults = dict(frames.faults)
         if self.types is not None:
-            kept, strange = self._chosen(cells, faults)
+            kept, strange = self._chosen(cells, frames)
             faults |= strange
             if not kept.all():
                 numbers = np.flatnonzero(kept)
                 place = {int(row): at for at, row in enumerate(numbers.tolist())} if faults else {}
                 faults = {place[row]: what for row, what in faults.items()}
                 frames, cells = _taken(frames, numbers), cells[numbers]
-        found = decode.decode(cells, frames.lengths, self.record, wanted, reading=self.reading, faults=faults)
+        faults = self._misfits(frames) | faults
+        lengths = np.maximum(frames.lengths, self.width) if self.fills_up else frames.lengths
+        found = decode.decode(cells, lengths, self.record, wanted, reading=self.reading, faults=faults)
         return Rows(frames, numbers, found.columns, found.marks, found.faults)
 
-    def _faults(self, frames: Frames) -> dict[int, str]:
-        faults = dict(frames.faults)
+    def _misfits(self, frames: Frames) -> dict[int, str]:
+        """Records that are too short or too long."""
         least = 0 if self.fills_up else self._least
-        for row in np.flatnonzero((frames.lengths > self.width) | (frames.lengths < least)).tolist():  # rejected rows
-            faults.setdefault(row, f"it has {frames.lengths[row]} bytes, the layout {self.width}")
-        return faults
+        return {
+            row: f"it has {frames.lengths[row]} bytes, the layout {self.width}"
+            for row in np.flatnonzero((frames.lengths > self.width) | (frames.lengths < least)).tolist()
+        }
 
     @property
     def _least(self) -> int:
@@ -162,20 +165,19 @@ class Flat:
             return self.record.at(tuple(counter.least for counter in self.record.counters)).length
         return self.width
 
-    def _chosen(self, cells: NDArray[np.uint8], faults: Mapping[int, str]) -> tuple[NDArray[np.bool_], dict[int, str]]:
-        """Which records are rows, or no one knows what; and why the latter are."""
+    def _chosen(self, cells: NDArray[np.uint8], frames: Frames) -> tuple[NDArray[np.bool_], dict[int, str]]:
+        """Which records are rows, or no one knows what; and why the latter are. Other types have other lengths."""
         types = self.types
         assert types is not None  # noqa: S101  asked before
         values, _ = decode.cell(cells, types.field, self.reading)
         texts = values.cast(pa.large_string()).fill_null("").to_numpy(zero_copy_only=False)
         skipped = np.isin(texts, types.skip)
-        known = skipped | np.isin(texts, types.take)
-        skipped[list(faults)] = False
-        return ~skipped, {
-            row: "the layout does not name its type of record"
-            for row in np.flatnonzero(~known).tolist()
-            if row not in faults
-        }
+        strange = ~skipped & ~np.isin(texts, types.take)
+        whole = np.full(frames.count, self.fills_up) | (frames.lengths >= types.field.end)
+        whole[list(frames.faults)] = False  # of a part of a record nobody knows what it was
+        return ~(skipped & whole), dict.fromkeys(
+            np.flatnonzero(strange & whole).tolist(), "the layout does not name its type of record"
+        )
 
 
 def _taken(frames: Frames, rows: NDArray[np.int64]) -> Frames:
