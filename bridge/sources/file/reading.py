@@ -14,6 +14,7 @@ from bridge.sources.file.layout import FileRefused, Flat, Format, Layout, Rows, 
 
 LEAST_BYTES, MOST_BYTES = 64 << 10, 4 << 20  # of a piece
 _ROWS = 32_768  # in a piece, about
+_CELLS = 16 << 20  # bytes of records that are filled up to the longest one
 _ASCII = Reading(page("ascii"))
 
 
@@ -52,6 +53,7 @@ class Reader:
         self._end = size if self.format.end is None else min(size, self.format.end)
         self._last: int | None = None  # number of the trailer
         width = self.format.width if isinstance(self.format, Flat) else 0
+        self._most = max(1, _CELLS // width) if width else 0  # records of a piece; 0: any number
         self._piece = max(LEAST_BYTES, min(MOST_BYTES, width * _ROWS)) if width else MOST_BYTES // 4
 
     @property
@@ -87,6 +89,9 @@ class Reader:
         if at.offset >= self._end:
             return None
         frames, at_end = self._frames(at.offset)
+        if self._most and frames.count > self._most:  # short records of a wide layout
+            frames, at_end = frames.first(self._most), False
+            self._piece = max(LEAST_BYTES, frames.end)
         numbers = np.arange(at.number, at.number + frames.count)
         kept = numbers > self._layout.header_records
         if self._last is not None:
