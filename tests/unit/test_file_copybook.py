@@ -114,6 +114,7 @@ def test_fixed_form_is_read_between_its_columns(tmp_path: Path) -> None:
         "000200*    A COMMENT\n"
         "000300     05  A PIC X(2) VALUE 'TWO LINES OF A LITERAL THAT IS CONTINUED ONIDENT002\n"
         "000400-    ' THE NEXT'.                                                  IDENT003\n"
+        "000450D    05  TRACE PIC X(4).\n"
         "000500     05  B PIC X. *> AND A NOTE\n"
     )
     assert places(record(tmp_path, text)) == {"a": (0, 2), "b": (2, 1)}

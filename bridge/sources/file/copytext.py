@@ -102,7 +102,7 @@ def _code(path: Path) -> Iterator[tuple[int, str]]:
     held: tuple[int, str] | None = None
     for number, line in enumerate(lines, 1):
         indicator, code = (line[6:7], line[7:72]) if is_fixed else ("", line)
-        if indicator in ("*", "/") or code.lstrip().startswith("*"):
+        if indicator in ("*", "/", "D", "d") or code.lstrip().startswith("*"):
             continue
         code = re.sub(r"(?<!\S)\*>.*", "", code)
         if indicator == "-" and held is not None:
