@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import Field as Field_
 
 from bridge import yamlfile
 from bridge.config.kit import Whole
@@ -21,10 +22,16 @@ from bridge.sources.file.fields import Field, Form, Kind, Placed, UnreadableLayo
 from bridge.sources.file.frames import Framer
 from bridge.sources.file.layout import Flat, Layout, Trailer, Types, digits, shown_of
 from bridge.sources.file.positions import Positions
-from bridge.sources.file.record import DIALECTS, Record
+from bridge.sources.file.record import DIALECTS, Dialect, Record
 
 _DECIMAL = re.compile(r"(integer|decimal)(?:\(([0-9]{1,2})(?:, *([0-9]{1,2}))?\))?")
 _COPYBOOKS = (".cpy", ".cbl", ".cob")
+_WAYS = ("copybook", "fixed", "csv", "dbf")
+_PLACED = ("copybook", "fixed")
+_TAKEN_BY = {
+    "length": ("fixed",), "record_name": ("copybook",), "dialect": _PLACED, "record": _PLACED, "types": _PLACED,
+    "trailer": _PLACED, "empty_numbers": _PLACED, "blanks": (*_PLACED, "dbf"), "header_records": (*_PLACED, "csv"),
+}  # fmt: skip
 _USAGES = {"COMP-3": Kind.PACKED, "PACKED-DECIMAL": Kind.PACKED}
 
 
@@ -35,6 +42,7 @@ def _quoted(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_quoted)]
+Place = Annotated[Whole, Field_(ge=1)]  # counted from 1
 
 
 class _Part(BaseModel):
@@ -110,8 +118,8 @@ class _Dbf(_Part):
 class _Types(_Part):
     """Several types of record in one file."""
 
-    at: Whole
-    length: Whole
+    at: Place
+    length: Place
     take: list[Text]
     skip: list[Text] = []
 
@@ -119,8 +127,8 @@ class _Types(_Part):
 class _Trailer(_Part):
     """A last record that counts those before it."""
 
-    at: Whole
-    length: Whole
+    at: Place
+    length: Place
 
 
 class _Layout(_Part):
@@ -143,7 +151,7 @@ class _Layout(_Part):
 
     @model_validator(mode="after")
     def _one_way(self) -> "_Layout":
-        given = [name for name in ("copybook", "fixed", "csv", "dbf") if getattr(self, name) is not None]
+        given = [name for name in _WAYS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"exactly one of copybook, fixed, csv, dbf, not {' and '.join(given) or 'none'}")
         return self
@@ -159,6 +167,11 @@ def load(path: Path) -> Layout:
     except ValidationError as error:
         mistakes = [_mistake(document, found) for found in error.errors(include_url=False)]
         raise ConfigError("\n".join(mistakes), hint="docs/sources-file.md shows every key.") from None
+    [way] = [name for name in _WAYS if getattr(declared, name) is not None]
+    idle = [key for key, ways in _TAKEN_BY.items() if key in declared.model_fields_set and way not in ways]
+    if idle:
+        mistakes = [f"{document.at((key,))}: {key}: means nothing beside `{way}`" for key in idle]
+        raise ConfigError("\n".join(mistakes), hint="Leave it away; docs/sources-file.md says what goes together.")
     if declared.csv is not None:
         return _delimited(document, declared, declared.csv)
     if declared.dbf is not None:
@@ -190,9 +203,11 @@ def _flat(document: yamlfile.Document, declared: _Layout, path: Path) -> Layout:
             raise ConfigError(f"{document.at(('copybook',))}: {place} is not a file")
         record = Record(copybook.read(place, declared.record_name), dialect)
     else:
-        record = _positions(document, declared, dialect.little)
+        record = _positions(document, declared, dialect)
     reading = Reading(page, keeps_blanks=declared.blanks == "keep", empty_is_null=declared.empty_numbers == "null")
     types, trailer = declared.types, declared.trailer
+    if types is not None and types.at - 1 + types.length > record.length:
+        raise ConfigError(f"{document.at(('types',))}: types: stand behind the record's {record.length} bytes")
     return Positions(
         Flat(
             record,
@@ -217,13 +232,13 @@ def _framer(record: str, length: int, page: CodePage) -> Framer:
     return frames.blocked() if record == "vb" else frames.prefixed(counts_itself=record == "rdw")
 
 
-def _positions(document: yamlfile.Document, declared: _Layout, little: bool) -> Placed:  # noqa: FBT001
+def _positions(document: yamlfile.Document, declared: _Layout, dialect: Dialect) -> Placed:
     found: list[Field] = []
     mistakes: list[str] = []
     for number, each in enumerate(declared.fixed or []):
         place = ("fixed", number)
         try:
-            length, form = _pic(each.pic, little=little) if each.pic else (each.length or 0, each.form())
+            length, form = _pic(each.pic, dialect) if each.pic else (each.length or 0, each.form())
             form.arrow(length)
             found.append(Field(each.name, each.at - 1, length, form, document.line_of(place)))
         except UnreadableLayout as error:
@@ -242,7 +257,7 @@ def _positions(document: yamlfile.Document, declared: _Layout, little: bool) -> 
     return Placed(tuple(found), declared.length or ends)
 
 
-def _pic(text: str, *, little: bool) -> tuple[int, Form]:
+def _pic(text: str, dialect: Dialect) -> tuple[int, Form]:
     """A picture with its usage, as a copybook would have it: "S9(7)V99 COMP-3"."""
     pic, *rest = text.split()
     found = picture.parse(pic)
@@ -254,20 +269,20 @@ def _pic(text: str, *, little: bool) -> tuple[int, Form]:
     number = Form(Kind.ZONED, digits=found.digits, scale=found.scale, signed=found.signed)
     usage = [word for word in words if word.startswith(("COMP", "BINARY", "PACKED"))]
     words = [word for word in words if word not in usage]
-    return _usage(text, number, usage, words, little=little)
+    return _usage(text, number, usage, words, dialect=dialect)
 
 
-def _usage(text: str, number: Form, usage: list[str], words: list[str], *, little: bool) -> tuple[int, Form]:
+def _usage(text: str, number: Form, usage: list[str], words: list[str], *, dialect: Dialect) -> tuple[int, Form]:
     if not usage and set(words) <= {"LEADING", "TRAILING", "SEPARATE"} and (number.signed or not words):
         separate = "SEPARATE" in words
         return number.digits + separate, replace(number, leading="LEADING" in words, separate=separate)
     if len(usage) == 1 and not words:
         if usage[0] in _USAGES:
             return number.digits // 2 + 1, replace(number, kind=Kind.PACKED)
-        if usage[0] in ("COMP", "COMP-4", "COMP-5", "BINARY") and number.digits <= 18:  # noqa: PLR2004
-            size = 2 if number.digits <= 4 else 4 if number.digits <= 9 else 8  # noqa: PLR2004
+        size = next((size for most, size in dialect.sizes if number.digits <= most), None)
+        if usage[0] in ("COMP", "COMP-4", "COMP-5", "BINARY") and size is not None:
             native = usage[0] == "COMP-5"
-            return size, replace(number, kind=Kind.BINARY, little=native and little, full=native)
+            return size, replace(number, kind=Kind.BINARY, little=native and dialect.little, full=native)
     raise UnreadableLayout(f"pic {text}: is not a picture with a usage")
 
 
@@ -288,11 +303,6 @@ def _delimited(document: yamlfile.Document, declared: _Layout, table: _Csv) -> L
     names = [column.name for column in columns]
     if len(set(names)) < len(names) or not names:
         mistakes.append(f"{document.at(('csv', 'columns'))}: expected columns, each with a name of its own")
-    mistakes += [
-        f"{document.at((key,))}: {key}: is not for delimited text"
-        for key in ("types", "trailer", "record_name", "dialect", "length")
-        if getattr(declared, key) is not None
-    ]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return Delimited(
