@@ -2,7 +2,8 @@
 
 A reading goes through all rows whose key columns are not null, in the order of the key or of cursor and key, each page
 behind the last row of the one before; then, in one last page, the rows without a whole key, so that they are seen and
-not dropped. An `append` view without a key is paged by its cursor, a page never ending within equal cursors.
+not dropped. An `append` view without a key is paged by its cursor, a page never ending within equal cursors. Where no
+order tells the rows of a page apart it has no limit: nothing could go on behind its last row.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ class Grammar:
     quote: Callable[[str], str]  # an identifier
     limit: Literal["limit", "fetch", "top"] = "limit"  # LIMIT n; FETCH FIRST n ROWS ONLY; SELECT TOP (n)
     has_row_values: bool = False  # (a, b) > (x, y) is understood, and an index is used for it
+    is_null: str = "IS NULL"  # what is true of a null alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ def next_place(
         last: the values of `order_of` in its last row; empty without rows.
         has_keyless: False where the database says that no key column is ever null.
     """
-    if place.part == "unkeyed" or question.keys is not None:
+    is_one_page = place.part == "unkeyed" or (question.is_without_cursor and not subject.key)
+    if is_one_page or question.keys is not None:
         return None
     if row_count and (row_count >= question.limit or not subject.key):
         return Place("keyed", tuple(last))
@@ -96,11 +99,9 @@ def page_sql(body: Sql, subject: Subject, question: Question, *, place: Place, g
     cursor = [subject.cursor] if subject.cursor and subject.cursor not in subject.key else []
     wanted = ", ".join(f"v.{quote(name)}" for name in (*subject.key, *cursor)) if question.want == "keys" else "v.*"
     where = [condition for condition in _conditions(subject, question, place, grammar) if condition]
-    if not subject.key and place.part == "keyed" and not question.is_without_cursor:
+    if not subject.key and not question.is_without_cursor:
         where.append(_whole_cursors(body, subject, question, where=where, grammar=grammar))
-        limit = None
-    else:
-        limit = question.limit
+    limit = question.limit if subject.key and place.part == "keyed" else None
     top = f"TOP ({limit}) " if limit is not None and grammar.limit == "top" else ""
     pieces: list[str | Value] = [f"SELECT {top}{wanted} FROM (", *body, "\n) v"]  # noqa: S608  names are quoted
     pieces += _where(where)
@@ -126,9 +127,9 @@ def _conditions(subject: Subject, question: Question, place: Place, grammar: Gra
     if place.part == "keyed":
         found += [[text] for text in has_key]
     else:
-        found.append(["(" + " OR ".join(f"v.{quote(name)} IS NULL" for name in subject.key) + ")"])
+        found.append(["(" + " OR ".join(f"v.{quote(name)} {grammar.is_null}" for name in subject.key) + ")"])
     if question.is_without_cursor and subject.cursor:
-        found.append([f"v.{quote(subject.cursor)} IS NULL"])
+        found.append([f"v.{quote(subject.cursor)} {grammar.is_null}"])
     elif is_by_cursor(subject, question) and subject.cursor:
         if question.since is not None and place.after is None:
             found.append([f"v.{quote(subject.cursor)} >= ", Value(question.since, subject.cursor)])

@@ -96,7 +96,8 @@ class MysqlSettings:
 class MysqlSession:
     """See `Session`."""
 
-    grammar = Grammar(quote=lambda name: "`" + name.replace("`", "``") + "`", limit="limit")
+    # To this server 0000-00-00 in a column that takes no null IS NULL as well as IS NOT NULL.
+    grammar = Grammar(quote=lambda name: "`" + name.replace("`", "``") + "`", limit="limit", is_null="<=> NULL")
 
     def __init__(self, settings: MysqlSettings, *, most_bytes: int = MOST_BYTES) -> None:
         self._settings = settings
