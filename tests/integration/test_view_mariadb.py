@@ -1,14 +1,15 @@
-"""TLS to a MariaDB: only the server that was meant gets the login's password."""
+"""A MariaDB: only the server that was meant gets the login's password, and columns may change under a view."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bridge.errors import SourceRefused
+from bridge.errors import SourceRefused, SourceUnavailable
+from bridge.extraction.extractor import Extractor, Question
 from bridge.sources.view.dialects.mysql.session import MysqlSession
 from tests.certificates import issue, make_authority
-from tests.legacy import MariaLegacy
+from tests.legacy import MariaLegacy, pages, rows
 from tests.machine import require
 from tests.mariadb import PROGRAM, MariaServer
 
@@ -65,3 +66,57 @@ def test_a_server_without_tls_is_refused_and_never_spoken_to_in_clear_text(maria
 def test_a_login_without_tls_is_refused_by_a_server_that_demands_it(tls_legacy: MariaLegacy) -> None:
     with pytest.raises(SourceRefused):
         open_and_close(tls_legacy, sslmode="disable")
+
+
+@pytest.fixture
+def tills(mariadb_legacy: MariaLegacy) -> Iterator[Extractor]:
+    """Reads a table of tills, by their names."""
+    mariadb_legacy.run(
+        "CREATE TABLE tills (name VARCHAR(9) PRIMARY KEY, cash DECIMAL(12, 3))",
+        "INSERT INTO tills VALUES ('a', 1234567.125), ('b', 2), ('c', 3)",
+    )
+    made = mariadb_legacy.extractor(tills="-- mode: full\n-- key: name\nSELECT * FROM tills\n")
+    made.open()
+    yield made
+    made.close()
+
+
+def test_a_column_that_becomes_another_between_two_readings_is_read_exactly(
+    tills: Extractor, mariadb_legacy: MariaLegacy
+) -> None:
+    """A FLOAT that is asked for as such comes with six digits, and an ENUM sorts by number."""
+    assert len(rows(tills, Question("tills", 2))) == 3
+    mariadb_legacy.run("ALTER TABLE tills MODIFY cash FLOAT, MODIFY name ENUM('c', 'b', 'a')")
+    assert [(row["name"], row["cash"]) for row in rows(tills, Question("tills", 1))] == [
+        ("a", 1234567.125), ("b", 2.0), ("c", 3.0),
+    ]  # fmt: skip
+    mariadb_legacy.run("ALTER TABLE tills ADD floor INTEGER DEFAULT 7")
+    assert {row["floor"] for row in rows(tills, Question("tills", 2))} == {7}
+
+
+def test_a_column_that_becomes_another_within_a_reading_is_asked_for_anew(
+    tills: Extractor, mariadb_legacy: MariaLegacy
+) -> None:
+    first = tills.page(Question("tills", 1))
+    mariadb_legacy.run("ALTER TABLE tills MODIFY name ENUM('c', 'b', 'a')")
+    question = Question("tills", 1, resume=first.resume)
+    with pytest.raises(SourceUnavailable, match="changed"):
+        tills.page(question)
+    found = [first, *pages(tills, question)]
+    assert [row["name"] for page in found for row in page.columns.to_pylist()] == ["a", "b", "c"]
+
+
+def test_a_row_with_a_zero_date_is_read_once(mariadb_legacy: MariaLegacy) -> None:
+    """To the server such a date IS NULL as well as IS NOT NULL where its column takes no null."""
+    mariadb_legacy.run(
+        "CREATE TABLE prices (day DATE NOT NULL, id INTEGER NOT NULL, changed DATETIME NOT NULL)",
+        "INSERT INTO prices VALUES ('0000-00-00', 1, '2026-01-01'), ('2026-01-01', 2, '0000-00-00')",
+    )
+    extractor = mariadb_legacy.extractor(
+        by_key="-- mode: full\n-- key: day, id\nSELECT day, id FROM prices\n",
+        by_cursor="-- mode: append\n-- cursor: changed\nSELECT id, changed FROM prices\n",
+    )
+    assert sorted(row["id"] for row in rows(extractor, Question("by_key", 10))) == [1, 2]
+    assert sorted(row["id"] for row in rows(extractor, Question("by_cursor", 10))) == [1, 2]
+    assert rows(extractor, Question("by_cursor", 10, is_without_cursor=True)) == []
+    extractor.close()

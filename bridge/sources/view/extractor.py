@@ -11,7 +11,7 @@ from bridge.errors import SourceRefused
 from bridge.extraction.extractor import Load, Page, Question, Subject
 from bridge.model import Shape
 from bridge.sources.view.explain import Explained, explain
-from bridge.sources.view.paging import Place, next_place, order_of, page_sql
+from bridge.sources.view.paging import Place, is_narrow, next_place, order_of, page_sql
 from bridge.sources.view.session import Answer, Prepared, Session
 from bridge.sources.view.statement import statement
 from bridge.sources.view.viewfile import View
@@ -60,8 +60,10 @@ class ViewExtractor:
         reading = self._readings[question.stream]
         subject, timeout_s = reading.subject, reading.view.statement_timeout_s
         self._session.open()
-        prepared = reading.prepared or self._prepare(reading)
         place = Place.of(question.resume)
+        if place == Place() and not is_narrow(question):
+            reading.prepared = None  # a reading begins: the view may have become another one
+        prepared = reading.prepared or self._prepare(reading)
         asked = replace(question, limit=_affordable(reading, question.limit))
         order = order_of(subject, asked)
         sql = page_sql(prepared.body, subject, asked, place=place, grammar=self._session.grammar)

@@ -67,8 +67,8 @@ _UNAVAILABLE = frozenset({
 })  # fmt: skip
 _REFUSED = {
     1044: _LOGIN, 1045: _LOGIN, 1049: _LOGIN, 1142: _LOGIN, 1143: _LOGIN, 1227: _LOGIN, 1370: _LOGIN, 1698: _LOGIN,
-    1820: _LOGIN, 1862: _LOGIN, 2026: _TLS, 1054: _GONE, 1051: _GONE, 1146: _GONE, 1305: _GONE, 1356: _GONE, 1792: _ASK,
-    1345: _INSIDE,
+    1820: _LOGIN, 1862: _LOGIN, 2026: _TLS, 1051: _GONE, 1052: _GONE, 1054: _GONE, 1060: _GONE, 1146: _GONE,
+    1305: _GONE, 1356: _GONE, 1792: _ASK, 1345: _INSIDE,
 }  # fmt: skip
 
 
@@ -175,6 +175,8 @@ class MysqlSession:
         """Run one statement."""
         rows, read_at, seconds = self._statement(sql, prepared.handle, timeout_s)
         types = tuple(type_of(one, self._charsets) for one in rows.fields)
+        if any(prepared.columns.get(one.column.name) != one.column for one in types):  # each type is asked for its way
+            raise SourceUnavailable("reading a view: its columns have changed", hint="It is asked anew.")
         batch, marks, kept = decode(rows, types, last)
         return Answer(
             columns=tuple(one.column for one in types),
