@@ -247,6 +247,30 @@ def test_a_fault_of_the_view_is_its_authors_and_shows_no_value(site: Site) -> No
     assert "view sample" in caught.value.hint
 
 
+def test_what_a_function_behind_a_view_raises_is_told_as_a_fault_of_the_view(site: Site) -> None:
+    site.database.sql(
+        "CREATE FUNCTION price_of(integer) RETURNS integer LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'none of grüße'; END $$"
+    )
+    site.database.sql("CREATE VIEW v AS SELECT id, price_of(id) AS p FROM things; GRANT SELECT ON v TO reader")
+    extractor = site.extractor(v=FULL + "SELECT id, p FROM public.v\n")
+    with pytest.raises(SourceRefused, match="P0001") as caught:
+        extractor.page(Question("v", 10))
+    assert "grüße" not in str(caught.value)
+    assert "view sample" in caught.value.hint
+
+
+def test_a_key_that_no_range_can_be_asked_by_is_refused(site: Site) -> None:
+    site.database.sql("CREATE TABLE lists AS SELECT ARRAY[n, n] AS id FROM generate_series(1, 3) n")
+    site.database.sql("GRANT SELECT ON lists TO reader")
+    extractor = site.extractor(lists=FULL + "SELECT id FROM public.lists\n")
+    found = pages(extractor, Question("lists", 1))
+    assert sum(page.columns.num_rows for page in found) == 3
+    with pytest.raises(SourceRefused, match="range of keys") as caught:
+        extractor.page(Question("lists", 1, after_key=(found[0].columns.column("id")[0],)))
+    assert "cast it to text" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     "grant",
     ["ALTER ROLE reader SUPERUSER", "ALTER ROLE reader CREATEROLE", "GRANT INSERT ON things TO reader",

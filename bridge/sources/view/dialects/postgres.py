@@ -17,7 +17,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import pq, sql
 
-from bridge.errors import MalformedRecord, SourceRefused, SourceUnavailable
+from bridge.errors import InternalError, MalformedRecord, SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Load
 from bridge.findings import Finding, refuse
 from bridge.model import Column
@@ -251,7 +251,10 @@ def _telling(doing: str) -> Iterator[None]:
         if state[:2] in ("42", "0A") and state != "42501":
             said = " ".join((error.diag.message_primary or "").split())
             raise SourceRefused(f"{doing}: {said} ({state})", hint=hint) from error
-        raise translate(error, doing) from error
+        found = translate(error, doing)
+        if state and isinstance(found, InternalError):  # raised by a function or a foreign table behind the view
+            raise SourceRefused(f"{doing}: {type(error).__name__} ({state})", hint=hint) from error
+        raise found from error
 
 
 def _composed(statement: Sql, types: dict[str, PgType]) -> sql.Composed:
@@ -289,6 +292,11 @@ def _text(value: Any) -> str | None:  # noqa: ANN401  a scalar, or text as the s
             return rf"\x{value.as_py().hex()}"
         if pa.types.is_date(value.type) or pa.types.is_timestamp(value.type):
             return _moment(value)
+        if pa.types.is_nested(value.type):
+            raise SourceRefused(
+                f"reading a view: a range of keys of type {value.type} cannot be asked for",
+                hint="Choose a key of plain values, or have the view cast it to text.",
+            )
         value = value.cast(pa.large_string()).as_py()
     return None if value is None else str(value)
 
