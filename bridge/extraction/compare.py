@@ -34,9 +34,12 @@ class Difference:
     keyless_count: int  # rows without a whole key, in a stream that has one
 
 
-def cursor_hashes(column: pa.Array) -> Hashes:
-    """Of a cursor, as the image keeps them."""
-    return fingerprint.cells(column, _CURSOR)
+def cursor_hashes(page: Page, name: str) -> Hashes:
+    """Of a cursor, as the image keeps them; what is marked (infinity, a zero date) is no null."""
+    found = fingerprint.cells(page.columns.column(name), _CURSOR)
+    if (mark := page.marks.get(name)) is not None:
+        found[mark.rows] += fingerprint.rows(page.columns.select([name]), {name: mark})[mark.rows]
+    return found
 
 
 def compare(index: Index, subject: Subject, page: Page, *, first_number: int, once: bool) -> Difference:
@@ -52,7 +55,7 @@ def compare(index: Index, subject: Subject, page: Page, *, first_number: int, on
     columns = page.columns
     keys = [columns.column(name) for name in subject.key]
     row = fingerprint.rows(columns, page.marks) if page.prints is None else page.prints
-    cursor = cursor_hashes(columns.column(subject.cursor)) if subject.cursor else np.zeros(len(row), np.uint64)
+    cursor = cursor_hashes(page, subject.cursor) if subject.cursor else np.zeros(len(row), np.uint64)
     is_whole = image.whole_keys(keys, len(row))
     if is_whole is not None:
         cursor[~is_whole] = _ranks(index, row, np.flatnonzero(~is_whole))
@@ -97,16 +100,18 @@ def compare(index: Index, subject: Subject, page: Page, *, first_number: int, on
     )
 
 
-def suspects(index: Index, keys: list[pa.Array], cursor: pa.Array | None) -> tuple[Rows, Numbers]:
-    """Of a page of whole keys those whose rows must be read, and the numbers of the others, which are seen."""
+def suspects(index: Index, keys: list[pa.Array], cursor: Hashes | None) -> tuple[Rows, Numbers]:
+    """Of a page of whole keys those whose rows must be read, and the numbers of the others, which are seen.
+
+    `cursor`: hashes of theirs.
+    """
     first, second = fingerprint.keys(keys)
-    mine = cursor_hashes(cursor) if cursor is not None else None
     is_fine = np.zeros(len(first), np.bool_)
     numbers = [np.empty(0, np.uint32)]
     for level, which, places in index.find(first, second):
         fine = level.number[places] != GONE
-        if mine is not None:
-            fine &= level.cursor[places] == mine[which]
+        if cursor is not None:
+            fine &= level.cursor[places] == cursor[which]
         is_fine[which] = fine
         level.seen[places[fine]] = True
         numbers.append(level.number[places[fine]])

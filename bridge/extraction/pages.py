@@ -113,9 +113,10 @@ def _turn_range(course: Course, page: Page) -> Step:
 def _take_keys(course: Course, page: Page) -> Step:
     subject, after = course.subject, course.reading.after
     is_whole = image.whole_keys([page.columns.column(name) for name in subject.key], page.columns.num_rows)
-    columns = page.columns if is_whole is None else page.columns.filter(pa.array(is_whole))
+    columns, cursor = page.columns, compare.cursor_hashes(page, subject.cursor) if subject.cursor else None
+    if is_whole is not None:
+        columns, cursor = columns.filter(pa.array(is_whole)), None if cursor is None else cursor[is_whole]
     keys = [columns.column(name) for name in subject.key]
-    cursor = columns.column(subject.cursor) if subject.cursor else None
     rows, seen = compare.suspects(course.index(), keys, cursor)
     found_ranges = ranges.around(keys, rows.tolist(), after)
     blocks = course.stored.lists(course.progress.generation, seen=seen)

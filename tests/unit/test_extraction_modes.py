@@ -3,24 +3,42 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from bridge.errors import SourceRefused, SourceUnavailable
 from bridge.extracted import RunKind
-from bridge.extraction import ending
+from bridge.extraction import compare, ending
 from bridge.extraction.budget import Limits
+from bridge.extraction.extractor import Page
+from bridge.extraction.index import Index
 from bridge.extraction.timetable import Plan
-from bridge.model import Commit, Position, StreamPhase
+from bridge.model import Commit, Mark, Marks, Position, Shape, StreamPhase
 from bridge.testing import FakeClock, MemoryJournal
 from bridge.testing.extractor import ScriptedExtractor
 from tests import polled, shelf
-from tests.polled import Mode, Process, held, read, row, told, world
+from tests.polled import START, Mode, Process, held, read, row, subject, told, world
 
 
 @pytest.fixture
 def journal() -> MemoryJournal:
     return MemoryJournal()
+
+
+def test_a_sweep_tells_cursors_that_are_marked_apart() -> None:
+    def page(kind: Mark | None) -> Page:
+        columns = pa.record_batch({"id": pa.array([1, 2]), "changed": pa.array([None, START], pa.timestamp("us"))})
+        mark = Marks(np.array([0]), np.array([kind or 0], np.uint8), (b"infinity",))
+        marks = {"changed": mark} if kind else {}
+        return Page(Shape("shop.item", ()), columns, FakeClock()(), None, marks=marks)
+
+    index, before = Index(), page(Mark.PLUS_INFINITY)
+    compare.compare(index, subject("incremental"), before, first_number=0, once=False)
+    keys = [before.columns.column("id")]
+    for kind, wanted in ((Mark.PLUS_INFINITY, []), (Mark.MINUS_INFINITY, [0]), (None, [0])):
+        found, _ = compare.suspects(index, keys, compare.cursor_hashes(page(kind), "changed"))
+        assert found.tolist() == wanted
 
 
 @pytest.mark.parametrize("mode", ["full", "incremental", "append"])
