@@ -71,7 +71,7 @@ class SourceRefused(BridgeError):
     """The legacy system is reachable, but what it would allow or is set up for breaks one of our promises."""
 
     code = "source.refused"
-    default_hint = "Run `legacy-bridge dba-script SYSTEM` and have a DBA apply it."
+    default_hint = "Have a DBA apply what `legacy-bridge dba-letter SYSTEM` says; for a change log, `dba-script SYSTEM`."
     exit_code = 77
 
 

@@ -80,7 +80,7 @@ def dba_script(context: typer.Context, *, system: System) -> None:
     """
     from bridge.sources.postgres import dba
 
-    config = session(context).config()
+    config = session(context).config(require_contracts=False)
     say(dba.dba_script(_letter(config, system)))
 
 
@@ -93,7 +93,7 @@ def dba_letter(context: typer.Context, *, system: System) -> None:
     from bridge.sources.view.configured import letter_of
     from bridge.sources.view.letter import letter
 
-    say(letter(letter_of(session(context).config(), system)).rstrip())
+    say(letter(letter_of(session(context).config(require_contracts=False), system)).rstrip())
 
 
 def decommission(

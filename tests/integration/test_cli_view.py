@@ -125,6 +125,13 @@ def test_a_sqlite_file_is_sampled_by_its_view(tmp_path: Path) -> None:
     assert "the file" in run(tmp_path, "dba-letter", "till").stdout
 
 
+@pytest.mark.parametrize("words", ["view lint", "view explain things", "view sample things", "dba-letter erp"])
+def test_what_is_looked_at_before_a_contract_is_drafted_needs_none(folder: Path, words: str) -> None:
+    (folder / "c.yaml").unlink()
+    done = run(folder, *words.split())
+    assert (done.returncode, done.stdout != "") == (0, True), done.stderr
+
+
 def test_a_first_contract_is_drafted_from_what_the_database_shows(folder: Path) -> None:
     (folder / "c.yaml").unlink()
     missing = run(folder, "check")
