@@ -98,9 +98,9 @@ def test_the_grants_of_the_letter_are_enough_and_are_taken_back(folder: Path, po
     grants, undo, *_ = [part.partition("```")[0] for part in text.split("```sql\n")[1:]]
     config = (folder / "bridge.yaml").read_text()
     name = config.split("database: ")[1].split(",")[0]
-    with_login = [line.replace(f'"{name}"', '"letter"') for line in grants.splitlines()]
-    database_line = [line.replace('DATABASE "letter"', f'DATABASE "{name}"') for line in with_login]
-    postgres_server.sql("\n".join(database_line), name)
+    with_login = grants.replace(f'"{name}"', '"letter"').replace(f"'{name}'", "'letter'")
+    for _ in range(2):  # as when a view was added
+        postgres_server.sql(with_login.replace('DATABASE "letter"', f'DATABASE "{name}"'), name)
     (folder / "bridge.yaml").write_text(config.replace(f"user: {name}", "user: letter"))
     assert run(folder, "view", "sample", "things").returncode == 0
     postgres_server.sql(undo.replace(f'"{name}"', '"letter"'), name)

@@ -53,6 +53,7 @@ def test_the_letter_names_tables_costs_rights_and_the_stop(folder: Path) -> None
     assert "CONNECTION LIMIT 5" in text
     assert "pg_terminate_backend" in text
     assert "legacy-bridge system pause erp" in text
+    assert "The slot of the change log stays" in text
     assert all(len(line) <= 120 for line in text.splitlines() if not line.startswith(("|", "GRANT", "CREATE", "ALTER")))
 
 

@@ -1,6 +1,7 @@
 """What a DBA runs so that the bridge may read views, per kind of database: the least rights, their undoing, the stop.
 
-Only text is made here; nothing is run. Names are quoted as each database quotes them.
+Only text is made here; nothing is run. Names are quoted as each database quotes them. Where the database can say so, a
+script may be run again, as when a view is added, and for a login that is there.
 """
 
 from collections.abc import Callable, Mapping
@@ -101,7 +102,10 @@ _KINDS: Mapping[str, _Words] = {
     "postgres": _Words(
         quote=_double,
         before="""\
-CREATE ROLE {login} LOGIN CONNECTION LIMIT {connections};  -- then, in psql: \\password {login}
+DO $bridge$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {login_text}) THEN CREATE ROLE {login}; END IF;
+END $bridge$;
+ALTER ROLE {login} LOGIN CONNECTION LIMIT {connections};  -- then, in psql: \\password {login}
 ALTER ROLE {login} SET default_transaction_read_only = on;  -- not the wall (the missing grants are): stops accidents
 GRANT CONNECT ON DATABASE {database} TO {login};""",
         table="GRANT SELECT ON TABLE {table} TO {login};",
@@ -115,7 +119,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {login_te
     "mysql": _Words(
         quote=_back,
         before="""\
-CREATE USER {login}@'BRIDGE_HOST' IDENTIFIED BY '...' WITH MAX_USER_CONNECTIONS {connections};""",
+CREATE USER IF NOT EXISTS {login}@'BRIDGE_HOST' IDENTIFIED BY '...' WITH MAX_USER_CONNECTIONS {connections};""",
         table="GRANT SELECT ON {table} TO {login}@'BRIDGE_HOST';",
         function="GRANT EXECUTE ON FUNCTION {function} TO {login}@'BRIDGE_HOST';",
         undo="DROP USER {login}@'BRIDGE_HOST';",

@@ -128,7 +128,14 @@ def _stop(facts: Letter) -> Iterator[str]:
     )
     yield "- You, without asking anybody:"
     yield _code(stop(facts.grants))
-    yield "Nothing is left behind on the server. To see what the bridge does there now:"
+    if facts.log_tables:
+        yield _filled(
+            "The slot of the change log stays, and the server keeps its log for it: the end of what"
+            f" `legacy-bridge dba-script {facts.system}` prints drops it. Nothing else is left behind on the server. To"
+            " see what the bridge does there now:"
+        )
+    else:
+        yield "Nothing is left behind on the server. To see what the bridge does there now:"
     yield _code(seen(facts.grants))
 
 
