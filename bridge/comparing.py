@@ -129,7 +129,7 @@ def _view(config: Config, stream: str, against: str | None, document: contracts.
         return view_of_table(against or declared.log or "", document, dialect=dialect)
     else:
         raise ConfigError(
-            f"stream {stream} comes by messages, so there is nothing to compare it with",
+            f"stream {stream} is read from no table or view, so there is nothing to compare it with",
             hint="Name a table, a view file or another stream: --with.",
         )
     if not view.key:

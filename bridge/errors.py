@@ -71,7 +71,7 @@ class SourceRefused(BridgeError):
     """The legacy system is reachable, but what it would allow or is set up for breaks one of our promises."""
 
     code = "source.refused"
-    default_hint = "Have a DBA apply what `legacy-bridge dba-letter SYSTEM` says; for a change log, `dba-script SYSTEM`."
+    default_hint = "Have a DBA apply what `legacy-bridge dba-letter SYSTEM` says (change log: `dba-script SYSTEM`)."
     exit_code = 77
 
 

@@ -17,7 +17,7 @@ import typer
 from bridge import __version__
 from bridge.cli.daemon import DaemonUnreachable, fetch
 from bridge.cli.session import Session, session
-from bridge.cli.show import say_json, table
+from bridge.cli.show import moment_of, say_json, table
 from bridge.cli.starter import contract_mistakes
 from bridge.errors import BridgeError
 
@@ -100,7 +100,7 @@ def _configuration(config: "Config") -> Iterator[Probe]:
     for mistake in mistakes:
         yield Probe("contract", "fail", mistake, "Mend the file and run `legacy-bridge check`.")
     if not mistakes:
-        yield Probe("configuration", "ok", f"{config.path}: {len(config.streams)} streams, contracts valid")
+        yield Probe("configuration", "ok", f"{config.path}: contracts of {len(config.streams)} stream(s) valid")
 
 
 def _disk(journal: Path) -> Iterator[Probe]:
@@ -152,5 +152,5 @@ def _daemon(config: "Config") -> Iterator[Probe]:
     checks = report.get("checks", {})
     for name, check in checks.items():
         if check.get("status") != "pass":
-            yield Probe(name, check["status"], f"since {check['since']}: {check['what']}", check["action"])
+            yield Probe(name, check["status"], f"since {moment_of(check['since'])}: {check['what']}", check["action"])
     yield Probe("daemon", "ok", f"answers; {len(checks)} components, {report.get('status')}")

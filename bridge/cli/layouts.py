@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.session import session
-from bridge.cli.show import note, say, say_json, table
-from bridge.errors import BridgeError
+from bridge.cli.show import moment_of, note, say, say_json, table
+from bridge.errors import BridgeError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,6 +98,10 @@ def list_files(
     """List the files that were taken or refused last, and the one that is being taken."""
     opened = session(context)
     config = opened.config()
+    kind = config.system(system).kind
+    if kind != "file":
+        hint = f"Systems of files are: {', '.join(config.systems_of('file')) or 'none'}."
+        raise ConfigError(f"system {system} leaves no files: it is of the kind `{kind}`", hint=hint)
     with opened.journal(config) as journal:
         _, state = journal.position(system)
     rows: list[dict[str, Any]] = list(state.get("recent", ()))
@@ -109,10 +113,9 @@ def list_files(
         for row in rows:
             say_json(row)
         return
-    fields = ["name", "size", "outcome", "rows", "faults", "at", "sha256"]
-    table(
-        ["file", "bytes", "outcome", "rows", "faults", "at", "sha256"], [[row[one] for one in fields] for row in rows]
-    )
+    fields = ["name", "size", "outcome", "rows", "faults"]
+    shown = [[*(row[one] for one in fields), moment_of(row["at"]), row["sha256"]] for row in rows]
+    table(["file", "bytes", "outcome", "rows", "faults", "at", "sha256"], shown)
 
 
 def _format(layout: Path, path: Path | None) -> "Format":

@@ -104,20 +104,24 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Read a polled stream now, or as soon as the budget lets it. Without a daemon the request waits for one."""
+    opened = session(context)
     if dry_run:
+        opened.config().stream(name)
         note(f"would start a run of {name}")
         return
-    outcome = ask(session(context), "run.start", {"stream": name, "kind": kind})
+    outcome = ask(opened, "run.start", {"stream": name, "kind": kind})
     say_result(outcome.result if outcome.done else {"stream": name, "waits": "for a daemon"}, as_json=as_json)
 
 
 @runs.command()
 def cancel(context: typer.Context, *, name: Stream, dry_run: DryRun = False, as_json: Json = False) -> None:
     """End the run of a stream, and let none follow that somebody asked for; what it read stays journalled."""
+    opened = session(context)
     if dry_run:
+        opened.config().stream(name)
         note(f"would cancel the run of {name}")
         return
-    outcome = ask(session(context), "run.cancel", {"stream": name})
+    outcome = ask(opened, "run.cancel", {"stream": name})
     say_result(outcome.result if outcome.done else {"stream": name, "waits": "for a daemon"}, as_json=as_json)
 
 
@@ -186,9 +190,12 @@ def _row(run: dict[str, Any]) -> tuple[object, ...]:
     )
 
 
-def _shown(name: str, value: object) -> str:
+def _shown(name: str, value: Any) -> str:  # noqa: ANN401  of a run, whatever it is
     from bridge.cli.show import cell
+    from bridge.model import Op
 
+    if name == "counts":
+        return cell(", ".join(f"{count} {Op(ord(letter)).word}" for letter, count in value.items()))
     if isinstance(value, float) and name.endswith("_s"):
         return span(value)
     return cell(value)

@@ -71,6 +71,11 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def moment_of(text: str | None) -> str:
+    """A time that came as ISO 8601 text, as all others are shown; a dash where there is none."""
+    return moment(datetime.fromisoformat(text)) if text else DASH
+
+
 def rfc3339(at: datetime) -> str:
     """A time in UTC to the microsecond, as events carry it."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -93,7 +98,7 @@ def say_result(result: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         say_json(dict(result))
     else:
-        say(", ".join(f"{name}: {value}" for name, value in result.items()))
+        say(", ".join(f"{name}: {cell(value)}" for name, value in result.items()))
 
 
 def _ruled(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

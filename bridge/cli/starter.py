@@ -11,10 +11,12 @@ import typer
 from bridge.cli import view
 from bridge.cli.session import session
 from bridge.cli.show import note, on_terminal, say, say_json, table
-from bridge.errors import BridgeError, ConfigError
+from bridge.errors import BridgeError, ConfigError, Declined
 
 if TYPE_CHECKING:
+    from bridge.cli.session import Session
     from bridge.config.models import Config
+    from bridge.sources.view.extractor import ViewExtractor
 
 HIDDEN = {"gitignore": ".gitignore"}  # names that packaging would treat as its own
 
@@ -59,13 +61,23 @@ def check(
 ) -> None:
     """Check the configuration, the contracts and the views.
 
-    Every mistake at once, with file and line. --online also looks at logins, grants, publications, tables and slots.
+    Every mistake at once, with file and line. --online also looks at logins, grants, views, publications, tables, slots
+    and folders of files.
     Exit 78 for a mistake in a file, 1 when a system would be refused.
     """
+    from bridge.config.mistakes import InvalidConfig
+
     opened = session(context)
-    config = opened.config(online=online)
+    try:
+        config = opened.config(online=online)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        told = [str(one) for one in error.mistakes] if isinstance(error, InvalidConfig) else [error.detail]
+        say_json({"ok": False, "mistakes": told, "warnings": [], "findings": []})
+        raise typer.Exit(ConfigError.exit_code) from error
     mistakes = [*contract_mistakes(config), *view.mistakes(config)]
-    findings = [] if mistakes or not online else list(_findings(config))
+    findings = [] if mistakes or not online else list(_findings(opened, config))
     refused = bool(mistakes) or any(finding["level"] in ("refuse", "fail") for finding in findings)
     if as_json:
         warnings = list(config.warnings)
@@ -86,7 +98,7 @@ def contract_mistakes(config: "Config") -> Iterator[str]:
         try:
             documents[path] = load(path)
         except ConfigError as error:
-            yield error.detail
+            yield from error.detail.splitlines()
     if config.systems_of("file"):
         from bridge.sources.file.configured import mistakes
 
@@ -95,7 +107,7 @@ def contract_mistakes(config: "Config") -> Iterator[str]:
                 yield from mistakes(config, name, documents[stream.contract])
 
 
-def _findings(config: "Config") -> Iterator[dict[str, Any]]:
+def _findings(opened: "Session", config: "Config") -> Iterator[dict[str, Any]]:
     """What the preflight of each system found; a system that cannot be reached is a finding too."""
     from bridge.cli.systems import inspect
 
@@ -108,8 +120,46 @@ def _findings(config: "Config") -> Iterator[dict[str, Any]]:
             for finding in inspect(config, system):
                 yield {"system": system, **finding}
         except BridgeError as error:
-            found = {"level": "refuse", "code": error.code, "subject": system, "detail": error.detail}
-            yield {"system": system, **found, "fix": error.hint}
+            yield _refused(system, system, error)
+    for system in config.systems:
+        if config.streams_of(system, "view"):
+            yield from _of_views(opened, config, system)
+
+
+def _of_views(opened: "Session", config: "Config", system: str) -> Iterator[dict[str, Any]]:
+    """Whether a system's login may read its views and do nothing else: plans are asked for, nothing is run."""
+    from bridge.sources.view.configured import view_of
+
+    views = {stream: view_of(config, stream) for stream in config.streams_of(system, "view")}
+    try:
+        with view.reading(opened, config, system, views) as extractor:
+            for stream in views:
+                yield _of_view(extractor, system, stream)
+    except Declined as error:
+        yield {**_refused(system, "views", error), "level": "warn"}
+    except BridgeError as error:
+        if config.systems[system].kind != "postgres":  # of that the preflight has said it
+            yield _refused(system, system, error)
+
+
+def _of_view(extractor: "ViewExtractor", system: str, stream: str) -> dict[str, Any]:
+    """Whether one view may be read."""
+    subject = f"view of {stream}"
+    try:
+        is_told = extractor.explain(stream) is not None
+    except BridgeError as error:
+        return _refused(system, subject, error)
+    if is_told:
+        level, detail, fix = "ok", "may be read", ""
+    else:
+        level, detail, fix = "warn", "was not tried: plans of such a database are not read", "Try `view sample`."
+    return {"system": system, "level": level, "code": "view.read", "subject": subject, "detail": detail, "fix": fix}
+
+
+def _refused(system: str, subject: str, error: BridgeError) -> dict[str, Any]:
+    """An error as a finding."""
+    found = {"level": "refuse", "code": error.code, "subject": subject, "detail": error.detail}
+    return {"system": system, **found, "fix": error.hint}
 
 
 def _reached(config: "Config", system: str) -> dict[str, Any] | None:
@@ -121,8 +171,7 @@ def _reached(config: "Config", system: str) -> dict[str, Any] | None:
         opened = place(config, system)()
         opened.look()
     except BridgeError as error:
-        found = {"level": "refuse", "code": error.code, "subject": system, "detail": error.detail}
-        return {"system": system, **found, "fix": error.hint}
+        return _refused(system, system, error)
     finally:
         if opened is not None:
             opened.close()

@@ -14,7 +14,7 @@ import typer
 
 from bridge.cli.daemon import DaemonUnreachable, fetch
 from bridge.cli.session import session
-from bridge.cli.show import note, on_terminal, say, say_json, span, table
+from bridge.cli.show import moment_of, note, on_terminal, say, say_json, span, table
 from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _print(report: Mapping[str, Any]) -> None:
     ailing = {name: check for name, check in daemon.get("checks", {}).items() if check.get("status") != "pass"}
     if ailing:
         rows = [
-            (name, check.get("status"), check.get("since"), check.get("what"), check.get("action"))
+            (name, check.get("status"), moment_of(check.get("since")), check.get("what"), check.get("action"))
             for name, check in ailing.items()
         ]
         table(["check", "status", "since", "what", "what to do"], rows)
@@ -228,7 +228,7 @@ def _stream_row(stream: Mapping[str, Any]) -> tuple[object, ...]:
         stream["dead_letters"],
         stream["parked"],
         None if ratio is None else f"{ratio:.3%}",
-        validity["level"] and validity["level"] + (f" since {since}" if since else ""),
+        validity["level"] and validity["level"] + (f" since {moment_of(since)}" if since else ""),
         stream["why"],
     )
 

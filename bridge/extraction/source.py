@@ -135,7 +135,7 @@ class PolledSource:
 
     def control(self, action: str, stream: str) -> None:  # noqa: ARG002
         """Re-reads are runs here. Raises: Declined."""
-        raise Declined(f"stream {stream} is polled", hint="See `legacy-bridge run start`.")
+        raise Declined(f"stream {stream} is polled", hint=f"Read it with `legacy-bridge runs start {stream}`.")
 
     def findings(self) -> Sequence[Finding]:
         """What somebody should look at."""

@@ -85,7 +85,7 @@ class Copying:
             while self._pgconn.is_busy():
                 self.wait(1.0)
                 self._pgconn.consume_input()
-            self._expect(self._pgconn.get_result())
+            self._expect(self._pgconn.get_result(), pq.ExecStatus.COPY_OUT)
 
     def drain(self, received: Received, limit_bytes: int) -> bool:
         """Add what has arrived, until `received` holds about `limit_bytes`; returns whether COPY goes on.
@@ -158,11 +158,11 @@ class Copying:
         """End the session without further talk: the server keeps the slot where we last confirmed."""
         self._connection.close()
 
-    def _expect(self, result: pq.abc.PGresult | None) -> None:
+    def _expect(self, result: pq.abc.PGresult | None, expected: pq.ExecStatus) -> None:
         """COPY has begun: raise the server's reason if it has not. The session then takes the next statement."""
         if result is None:
             raise SourceUnavailable("the server gave no answer")
-        if result.status != pq.ExecStatus.COPY_OUT:
+        if result.status != expected:
             while self._pgconn.get_result() is not None:
                 pass
             raise psycopg.errors.error_from_result(result, encoding="utf-8")

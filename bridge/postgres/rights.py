@@ -171,14 +171,14 @@ _GRANTS = (
           AND EXISTS (SELECT FROM role WHERE has_function_privilege(role.oid, p.oid, 'EXECUTE')
                                          AND has_schema_privilege(role.oid, n.oid, 'USAGE'))
         ORDER BY 1""",
-        "REVOKE EXECUTE on it where the application allows, or sign for it with the waiver security_definer",
+        "REVOKE EXECUTE on it where the application allows, or sign for it with `allow: [security_definer]`",
         waiver="security_definer",
     ),
     _Check(
         "public.create",
         """SELECT 'schema ' || nspname, 'PUBLIC may create objects in it: the default before PostgreSQL 15'
         FROM pg_namespace n WHERE has_schema_privilege('public', n.oid, 'CREATE')""",
-        "Ask the DBA whether the application needs it, or sign for it with the waiver public_create",
+        "Ask the DBA whether the application needs it, or sign for it with `allow: [public_create]`",
         waiver="public_create",
         level=Level.WARN,
     ),
@@ -187,7 +187,7 @@ _GRANTS = (
         """SELECT 'database ' || datname, 'may create temporary tables: PostgreSQL''s default for PUBLIC'
         FROM pg_database d WHERE datname = current_database()
           AND EXISTS (SELECT FROM role WHERE has_database_privilege(role.oid, d.oid, 'TEMP'))""",
-        "Ask the DBA whether the application needs it, or sign for it with the waiver public_temp",
+        "Ask the DBA whether the application needs it, or sign for it with `allow: [public_temp]`",
         waiver="public_temp",
         level=Level.WARN,
     ),

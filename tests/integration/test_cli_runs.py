@@ -37,7 +37,15 @@ def ask(tmp_path: Path) -> Ask:
     (tmp_path / "bridge.yaml").write_text(CONFIG)
     journal = SqliteJournal.open(tmp_path / "journal.db", owner=True)
     runs = [
-        replace(RUN, number=number, started_at=at, ended_at=at + timedelta(seconds=10 * number), rows=100, queries=2)
+        replace(
+            RUN,
+            number=number,
+            started_at=at,
+            ended_at=at + timedelta(seconds=10 * number),
+            rows=100,
+            queries=2,
+            counts={"r": 100},
+        )
         for number in range(1, 7)
         for at in [NOW - timedelta(minutes=60 - number)]
     ]
@@ -78,8 +86,20 @@ def test_runs_are_listed_newest_first_with_what_is_usual(ask: Ask) -> None:
 
 def test_one_run_is_shown_whole(ask: Ask) -> None:
     assert listed(ask, "runs", "show", "7")["state"] == "running"
-    assert "every 5m" in ask("runs", "show", "3").stdout
+    text = ask("runs", "show", "3").stdout
+    assert "every 5m" in text
+    assert "100 read" in text
     assert ask("runs", "show", "99").exit_code != 0
+
+
+def test_a_run_that_is_only_thought_of_is_of_a_stream_that_is_there(ask: Ask) -> None:
+    assert ask("runs", "start", "orders", "--dry-run").exit_code == 0
+    for act in ("start", "cancel"):
+        assert isinstance(ask("runs", act, "nowhere", "--dry-run").exception, ConfigError)
+
+
+def test_files_are_listed_of_systems_that_leave_some(ask: Ask) -> None:
+    assert "leaves no files" in str(ask("file", "list", "erp").exception)
 
 
 def test_a_bill_adds_up_by_hour(ask: Ask) -> None:

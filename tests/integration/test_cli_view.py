@@ -93,6 +93,31 @@ def test_a_login_for_views_alone_passes_the_check_online(folder: Path) -> None:
     assert {finding["code"] for finding in json.loads(done.stdout)["findings"]} >= {"right.read_only"}
 
 
+def test_a_view_that_the_login_may_not_read_fails_the_check_online(
+    folder: Path, postgres_server: PostgresServer
+) -> None:
+    name = (folder / "bridge.yaml").read_text().split("database: ")[1].split(",")[0]
+    findings = {
+        one["subject"]: one for one in json.loads(run(folder, "check", "--online", "--json").stdout)["findings"]
+    }
+    assert findings["view of things"]["level"] == "ok"
+    postgres_server.sql(f"REVOKE SELECT ON sales.things FROM {name}", name)
+    done = run(folder, "check", "--online")
+    assert (done.returncode, "permission denied for table things" in done.stdout) == (1, True)
+
+
+def test_each_mistake_is_an_entry_of_the_check_in_json(folder: Path) -> None:
+    (folder / "c.yaml").write_text("apiVersion: v3.1.0\nkind: DataContract\n")
+    told = run(folder, "check", "--json")
+    mistakes = json.loads(told.stdout)["mistakes"]
+    assert (told.returncode, len(mistakes) > 3) == (78, True)
+    assert all(": " in each and "\n" not in each for each in mistakes)
+    (folder / "bridge.yaml").write_text("bridge: {name: x, type_prefix: com.acme}\nstrems: {}\n")
+    told = run(folder, "check", "--json")
+    assert (told.returncode, json.loads(told.stdout)["ok"]) == (78, False)
+    assert "strems is not a known key" in " ".join(json.loads(told.stdout)["mistakes"])
+
+
 def test_the_grants_of_the_letter_are_enough_and_are_taken_back(folder: Path, postgres_server: PostgresServer) -> None:
     text = run(folder, "dba-letter", "erp").stdout
     grants, undo, *_ = [part.partition("```")[0] for part in text.split("```sql\n")[1:]]

@@ -23,6 +23,11 @@ def test_a_table_for_a_pipe_has_no_colours(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == "check    status\njournal  fail\nclock    -\n"
 
 
+def test_a_time_that_came_as_text_is_shown_like_any_other() -> None:
+    assert show.moment_of("2026-03-01T12:00:00.123456+01:00") == "2026-03-01 11:00:00Z"
+    assert show.moment_of(None) == "-"
+
+
 def test_times_are_shown_in_utc() -> None:
     """Whatever zone a time came in."""
     chicago = timezone(timedelta(hours=-6))

@@ -99,7 +99,7 @@ def _judge_slot(server: Server, setup: Setup) -> Iterator[Finding]:
     if int(server.settings.get("max_slot_wal_keep_size", -1)) < 0:
         level = Level.WARN if "unlimited_slot" in setup.waivers else Level.REFUSE
         detail = "is unlimited: if the bridge stays away, the legacy server's disk fills and it stops"
-        fix = "Set it, e.g. to 10GB, or sign for it with the waiver unlimited_slot."
+        fix = "Set it, e.g. to 10GB, or sign for it with `allow: [unlimited_slot]`."
         yield Finding(level, "slot.unlimited", "max_slot_wal_keep_size", detail, fix)
     if timeout_s := int(server.settings.get("idle_replication_slot_timeout", 0)):
         detail = f"a bridge stopped for {timeout_s} s loses its slot"

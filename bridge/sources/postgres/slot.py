@@ -289,7 +289,7 @@ def _judge_size(state: SlotState, previous: SlotState | None, limits: SlotLimits
         found.append(Finding(level, "slot.filling", state.name, detail, fix))
     if state.keep_limit_bytes is None and not limits.allow_unlimited:
         detail = "max_slot_wal_keep_size is unlimited: if the bridge stays away, the legacy disk fills"
-        fix = "Set max_slot_wal_keep_size on the server, or sign for it with the waiver unlimited_slot."
+        fix = "Set max_slot_wal_keep_size on the server, or sign for it with `allow: [unlimited_slot]`."
         found.append(Finding(Level.WARN, "slot.unlimited", state.name, detail, fix))
     return found
 
