@@ -77,6 +77,33 @@ def test_memos_of_dbase_are_read_from_the_file_beside_it(tmp_path: Path) -> None
     assert found["m"] == ["Grüße", None]
 
 
+def test_a_memo_at_the_end_of_its_file_is_read_and_one_that_is_not_there_is_marked(tmp_path: Path) -> None:
+    (tmp_path / "t.dbt").write_bytes(b"\0" * 512 + b"end\x1a")
+    data = dbf([("M", "M", 10, 0)], [b"          1", b"         99", b"        abc"], version=0x83)
+    rows = rows_of(begun(tmp_path, "dbf: {}\n", data, name="t.dbf"), data)
+    assert rows.columns["m"].to_pylist() == ["end", None, None]
+    assert rows.marks["m"].rows.tolist() == [1, 2]
+    assert rows.marks["m"].raw == (b"        99", b"       abc")
+
+
+def test_a_block_of_dbase_iv_that_holds_no_memo_is_not_read_as_one(tmp_path: Path) -> None:
+    memo = b"\xff\xff\x08\0" + struct.pack("<I", 13) + b"hello"
+    freed = b"\x07\0\0\0" + struct.pack("<I", 12) + b"gone"
+    (tmp_path / "t.dbt").write_bytes(b"\0" * 512 + memo.ljust(512, b"\0") + freed.ljust(512, b"\0"))
+    data = dbf([("M", "M", 10, 0)], [b"          1", b"          2"], version=0x8B)
+    rows = rows_of(begun(tmp_path, "dbf: {}\n", data, name="t.dbf"), data)
+    assert rows.columns["m"].to_pylist() == ["hello", None]
+    assert rows.marks["m"].rows.tolist() == [1]
+
+
+def test_a_moment_that_is_none_is_marked_with_its_bytes(tmp_path: Path) -> None:
+    cells = [struct.pack("<II", *each) for each in ((2_460_707, 86_400_001), (1 << 31, 0), (2_460_707, 0))]
+    data = dbf([("T", "T", 8, 0)], [b" " + cell for cell in cells], version=0x30)
+    rows = rows_of(begun(tmp_path, "dbf: {}\n", data, name="t.dbf"), data)
+    assert rows.columns["t"].to_pylist() == [None, None, datetime(2025, 1, 31)]  # noqa: DTZ001  as above
+    assert rows.marks["t"].raw == tuple(cells[:2])
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -85,6 +112,8 @@ def test_memos_of_dbase_are_read_from_the_file_beside_it(tmp_path: Path) -> None
         dbf(PLAIN, RECORDS, version=0x04),
         dbf([("V", "V", 8, 0)], [], version=0x32),
         dbf([("I", "I", 3, 0)], []),
+        dbf(PLAIN, RECORDS).replace(b"\x03\0\0\0", b"\x02\0\0\0", 1),  # counted before the last record
+        dbf([("A", "C", 1, 0), ("A", "C", 1, 0)], [b" xy"]),
     ],
 )
 def test_what_cannot_be_read_whole_is_refused(data: bytes, tmp_path: Path) -> None:

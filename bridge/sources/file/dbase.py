@@ -5,7 +5,7 @@ dBase 7, and Visual FoxPro's nullable and variable columns, whose nulls would be
 descriptions of the DBF, DBT and FPT formats by Borland and Microsoft.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from struct import Struct
@@ -34,6 +34,8 @@ _PAGES = {
     0xC9: "cp1251", 0xCA: "cp1254", 0xCB: "cp1253", 0xCC: "cp1257",
 }  # fmt: skip
 _JULIAN_1970 = 2_440_588  # the day's number
+_FIRST_DAY, _LAST_DAY = 1_721_426, 5_373_484  # of the years 1 and 9999
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,18 @@ class Dbase:
             raise FileRefused("dBase 7 is not supported")
         if start > len(head) or length < 1 or size < start + count * length:
             raise FileRefused(f"it is cut short: {count} records of {length} bytes do not fit into {size}")
+        with path.open("rb") as file:
+            file.seek(start + count * length)
+            more = file.read(length)
+        if len(more) == length and more[:1] in (b" ", b"*"):  # what wrote it died before it counted
+            raise FileRefused(f"its header counts {count} records, and more of {length} bytes follow")
         page = self.page or codepages.page(_PAGES.get(language, "ascii"))
         columns = _columns(head[:start], is_visual=version in _VISUAL)
         if sum(column.length for column in columns) + 1 != length:
             raise FileRefused("its columns are not as long as its records")
         gone = () if self.takes_deleted else ("*",)
+        if len({column.name for column in columns}) < len(columns):
+            raise FileRefused("its header names a column twice")
         flat = Flat(
             Placed(tuple(_plain(column) for column in columns), length),
             fixed(length),
@@ -167,26 +176,27 @@ class Table:
     def rows(self, frames: Frames, wanted: Sequence[str]) -> Rows:
         """See the port."""
         found = self.flat.rows(frames, wanted)
+        own = [column for column in self.columns if column.name in found.columns and column.type in _TYPES]
+        if not own:
+            return found
         columns, marks = dict(found.columns), dict(found.marks)
-        for column in self.columns:
-            if column.name in columns and column.type in "T@":
-                cells = matrix(found.frames, self.flat.width, blank=0)
-                columns[column.name] = _moments(cells[:, column.offset : column.offset + 8])
-            elif column.name in columns and column.type in "MGP":
-                columns[column.name], bad = self._memos(columns[column.name], column)
-                if bad:
-                    kinds = np.full(len(bad), Mark.UNREADABLE, np.uint8)
-                    marks[column.name] = Marks(np.array(bad, np.int64), kinds, (None,) * len(bad))
+        cells = matrix(found.frames, self.flat.width, blank=0)
+        for column in own:
+            given = cells[:, column.offset : column.offset + column.length]
+            made, bad = _moments(given) if column.type in "T@" else self._memos(columns[column.name], given, column)
+            columns[column.name] = made
+            if bad:
+                marks[column.name] = _marked(marks.get(column.name), bad)
         return replace(found, columns=columns, marks=marks)
 
-    def _memos(self, blocks: pa.Array, column: _Column) -> tuple[pa.Array, list[int]]:
-        """The memos of a column, and the rows whose memo is not where they say; each is read where its block is."""
+    def _memos(self, blocks: pa.Array, given: Bytes, column: _Column) -> tuple[pa.Array, dict[int, bytes]]:
+        """The memos of a column, each read where its block is; and of those that cannot be read their bytes."""
         bodies: list[bytes | None] = []
-        bad: list[int] = []
+        bad: dict[int, bytes] = {}
         for row, block in enumerate(blocks.to_pylist()):
             body = self.memo.read(block) if block and self.memo is not None else None
             if block and body is None:
-                bad.append(row)
+                bad[row] = given[row].tobytes()
             bodies.append(body)
         if column.type != "M":
             return pa.array(bodies, pa.large_binary()), bad
@@ -195,16 +205,29 @@ class Table:
         texts, wrong = codepages.text(b"".join(body or b"" for body in bodies), offsets, self.flat.reading.page)
         absent = pa.array([body is None for body in bodies])
         made = pc.if_else(absent, pa.scalar(None, pa.large_string()), texts)
-        return made, sorted({*bad, *np.flatnonzero(wrong).tolist()})
+        return made, bad | {int(row): bodies[row] or b"" for row in np.flatnonzero(wrong)}
+
+
+def _marked(before: Marks | None, bad: Mapping[int, bytes]) -> Marks:
+    """What was marked before, and these."""
+    raw: dict[int, bytes | None] = dict(bad)
+    if before is not None:
+        raw.update(zip(before.rows.tolist(), before.raw, strict=True))
+    rows = sorted(raw)
+    kinds = np.full(len(rows), Mark.UNREADABLE, np.uint8)
+    return Marks(np.array(rows, np.int64), kinds, tuple(raw[row] for row in rows))
 
 
 _TYPES = {"T": pa.timestamp("us"), "@": pa.timestamp("us"), "M": pa.large_string(), "G": pa.large_binary(),
           "P": pa.large_binary()}  # fmt: skip
 
 
-def _moments(cells: Bytes) -> pa.Array:
-    """Day and milliseconds as timestamps; a day of 0 or blanks is none."""
+def _moments(cells: Bytes) -> tuple[pa.Array, dict[int, bytes]]:
+    """Day and milliseconds as timestamps, a day of 0 or blanks being none; and the bytes of what is no moment."""
     parts = np.ascontiguousarray(cells).view("<u4").reshape(-1, 2).astype(np.int64)
-    empty = (parts[:, 0] == 0) | (cells == 0x20).all(axis=1)  # noqa: PLR2004  a blank
-    micros = (parts[:, 0] - _JULIAN_1970) * 86_400_000_000 + parts[:, 1] * 1000
-    return pa.array(np.where(empty, 0, micros), pa.int64(), mask=empty).cast(pa.timestamp("us"))
+    day, millis = parts[:, 0], parts[:, 1]
+    empty = (day == 0) | (cells == 0x20).all(axis=1)  # noqa: PLR2004  a blank
+    wrong = ~empty & ((day < _FIRST_DAY) | (day > _LAST_DAY) | (millis > _DAY_MS))
+    micros = (day - _JULIAN_1970) * (_DAY_MS * 1000) + millis * 1000
+    made = pa.array(np.where(empty | wrong, 0, micros), pa.int64(), mask=empty | wrong).cast(pa.timestamp("us"))
+    return made, {int(row): cells[row].tobytes() for row in np.flatnonzero(wrong)}

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _DBASE_3 = 0x83
+_HEAD = 8  # bytes before a memo that say its length
+_IN_USE = b"\xff\xff\x08\x00"  # begins a block of dBase IV that holds a memo
 _MOST = 1 << 26  # bytes of one memo
 
 
@@ -34,15 +36,17 @@ class Memo:
     def read(self, number: int) -> bytes | None:
         """The memo that begins at a block; None where none does."""
         at = number * self.block
-        if not 0 < at < len(self.data) - 8:
+        if not 0 < at < len(self.data):
             return None
         if self.kind == "dbt3":
             end = self.data.find(b"\x1a", at)
             return self.data[at : end if end >= 0 else len(self.data)]
+        if len(self.data) - at < _HEAD or (self.kind == "dbt4" and self.data[at : at + 4] != _IN_USE):
+            return None
         if self.kind == "fpt":
             size = int.from_bytes(self.data[at + 4 : at + 8], "big")
         else:
-            size = int.from_bytes(self.data[at + 4 : at + 8], "little") - 8
-        if not 0 <= size <= min(_MOST, len(self.data) - at - 8):
+            size = int.from_bytes(self.data[at + 4 : at + 8], "little") - _HEAD
+        if not 0 <= size <= min(_MOST, len(self.data) - at - _HEAD):
             return None
-        return self.data[at + 8 : at + 8 + size]
+        return self.data[at + _HEAD : at + _HEAD + size]
