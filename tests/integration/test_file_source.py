@@ -187,6 +187,24 @@ def test_packed_files_are_unpacked_within_bounds(tmp_path: Path) -> None:
 
 def test_a_file_is_gone_on_with_in_the_middle_after_a_death_anywhere(tmp_path: Path) -> None:
     data = content(MANY)
+@pytest.mark.parametrize(("method", "damage"), [
+    (zipfile.ZIP_LZMA, (b"\x5d\0\0", b"\xff\0\0")), (zipfile.ZIP_BZIP2, (b"1AY&SY", b"1AZ&SY")),
+    (zipfile.ZIP_STORED, ("ä".encode(), b"\xc3\xff")), (zipfile.ZIP_DEFLATED, (b"PK\1\2", b"PK\1\1")),
+])  # fmt: skip
+def test_an_archive_that_is_damaged_anywhere_stops_nothing(
+    method: int, damage: tuple[bytes, bytes], tmp_path: Path
+) -> None:
+    driven = Driven(tmp_path, pattern="A*")
+    with zipfile.ZipFile(tmp_path / "made.zip", "w", method) as archive:
+        archive.writestr("ä.dat", content([1]) * 30)
+    packed = (tmp_path / "made.zip").read_bytes()
+    assert damage[0] in packed
+    put(driven.drop, "A1.zip", packed.replace(*damage))
+    put(driven.drop, "A2.DAT", content([2]))
+    driven.run()
+    assert (driven.ids(), driven.names()) == ([2], ["A1.zip"])
+
+
     driven = Driven(tmp_path)
     put(driven.drop, "A1.DAT", data)
     for _ in range(3):

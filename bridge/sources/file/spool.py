@@ -6,6 +6,7 @@ thread that must show signs of life can.
 """
 
 import hashlib
+import lzma
 import os
 import shutil
 import zipfile
@@ -193,5 +194,13 @@ def _unzipped(path: Path) -> Iterator[bytes]:
             with archive.open(members[0]) as file:
                 while piece := file.read(PIECE_BYTES):
                     yield piece
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        NotImplementedError,
+        ValueError,
+        OSError,
+    ) as error:
         raise FileRefused("it is no zip archive, or a damaged one") from error
