@@ -1,6 +1,7 @@
 """Files are taken over SFTP from a real server, known by its host key, and by nothing else."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -111,6 +112,16 @@ def test_a_folder_is_listed_read_and_put_in_order(server: Server) -> None:
         assert sorted(path.name for path in (server.root / "out" / "archive").iterdir()) == ["A1.DAT", "A1.DAT.1"]
         assert place.stat("A1.DAT") is None
         place.delete("A1.DAT")
+    finally:
+        place.close()
+
+
+def test_a_name_that_is_no_text_hides_no_other(server: Server) -> None:
+    put(server.root / "out", "A1.DAT", b"one")
+    put(server.root / "out", os.fsdecode(b"A\xff.DAT"), b"other")
+    place = Sftp(server.config())
+    try:
+        assert sorted(listed.shown for listed in place.look()) == ["A1.DAT", "A\\udcff.DAT"]
     finally:
         place.close()
 

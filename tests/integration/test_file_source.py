@@ -3,12 +3,14 @@
 import errno
 import gzip
 import os
+import threading
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from bridge.errors import PositionLost, SourceRefused, SourceUnavailable
+from bridge.sources.file.places import Folder, Listed
 from tests.files import LAYOUT, LENGTH, Driven, content, put, record
 
 MANY = range(100_000)  # articles of a file that is read in pieces
@@ -185,8 +187,6 @@ def test_packed_files_are_unpacked_within_bounds(tmp_path: Path) -> None:
     assert driven.outcomes.count("refused") == 4
 
 
-def test_a_file_is_gone_on_with_in_the_middle_after_a_death_anywhere(tmp_path: Path) -> None:
-    data = content(MANY)
 @pytest.mark.parametrize(("method", "damage"), [
     (zipfile.ZIP_LZMA, (b"\x5d\0\0", b"\xff\0\0")), (zipfile.ZIP_BZIP2, (b"1AY&SY", b"1AZ&SY")),
     (zipfile.ZIP_STORED, ("ä".encode(), b"\xc3\xff")), (zipfile.ZIP_DEFLATED, (b"PK\1\2", b"PK\1\1")),
@@ -205,6 +205,8 @@ def test_an_archive_that_is_damaged_anywhere_stops_nothing(
     assert (driven.ids(), driven.names()) == ([2], ["A1.zip"])
 
 
+def test_a_file_is_gone_on_with_in_the_middle_after_a_death_anywhere(tmp_path: Path) -> None:
+    data = content(MANY)
     driven = Driven(tmp_path)
     put(driven.drop, "A1.DAT", data)
     for _ in range(3):
@@ -314,3 +316,58 @@ def test_behind_a_length_that_cannot_be_nothing_is_taken_for_a_record(tmp_path: 
     assert driven.ids() == [7, None]
     (fault,) = driven.windows[0].batches[0].columns.column("$fault").drop_null().to_pylist()
     assert fault == f"no record begins here; {len(broken + many)} bytes to the end of the file are not read"
+
+
+def test_a_file_of_which_the_journal_could_not_speak_is_told_and_stops_nothing(driven: Driven) -> None:
+    put(driven.drop, os.fsdecode(b"A\xff.DAT"), content([1]))
+    put(driven.drop, "A\x1b[2J\n'.DAT", content([2]))
+    driven.run()
+    driven.run()
+    assert driven.ids() == [2]
+    [finding] = driven.source.findings()
+    assert "A\\udcff.DAT: its name is no UTF-8" in finding.detail
+    assert Listed("A1.DAT", 0, 10**24).oddity is not None
+
+
+def test_a_name_in_the_archive_that_leads_nowhere_is_taken(driven: Driven) -> None:
+    (driven.drop / "archive").mkdir()
+    (driven.drop / "archive" / "A1.DAT").symlink_to("nowhere")
+    put(driven.drop, "A1.DAT", content([1]))
+    driven.run()
+    assert (driven.archived(), driven.names()) == (["A1.DAT", "A1.DAT.1"], [])
+
+
+def test_an_archive_on_another_file_system_is_told_as_that(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link", "A1.DAT", None, "archive/A1.DAT")
+
+    monkeypatch.setattr(os, "link", refuse)
+    put(driven.drop, "A1.DAT", content([1]))
+    with pytest.raises(SourceUnavailable, match=r"archive/A1\.DAT: Invalid cross-device link") as told:
+        driven.run()
+    assert "on the file system of the folder" in (told.value.hint or "")
+    assert driven.ids() == [1]
+
+
+def test_names_that_come_and_go_while_a_folder_is_looked_over_stop_nothing(tmp_path: Path) -> None:
+    for number in range(200):
+        put(tmp_path / "drop", f"A{number}", b"")
+    place, stop = Folder(tmp_path / "drop"), threading.Event()
+
+    def rename() -> None:
+        while not stop.is_set():
+            for path in list((tmp_path / "drop").iterdir()):
+                path.rename(path.with_suffix("" if path.suffix else ".part"))
+
+    writer = threading.Thread(target=rename)
+    writer.start()
+    try:
+        assert all(place.look() for _ in range(200))
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_a_pipe_that_took_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "A1.DAT")
+    assert b"".join(Folder(tmp_path).pieces("A1.DAT")) == b""

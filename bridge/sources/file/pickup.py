@@ -81,7 +81,7 @@ class Pickup:
         """Names of files that have not stood still for long."""
         now = self.clock()
         return [
-            listed.name
+            listed.shown
             for listed, since, first in self._seen.values()
             if self.done is None and now - first >= STILL_GROWING_S and since != first and now - since < self.settle_s
         ]

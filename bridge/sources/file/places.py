@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,7 @@ from bridge.resilience.failpoint import reach
 
 PIECE_BYTES = 4 << 20
 _MOST_COPIES = 1000
+_FIRST_NS, _LAST_NS = -62_135_596_800 * 10**9, 253_402_300_800 * 10**9  # from 1970 on
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -28,6 +29,20 @@ class Listed:
     name: str
     size: int  # bytes
     mtime_ns: int  # of its last change
+
+    @property
+    def shown(self) -> str:
+        """Its name for people: what is no text in it is escaped."""
+        return self.name.encode(errors="backslashreplace").decode()
+
+    @property
+    def oddity(self) -> str | None:
+        """Why the journal could not speak of it, if so."""
+        if self.shown != self.name:
+            return "its name is no UTF-8; have it named otherwise"
+        if not _FIRST_NS <= self.mtime_ns < _LAST_NS:
+            return "its time of change is in none of the years 1 to 9999; have it written anew"
+        return None
 
 
 class Place(Protocol):
@@ -63,13 +78,15 @@ class Folder:
 
     def look(self) -> list[Listed]:
         """See the port."""
+        found = []
         with self._reached(), os.scandir(self.path) as entries:
-            found = [
-                (entry.name, entry.stat(follow_symlinks=False))
-                for entry in entries
-                if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
-            ]
-        return [Listed(name, seen.st_size, seen.st_mtime_ns) for name, seen in found]
+            for entry in entries:
+                if entry.name.startswith(".") or not entry.is_file(follow_symlinks=False):
+                    continue
+                with suppress(FileNotFoundError):  # renamed by its writer in this very moment
+                    seen = entry.stat(follow_symlinks=False)
+                    found.append(Listed(entry.name, seen.st_size, seen.st_mtime_ns))
+        return found
 
     def stat(self, name: str) -> Listed | None:
         """See the port."""
@@ -83,7 +100,7 @@ class Folder:
     def pieces(self, name: str) -> Iterator[bytes]:
         """See the port."""
         with self._reached():
-            opened = os.open(self.path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            opened = os.open(self.path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(opened, "rb", buffering=0) as file:
                 while piece := file.read(PIECE_BYTES):
                     yield piece
@@ -98,7 +115,9 @@ class Folder:
                 try:
                     os.link(self.path / name, place, follow_symlinks=False)  # never over another file
                 except FileExistsError:
-                    if place.samefile(self.path / name):  # linked, and not yet removed when we died
+                    if os.path.samestat(
+                        place.lstat(), (self.path / name).lstat()
+                    ):  # linked, and not yet removed when we died
                         break
                     continue
                 except OSError as error:
@@ -132,10 +151,11 @@ class Folder:
         try:
             yield
         except OSError as error:
-            raise SourceUnavailable(
-                f"folder {self.path}: {error.strerror or error}",
-                hint="Check that the folder is there, mounted, and open to the daemon's user.",
-            ) from error
+            place = error.filename2 or error.filename or self.path
+            hint = "Check that the folder is there, mounted, and open to the daemon's user."
+            if error.errno == errno.EXDEV:
+                hint = "Give an `archive` on the file system of the folder, or set `after` to delete or leave."
+            raise SourceUnavailable(f"folder {self.path}: {place}: {error.strerror or error}", hint=hint) from error
 
 
 def _sync(folder: Path) -> None:

@@ -115,7 +115,7 @@ class Sftp:
     def _session(self) -> asyncssh.SFTPClient:
         if self._client is None:
             self._connection = self._do(self._connect())
-            self._client = self._do(self._connection.start_sftp_client())
+            self._client = self._do(self._connection.start_sftp_client(path_errors="surrogateescape"))
         return self._client
 
     async def _connect(self) -> asyncssh.SSHClientConnection:

@@ -128,7 +128,7 @@ class Work:
                 continue
             files = self._place.look()
             looked_at = time.monotonic()
-            present = {listed.name for listed in files}
+            present = {listed.shown for listed in files}
             self._memory.refused = {name: why for name, why in self._memory.refused.items() if name in present}
             listed = self._pickup.next(files)
             self._memory.growing = self._pickup.growing()
@@ -139,6 +139,9 @@ class Work:
                 looked_at = None
 
     def _take(self, listed: Listed, beside: Listed | None) -> Iterator[Step]:
+        if listed.oddity is not None:
+            yield from self._refuse(listed, listed.oddity)
+            return
         if self._known([_seen(listed)]):
             self._put_away(listed)
             return
@@ -365,12 +368,12 @@ class Work:
     def _refuse(self, listed: Listed, why: str) -> Iterator[Step]:
         self._spool.drop()
         self._pickup.pass_over(listed)
-        self._memory.refused[listed.name] = why
+        self._memory.refused[listed.shown] = why
         yield from self._tell(listed, "", "refused", why=why)
 
     def _tell(self, listed: Listed, digest: str, outcome: Outcome, *, why: str = "") -> Iterator[Step]:
         """Say what became of a file that is not taken; the journal learns it where it stands."""
-        _log.warning(f"file.{outcome}", system=self.name, file=listed.name, **({"why": why} if why else {}))
+        _log.warning(f"file.{outcome}", system=self.name, file=listed.shown, **({"why": why} if why else {}))
         self._count(outcome)
         self._progress = self._progress.told(_record(listed, digest, outcome))
         if self.confirmed is not None:
@@ -383,7 +386,7 @@ def _seen(listed: Listed) -> str:
 
 def _record(listed: Listed, digest: str, outcome: Outcome, taking: Taking | None = None) -> dict[str, Any]:
     return {
-        "name": listed.name,
+        "name": listed.shown,
         "size": listed.size,
         "sha256": digest,
         "outcome": outcome,
