@@ -121,11 +121,12 @@ class Replayed:
 def _together(parts: Iterable[_Events]) -> Iterator[_Events]:
     """Small portions as one, where their columns are alike: each that is printed costs as much as thousands of rows."""
     waiting: list[_Events] = []
+    count = 0  # of their rows
     for part in parts:
-        count = sum(batch.num_rows for batch, _ in waiting) + part[0].num_rows
+        count += part[0].num_rows
         if waiting and (count > _TOGETHER_ROWS or waiting[0][0].schema != part[0].schema):
             yield _joined(waiting)
-            waiting = []
+            waiting, count = [], part[0].num_rows
         waiting.append(part)
     if waiting:
         yield _joined(waiting)
