@@ -12,12 +12,13 @@ import pyarrow as pa
 
 from bridge.config.models import Config
 from bridge.contract import document as contracts
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, Declined
 from bridge.extracted import Charge, RunKind
 from bridge.extraction.budget import Budget
 from bridge.extraction.declared import limits_of
 from bridge.extractors import build_extractor, view_of_table
 from bridge.halt import require_running
+from bridge.model import StreamPhase, StreamState
 from bridge.ports import Journal
 from bridge.postgres.configured import connect_settings
 from bridge.postgres.session import Connection, connect
@@ -96,6 +97,8 @@ def prepared(
     if not document.key_fields:
         raise ConfigError(f"contract {document.file} has no key, so rows cannot be told apart")
     require_running(journal, declared.system)
+    for each in config.streams.keys() & {stream, against}:
+        _require_journalled(journal, each)
     if against is not None and against in config.streams and against != stream:
         fields = _common(config, stream, document, other=against)
         ours, other = Replayed(journal, stream, fields), Replayed(journal, against, fields)
@@ -149,8 +152,46 @@ def _common(config: Config, stream: str, document: contracts.ContractDocument, *
 # -- when the journal holds what could be seen
 
 
+class Journalled:
+    """Passed once another barrier is, while the rows of the stream are journalled and not set aside."""
+
+    def __init__(self, barrier: Barrier, journal: Journal, stream: str) -> None:
+        self._barrier = barrier
+        self._journal = journal
+        self._stream = stream
+
+    def mark(self) -> object:
+        """As the other one's."""
+        return self._barrier.mark()
+
+    def is_passed(self, mark: object) -> bool:
+        """Whether the journal holds what the other one knows to have come."""
+        return self._barrier.is_passed(mark) and _parked(self._journal, self._stream) is None
+
+
+def _parked(journal: Journal, stream: str) -> StreamState | None:
+    state = journal.stream_states().get(stream)
+    return None if state is None or state.phase is StreamPhase.RUNNING else state
+
+
+def _require_journalled(journal: Journal, stream: str) -> None:
+    """Raises: Declined while the rows of a stream are set aside: they would all look lost."""
+    parked = _parked(journal, stream)
+    if parked is not None:
+        raise Declined(
+            f"stream {stream} is parked ({parked.phase}): its rows are not journalled",
+            hint=f"`legacy-bridge stream resume {stream}`, then compare again.",
+        )
+
+
 @contextmanager
 def _barrier(config: Config, journal: Journal, stream: str, ask: Ask) -> Iterator[Barrier]:
+    with _arrival(config, journal, stream, ask) as barrier:
+        yield Journalled(barrier, journal, stream)
+
+
+@contextmanager
+def _arrival(config: Config, journal: Journal, stream: str, ask: Ask) -> Iterator[Barrier]:
     declared = config.streams[stream]
     if declared.log is not None:
         connection = connect(connect_settings(config, declared.system), purpose="compare")

@@ -50,7 +50,7 @@ class Report:
     differences: tuple[Difference, ...]  # in order of key
     unsettled: tuple[str, ...]  # keys that changed at every look, or that cannot be asked for again
     rejected: int  # rows that the contract rejects: they are dead letters, or would be
-    not_held: int  # rows whose events the journal no longer holds
+    not_held: int  # rows whose events the journal no longer holds, or that may be among those without a readable key
     looks: int
     seconds: float
     own_keys: pa.RecordBatch | None = None  # the system's key columns of what is missing or different, in that order
@@ -152,8 +152,10 @@ class _Comparison:
             open_keys, is_passed = self._again(open_keys)
         rejected = set(self._rejected)
         settled = sorted((one for one in self._settled if one.key not in rejected), key=lambda one: one.key)
-        # Where retention took the first events, no row can be said to be missing: it may have had one.
-        differences = [one for one in settled if one.kind != "missing" or self._ours.first <= 1]
+        # Where retention took the first events, no row can be said to be missing: it may have had one; of two streams
+        # on either side.
+        untold = {"missing": self._ours.first > 1, "extra": not self._theirs.is_whole}
+        differences = [one for one in settled if not untold.get(one.kind, False)]
         rows = [self._rows[one.key] for one in differences if one.key in self._rows]
         return Report(
             rows=self._row_count,

@@ -43,6 +43,10 @@ class Side(Protocol):
 
     fields: pa.Schema  # that are compared
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a key that no look showed is not there: it can have been neither forgotten nor unreadable."""
+
     def look(self, keys: pa.RecordBatch | None = None) -> Iterator[Seen]:
         """Read all rows, or those of some of its own keys.
 
@@ -65,6 +69,11 @@ class Streamed:
         self.fields = fields
         self._other = other
         self._arrives = arrives
+
+    @property
+    def is_whole(self) -> bool:
+        """See `Side`: retention took nothing."""
+        return self._other.first <= 1
 
     def look(self, keys: pa.RecordBatch | None = None) -> Iterator[Seen]:
         """See `Side`. Raises: SourceUnavailable when the other stream does not come up to date in time."""
@@ -118,6 +127,12 @@ class Legacy:
         self.fields = fields_of(document)
         self._pace = pace
         self._compiled: dict[Any, CompiledContract] = {}
+        self._is_whole = True
+
+    @property
+    def is_whole(self) -> bool:
+        """See `Side`: each row had a key that could be read, or the system may have rows without."""
+        return self._is_whole
 
     def look(self, keys: pa.RecordBatch | None = None) -> Generator[Seen]:
         """See `Side`. Raises: SourceRefused where the rows do not fit the contract."""
@@ -165,7 +180,10 @@ class Legacy:
         is_keyed = events.column(KEY).is_valid()
         if events.column(KEY).null_count:
             events, rows = events.filter(is_keyed), rows[is_keyed.to_numpy(zero_copy_only=False)]
-        own = page.columns.select(list(self._extractor.subjects[self._stream].key))
+        subject = self._extractor.subjects[self._stream]
+        own = page.columns.select(list(subject.key))
+        if subject.names_all and any(column.null_count for column in own.columns):
+            self._is_whole = False
         return Seen(
             row_count=count,
             prints=prints(events, self.fields),

@@ -370,6 +370,20 @@ def test_streams_are_compared_once_both_have_arrived(shop: Shop, late: str) -> N
     assert found(report) == [("4", "different", ("amount",)), ("7", "extra", ())]
 
 
+def test_a_row_whose_events_retention_took_of_the_other_stream_is_not_extra() -> None:
+    shop = Shop(journal=MemoryJournal(retain=Retention(size_bytes=1)))
+    for number in (1, 2):
+        shop.put(raw((C, number, number), at=number, stream="copy"))
+    shop.journal.tend(shelf.START)
+    for number in (1, 2, 3):
+        shop.put(raw((C, number, number), at=number))
+    shop.put(raw((C, 3, 4), at=3, stream="copy"))
+    fields = fields_of(shelf.contract())
+    there = Streamed(Replayed(shop.journal, "copy", fields), fields, arrives=lambda: True)
+    report = compare(Replayed(shop.journal, "item", fields), there, shop, patience=Patience(1, 1))
+    assert (found(report), report.not_held) == ([("3", "different", ("amount",))], 2)
+
+
 def test_a_stream_that_does_not_arrive_is_not_compared_with(shop: Shop) -> None:
     fields = fields_of(shelf.contract())
     there = Streamed(Replayed(shop.journal, "copy", fields), fields, arrives=lambda: False)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from bridge.comparing import RunBarrier, prepared
+from bridge.comparing import Journalled, RunBarrier, TimeBarrier, prepared
 from bridge.config.load import load
-from bridge.errors import SourceUnavailable
+from bridge.errors import Declined, SourceUnavailable
 from bridge.extracted import Extracted, Run
 from bridge.extraction.budget import Budget, Limits, Window
-from bridge.model import Commit, Op
+from bridge.model import Commit, Op, StreamPhase, StreamState
 from bridge.reconcile.compare import Patience
 from bridge.reconcile.pace import Paced
 from bridge.testing import MemoryJournal
@@ -46,14 +46,20 @@ def test_only_a_whole_later_run_of_its_kind_passes(change: dict[str, Any], passe
     assert there.is_passed(mark) is passes
 
 
-def test_a_comparison_with_another_stream_waits_for_runs_of_both(tmp_path: Path) -> None:
-    """A stream that is behind is not taken for one that lacks rows: each is compared as a run since then left it."""
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The configuration of a stream and a copy of it."""
     (tmp_path / "v.sql").write_text("-- mode: full\n-- key: id\nSELECT id, name, amount FROM item\n")
     (tmp_path / "c.yaml").write_text(shelf.contract_text())
     (tmp_path / "bridge.yaml").write_text(
         "bridge: {name: acme, type_prefix: com.acme}\nsystems: {shop: {sqlite: {path: till.db}}}\n"
         "streams:\n  item: &item {system: shop, view: v.sql, contract: c.yaml}\n  copy: *item\n"
     )
+    return tmp_path / "bridge.yaml"
+
+
+def test_a_comparison_with_another_stream_waits_for_runs_of_both(copied: Path) -> None:
+    """A stream that is behind is not taken for one that lacks rows: each is compared as a run since then left it."""
     journal, asked = MemoryJournal(), []
 
     def run(kind: str, args: dict[str, Any]) -> None:
@@ -65,11 +71,39 @@ def test_a_comparison_with_another_stream_waits_for_runs_of_both(tmp_path: Path)
         assert ruling.events is not None
         journal.append(Commit(events=(ruling.events,), extracted=Extracted(runs=(done,))))
 
-    config, patience = load(tmp_path / "bridge.yaml"), Patience(looks=1, wait_s=5)
+    config, patience = load(copied), Patience(looks=1, wait_s=5)
     with prepared(config, journal, "item", against="copy", patience=patience, ask=run) as comparison:
         report = comparison.run(lambda _step, _count: None)
     assert sorted(asked) == [("run.start", "copy"), ("run.start", "item")]
     assert (report.is_equal, report.unsettled, report.rows, report.keys) == (True, (), 1, 1)
+
+
+def parked(stream: str, phase: StreamPhase = StreamPhase.DRIFT) -> Commit:
+    return Commit(streams=(StreamState(stream, phase, datetime.now(UTC)),))
+
+
+@pytest.mark.parametrize("stream", ["item", "copy"])
+def test_a_stream_whose_rows_are_set_aside_is_not_compared(copied: Path, stream: str) -> None:
+    """They would all look lost."""
+    journal = MemoryJournal()
+    journal.append(parked(stream))
+    made = prepared(
+        load(copied), journal, "item", against="copy", patience=Patience(), ask=lambda kind, _: pytest.fail(kind)
+    )
+    with pytest.raises(Declined, match=f"stream {stream} is parked"), made:
+        pass
+
+
+def test_nothing_is_settled_while_rows_are_set_aside() -> None:
+    """The source goes on, its rows do not reach the stream."""
+    journal = MemoryJournal()
+    there = Journalled(TimeBarrier(0), journal, "item")
+    mark = there.mark()
+    assert there.is_passed(mark)
+    journal.append(parked("item", StreamPhase.PAUSED))
+    assert not there.is_passed(mark)
+    journal.append(parked("item", StreamPhase.RUNNING))
+    assert there.is_passed(mark)
 
 
 def test_a_comparison_that_is_given_up_does_not_wait_for_its_budget() -> None:
