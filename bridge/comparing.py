@@ -16,6 +16,7 @@ from bridge.errors import ConfigError, Declined
 from bridge.extracted import Charge, RunKind
 from bridge.extraction.budget import Budget
 from bridge.extraction.declared import limits_of
+from bridge.extraction.extractor import Extractor
 from bridge.extractors import build_extractor, view_of_table
 from bridge.halt import require_running
 from bridge.model import StreamPhase, StreamState
@@ -106,18 +107,30 @@ def prepared(
             theirs = Streamed(other, fields, arrives=lambda: passes(there, patience))
             yield Comparison(stream, f"stream {against}", document, ours, theirs, barrier, patience, None)
         return
-    view = _view(config, stream, against, document)
-    extractor = build_extractor(config, declared.system, {stream: view})
+    extractor, words = _reader(config, stream, against, document)
     pace = Paced(declared.system, stream, extractor, Budget(limits_of(config, declared.system)), told=told)
     try:
         extractor.open()
         rows = Legacy(extractor, stream, document, pace=pace)
         with _barrier(config, journal, stream, ask) as barrier:
             ours = Replayed(journal, stream, rows.fields)
-            words = f"{'view' if view.path.suffix == '.sql' else 'table'} {view.name}"
             yield Comparison(stream, words, document, ours, rows, barrier, patience, pace)
     finally:
         extractor.close()
+
+
+def _reader(
+    config: Config, stream: str, against: str | None, document: contracts.ContractDocument
+) -> tuple[Extractor, str]:
+    """What reads the other side whole and in order of key, not connected; and what that is, in words."""
+    declared = config.streams[stream]
+    if against is None and declared.resource is not None:
+        from bridge.sources.rest import configured as rest  # noqa: PLC0415  of an API only
+
+        return rest.whole(config, stream, document), f"resource {declared.resource.path}"
+    view = _view(config, stream, against, document)
+    words = f"{'view' if view.path.suffix == '.sql' else 'table'} {view.name}"
+    return build_extractor(config, declared.system, {stream: view}), words
 
 
 def _view(config: Config, stream: str, against: str | None, document: contracts.ContractDocument) -> View:
@@ -199,9 +212,9 @@ def _arrival(config: Config, journal: Journal, stream: str, ask: Ask) -> Iterato
             yield LogBarrier(connection, journal, declared.system)
         finally:
             connection.close()
-    elif declared.view is not None:
-        kind: RunKind = "sweep" if viewfile.load(declared.view).mode == "incremental" else "run"
-        yield RunBarrier(journal, stream, kind, ask)
+    elif declared.view is not None or declared.resource is not None:
+        mode = declared.resource.mode if declared.resource else view_of(config, stream).mode
+        yield RunBarrier(journal, stream, "sweep" if mode == "incremental" else "run", ask)
     else:
         yield TimeBarrier(SETTLE_S)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from bridge.errors import SourceUnavailable
 from bridge.extracted import Charge
@@ -45,6 +45,7 @@ class Paced:
         self._sleep = sleep
         self._asked = 0
         self._has_ended = False
+        self._left_alone_until: datetime | None = None  # by the system's wish
 
     def before(self, rows: int) -> int:
         """Wait until the budget allows a page; the rows it may have. Raises: SourceUnavailable after `end`."""
@@ -54,7 +55,7 @@ class Paced:
                 started = time.monotonic()
                 load = self._extractor.probe()
                 self._budget.probed(load, seconds=time.monotonic() - started, now=self._now())
-            if (hindrance := self._budget.hindrance(self._now())) is not None:
+            if (hindrance := self._hindrance(self._now())) is not None:
                 if hindrance != why:
                     self._told(hindrance)
                 why = hindrance
@@ -65,6 +66,10 @@ class Paced:
                 self._asked = self._budget.page_rows(self.charge.stream, rows)
                 return self._asked
         raise SourceUnavailable("the comparison was given up")
+
+    def rest(self, seconds: float) -> None:
+        """The system wants no page for so long."""
+        self._left_alone_until = self._now() + timedelta(seconds=seconds)
 
     def end(self) -> None:
         """No page is read any more."""
@@ -83,3 +88,9 @@ class Paced:
             rows=charge.rows + rows,
             size_bytes=charge.size_bytes + page.size_bytes,
         )
+
+    def _hindrance(self, now: datetime) -> str | None:
+        until = self._left_alone_until
+        if until is not None and now < until:
+            return f"the system wants to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
+        return self._budget.hindrance(now)

@@ -106,6 +106,9 @@ class Pace(Protocol):
     def after(self, page: Page) -> None:
         """A page was read."""
 
+    def rest(self, seconds: float) -> None:
+        """The system wants no page for so long."""
+
     def end(self) -> None:
         """No page is read any more; callable from any thread."""
 
@@ -167,9 +170,17 @@ class Legacy:
         return asked
 
     def _page(self, question: Question) -> Page:
-        page = self._extractor.page(replace(question, limit=self._pace.before(question.limit)))
-        self._pace.after(page)
-        return page
+        while True:
+            asked = replace(question, limit=self._pace.before(question.limit))
+            try:
+                page = self._extractor.page(asked)
+            except SourceUnavailable as error:
+                if error.retry_after_s is None:
+                    raise
+                self._pace.rest(error.retry_after_s)
+            else:
+                self._pace.after(page)
+                return page
 
     def _seen(self, page: Page, *, keeps: bool) -> Seen:
         count = page.columns.num_rows

@@ -52,6 +52,46 @@ def test_what_an_api_lists_becomes_events_and_what_it_lists_no_more_a_delete(dae
     assert TOKEN not in (daemon.folder / "daemon.log").read_text()
 
 
+@pytest.mark.parametrize("mode", ["full", "incremental"])
+def test_a_stream_is_compared_with_what_the_api_lists(daemon: SentDaemon, api: Api, mode: str) -> None:
+    """Also while the API wants to be left alone for a moment."""
+    if mode == "incremental":
+        resource = {"mode": mode, "cursor": "changed", "since": {"parameter": "since"}}
+        daemon.document["streams"]["articles"]["resource"] |= resource
+        api.records = [each | {"changed": "2026-03-01T08:00:00Z"} for each in api.records]
+    daemon.write()
+    daemon.start()
+    wait_for(lambda: len(daemon.changes("articles")) == 7, why=daemon.log_tail)
+    assert compared(daemon) == (0, {}, 7)
+    asked = len(api.asked)
+    api.before = lambda _received, count: reply(429, headers={"retry-after": "1"}) if count == asked + 2 else None
+    assert compared(daemon) == (0, {}, 7)
+
+
+def test_what_an_api_calls_unchanged_is_found_by_comparing_and_healed(daemon: SentDaemon, api: Api) -> None:
+    """Its tag stays whatever changes; and while a record has no key, no other one is taken for deleted."""
+    api.cap, api.headers, api.before = 1_000, {"etag": '"a"'}, lambda received, _count: api.unchanged(received)
+    section = daemon.document["streams"]["articles"]["resource"]
+    del section["size"], section["paging"]
+    daemon.write()
+    daemon.start()
+    wait_for(lambda: len(daemon.changes("articles")) == 7, why=daemon.log_tail)
+    api.records = [article(1), article(2, amount=9), *map(article, range(4, 8)), article(8), article(9) | {"id": None}]
+    found = {"2": "different", "8": "missing"}
+    assert compared(daemon, "--heal") == (0, found, 8)
+    del api.records[-1]
+    assert compared(daemon, "--heal") == (0, {"3": "extra"}, 7)
+    assert compared(daemon) == (0, {}, 7)
+
+
+def compared(daemon: SentDaemon, *arguments: str) -> tuple[int, dict[str, str], int]:
+    """Exit code, differences by key, rows."""
+    done = daemon.cli("compare", "articles", "--json", *arguments)
+    assert done.stdout, done.stderr
+    said = json.loads(done.stdout)
+    return done.returncode, {one["key"]: one["kind"] for one in said["differences"]}, said["rows"]
+
+
 def test_commands_have_clear_words_for_an_api(daemon: SentDaemon) -> None:
     daemon.start()
     wait_for(lambda: len(daemon.changes("articles")) == 7, why=daemon.log_tail)

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pytest
 
+from bridge.errors import SourceUnavailable
 from bridge.extraction.extractor import Question
 from tests.api import Api, extractor, ids, record, rows
 from tests.receivers import Act, Received, reply
@@ -43,6 +44,21 @@ def test_a_few_records_are_asked_for_one_by_one(api: Api) -> None:
 def test_many_records_are_looked_for_in_the_list(api: Api) -> None:
     page = extractor(api, item="/customers/{id}").page(chosen(*range(1, 60)))
     assert (len(ids([page])), api.asked) == (59, ["/customers"])
+
+
+def test_a_list_longer_than_a_server_lets_anybody_read_at_once_is_read_to_its_end(api: Api) -> None:
+    """What was gathered for chosen records is kept while the server wants to be left alone, else nothing ever ends."""
+    api.cap, clock = 10, [0.0]
+    api.before = lambda _received, count: reply(429, headers={"retry-after": "60"}) if count % 5 == 0 else None
+    source = extractor(api, paging={"page": {}})
+    source._monotonic = lambda: clock[0]
+    pages = []
+    for _ in range(3):
+        try:
+            pages.append(source.page(chosen(3, 99)))
+        except SourceUnavailable:
+            clock[0] += 61
+    assert (ids(pages[:1]), len(api.asked)) == ([3, 99], 13)
 
 
 def test_what_is_not_found_is_looked_for_in_the_list_which_alone_says_what_is_gone(api: Api) -> None:

@@ -44,6 +44,7 @@ class Shop:
     name: str = "shop"
     is_cancelled: bool = False
     is_ended: bool = False
+    rests: list[float] = field(default_factory=list)  # that it wanted
     threads: set[int] = field(default_factory=set)  # that asked for pages
     subjects: Mapping[str, Subject] = field(default_factory=lambda: {"item": Subject("item", ("id",), None, "full", 3)})
 
@@ -123,6 +124,10 @@ class Shop:
     def after(self, page: Page) -> None:
         """No bill."""
 
+    def rest(self, seconds: float) -> None:
+        """It does not take that long."""
+        self.rests.append(seconds)
+
     def end(self) -> None:
         """Nobody waits."""
         self.is_ended = True
@@ -179,6 +184,18 @@ def test_sides_that_agree_are_not_waited_for(shop: Shop, monkeypatch: pytest.Mon
     """A database at rest lets its log's end be known late; a polled one would have to be read again."""
     monkeypatch.setattr(Shop, "is_passed", lambda _self, _mark: pytest.fail("waited"))
     assert shop.compared().is_equal
+
+
+def test_a_system_that_wants_to_be_left_alone_is_asked_for_the_same_page_later(shop: Shop) -> None:
+    refusals = [SourceUnavailable("not now", retry_after_s=7), SourceUnavailable("nor now", retry_after_s=8)]
+
+    def refuse() -> None:
+        if refusals:
+            raise refusals.pop(0)
+
+    shop.on_page = refuse
+    report = shop.compared()
+    assert (report.is_equal, report.rows, shop.rests) == (True, 9, [7, 8])
 
 
 def test_each_kind_of_difference_is_named_with_key_and_fields(shop: Shop) -> None:

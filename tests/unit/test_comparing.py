@@ -15,7 +15,7 @@ from bridge.extraction.budget import Budget, Limits, Window
 from bridge.model import Commit, Op, StreamPhase, StreamState
 from bridge.reconcile.compare import Patience
 from bridge.reconcile.pace import Paced
-from bridge.testing import MemoryJournal
+from bridge.testing import FakeClock, MemoryJournal
 from bridge.testing.extractor import ScriptedExtractor
 from tests import shelf
 
@@ -122,3 +122,17 @@ def test_a_comparison_that_is_given_up_does_not_wait_for_its_budget() -> None:
         pace.before(100)
     assert len(slept) == 3
     assert len(why) == 1
+
+
+def test_no_page_is_read_before_the_system_wants_to_be_asked_again() -> None:
+    clock, why = FakeClock(), list[str]()
+
+    def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    pace = Paced("shop", "item", ScriptedExtractor("shop"), Budget(Limits()), told=why.append, now=clock, sleep=sleep)
+    started = clock()
+    pace.rest(2)
+    assert pace.before(100) == 100
+    assert (clock() - started).total_seconds() == 2
+    assert ["wants to be left alone" in each for each in why] == [True]

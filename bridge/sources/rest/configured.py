@@ -27,3 +27,16 @@ def extractor(name: str, config: Config, documents: Mapping[str, ContractDocumen
         if section.resource is not None
     }
     return RestExtractor(name, system, resources)
+
+
+def whole(config: Config, stream: str, document: ContractDocument) -> RestExtractor:
+    """What reads all records of one stream in order of key, whatever its mode.
+
+    Raises: ConfigError as `extractor`.
+    """
+    declared = config.streams[stream]
+    system = config.systems[declared.system].rest
+    if system is None or declared.resource is None:
+        raise InternalError(f"stream {stream} reads no REST API")
+    section = declared.resource.model_copy(update={"mode": "full", "cursor": None, "since": None})
+    return RestExtractor(declared.system, system, {stream: Resource.of(stream, system.url, section, document)})

@@ -154,7 +154,8 @@ class RestExtractor:
         }
         if found is not None:
             return replace(found, **spent)
-        name, reading = self._reading(resource, question)
+        kept = self._readings.get(_name(resource, question))  # of a question that was not answered to its end
+        name, reading = self._reading(resource, replace(question, resume=_gathering(kept) if kept else None))
         page = None
         while page is None or page.resume is not None:
             step = replace(question, resume=None if page is None else page.resume)
@@ -343,7 +344,8 @@ class RestExtractor:
 def _name(resource: Resource, question: Question) -> str:
     """What the questions of one reading have in common."""
     values = (question.since, *(question.after_key or ()), None, *(question.to_key or ()))
-    return f"{resource.stream} {question.want} {question.is_by_key} {question.keys is not None} {values!r}"
+    keys = question.keys and question.keys.to_pylist()
+    return f"{resource.stream} {question.want} {question.is_by_key} {keys!r} {values!r}"
 
 
 def _is_whole(question: Question) -> bool:
