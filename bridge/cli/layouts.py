@@ -144,7 +144,7 @@ def columns(layout: Path) -> list["Column"]:
 def _bare(layout: Any) -> "Format":  # noqa: ANN401  a layout whose files all have the same columns
     from bridge.sources.file.delimited import Delimited, Table
 
-    return Table(layout, (), 0) if isinstance(layout, Delimited) else layout.begin(Path())
+    return Table(layout, (), 0) if isinstance(layout, Delimited) else layout.flat
 
 
 def _shown(

@@ -50,6 +50,12 @@ def test_a_carriage_return_alone_is_a_fault_of_its_row_unless_it_stands_in_quote
     assert rows.faults == dict.fromkeys((0, 2), "a carriage return stands inside it, outside of quotes")
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\x1a", b"\n\x1a\x1a"])
+def test_a_mark_of_the_end_is_no_row(end: bytes, tmp_path: Path) -> None:
+    data = b"\xef\xbb\xbfname\na\nb" + end
+    assert table(rows_of(begun(tmp_path, "csv: {columns: [{name: name}]}\n", data), data)) == [("a",), ("b",)]
+
+
 def test_cells_that_are_no_value_are_marked_with_their_bytes(tmp_path: Path) -> None:
     data = "id,name,amount\nx,ä,1\n2,b,1,5\n".encode("latin-1").replace(b"1,5", b"\xff")
     rows = rows_of(begun(tmp_path, f"csv: {{{COLUMNS}}}", data), data)

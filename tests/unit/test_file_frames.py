@@ -128,6 +128,12 @@ def test_short_records_of_a_wide_layout_are_read_few_at_a_time(tmp_path: Path) -
     assert max(sizes) * 4_000_003 < 20_000_000
 
 
+def test_marks_of_order_and_end_are_no_text(tmp_path: Path) -> None:
+    data = b"\xef\xbb\xbf0001one\r\n0002two\x1a"
+    layout = "codepage: utf-8\nrecord: lines\nfixed: [{name: a, at: 1, pic: 9(4)}, {name: b, at: 5, length: 9}]\n"
+    assert table(rows_of(begun(tmp_path, layout, data), data)) == [(1, "one"), (2, "two")]
+
+
 TABLE = "01 R.\n 05 N PIC 9.\n 05 T PIC X(3) OCCURS 0 TO 3 DEPENDING ON N.\n"
 
 

@@ -7,8 +7,9 @@ empty quoted one is an empty text.
 """
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,10 @@ from bridge.model import Mark, Marks
 from bridge.sources.file import codepages, decode
 from bridge.sources.file.codepages import CodePage
 from bridge.sources.file.fields import TEXT, Form, Kind
-from bridge.sources.file.frames import LONGEST, Frames, Integers
+from bridge.sources.file.frames import LONGEST, Frames, Integers, text_end
 from bridge.sources.file.layout import FileRefused, Rows, Shown, Trailer
 
 _HEADER_BYTES = 1 << 20
-_BOM = b"\xef\xbb\xbf"
 _LF, _CR = 0x0A, 0x0D
 _OPEN = "a quote is not closed"
 
@@ -57,7 +57,7 @@ class Delimited:
         """See the port."""
         with path.open("rb") as file:
             head = file.read(_HEADER_BYTES)
-        start = len(_BOM) if head.startswith(_BOM) else 0
+        start = len(BOM_UTF8) if head.startswith(BOM_UTF8) else 0
         titles = [column.title for column in self.columns]
         if self.has_header:
             titles, start = self._header(head, start)
@@ -104,6 +104,8 @@ class Table:
     # -- rows
     def frame(self, data: bytes, *, at_end: bool) -> Frames:
         """See the port."""
+        if at_end and (stop := text_end(data)) < len(data):
+            return replace(self.frame(data[:stop], at_end=True), end=len(data))
         frames = self._lines(data, at_end=at_end)
         if not self.layout.multiline or self._quote is None or data.find(self._quote) < 0:
             return frames

@@ -74,9 +74,9 @@ def lines(*, is_ebcdic: bool) -> Framer:
         given = np.frombuffer(data, np.uint8)
         ends = np.flatnonzero((given == _NEL) | (given == _EBCDIC_LF) if is_ebcdic else given == _LF)
         starts = np.concatenate([[0], ends + 1]).astype(np.int64)
-        has_rest = starts[-1] < len(data)
-        if at_end and has_rest:
-            ends = np.append(ends, len(data))
+        stop = len(data) if is_ebcdic else text_end(data)
+        if at_end and starts[-1] < stop:
+            ends = np.append(ends, stop)
         else:
             starts = starts[:-1]
         end = len(data) if at_end else int(ends[-1]) + 1 if len(ends) else 0
@@ -86,6 +86,11 @@ def lines(*, is_ebcdic: bool) -> Framer:
         return _without_empty(Frames(data, starts, starts, lengths, end), at_end=at_end)
 
     return frame
+
+
+def text_end(data: bytes) -> int:
+    """Where the text of a file's last bytes ends: DOS marks that with a byte of its own."""
+    return len(data.rstrip(b"\x1a"))
 
 
 def _without_empty(frames: Frames, *, at_end: bool) -> Frames:
