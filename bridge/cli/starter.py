@@ -65,7 +65,7 @@ def check(
     and folders of files.
     Exit 78 for a mistake in a file, 1 when a system would be refused.
     """
-    from bridge.config.mistakes import InvalidConfig
+    from bridge.config.mistakes import each
 
     opened = session(context)
     try:
@@ -73,8 +73,7 @@ def check(
     except ConfigError as error:
         if not as_json:
             raise
-        told = [str(one) for one in error.mistakes] if isinstance(error, InvalidConfig) else [error.detail]
-        say_json({"ok": False, "mistakes": told, "warnings": [], "findings": []})
+        say_json({"ok": False, "mistakes": each(error), "warnings": [], "findings": []})
         raise typer.Exit(ConfigError.exit_code) from error
     mistakes = [*contract_mistakes(config), *view.mistakes(config)]
     findings = [] if mistakes or not online else list(_findings(opened, config))
@@ -91,6 +90,7 @@ def check(
 
 def contract_mistakes(config: "Config") -> Iterator[str]:
     """What is wrong with each contract and layout, with file and line."""
+    from bridge.config.mistakes import each
     from bridge.contract.document import ContractDocument, load
 
     documents: dict[Path, ContractDocument] = {}
@@ -98,7 +98,7 @@ def contract_mistakes(config: "Config") -> Iterator[str]:
         try:
             documents[path] = load(path)
         except ConfigError as error:
-            yield from error.detail.splitlines()
+            yield from each(error)
     if config.systems_of("file"):
         from bridge.sources.file.configured import mistakes
 

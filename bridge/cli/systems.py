@@ -9,6 +9,7 @@ from bridge.cli.ask import ask
 from bridge.cli.options import DryRun, Json, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, say_result, table
+from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from bridge.config.models import Config
@@ -81,7 +82,11 @@ def dba_script(context: typer.Context, *, system: System) -> None:
     from bridge.sources.postgres import dba
 
     config = session(context).config(require_contracts=False)
-    say(dba.dba_script(_letter(config, system)))
+    letter = _letter(config, system)
+    if not letter.setup.captures:
+        hint = f"`legacy-bridge dba-letter {system}` prints what its views need."
+        raise ConfigError(f"no stream reads the change log of system {system}", hint=hint)
+    say(dba.dba_script(letter))
 
 
 def dba_letter(context: typer.Context, *, system: System) -> None:

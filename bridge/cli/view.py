@@ -119,6 +119,7 @@ class _Told:
 
 def mistakes(config: "Config") -> Iterator[str]:
     """What is wrong with each view of a configuration, with file and line."""
+    from bridge.config.mistakes import each
     from bridge.sources.view.configured import view_of
 
     for stream, declared in config.streams.items():
@@ -126,11 +127,12 @@ def mistakes(config: "Config") -> Iterator[str]:
             try:
                 view_of(config, stream)
             except ConfigError as error:
-                yield error.detail
+                yield from each(error)
 
 
 def _linted(config: "Config", stream: str) -> tuple[list[str], list[str], list[str]]:
     """Mistakes, warnings and tables of a stream's view."""
+    from bridge.config.mistakes import each
     from bridge.sources.view.configured import look_at
 
     try:
@@ -138,7 +140,7 @@ def _linted(config: "Config", stream: str) -> tuple[list[str], list[str], list[s
         if not found.mistakes:
             view.given(config.streams[stream].parameters)
     except ConfigError as error:
-        return [error.detail], [], []
+        return each(error), [], []
     return list(map(str, found.mistakes)), list(map(str, found.warnings)), list(found.tables)
 
 

@@ -41,6 +41,11 @@ class InvalidConfig(ConfigError):
         self.mistakes = tuple(mistakes)
 
 
+def each(error: ConfigError) -> list[str]:
+    """What an error says, one text for each mistake."""
+    return list(map(str, error.mistakes)) if isinstance(error, InvalidConfig) else error.detail.splitlines()
+
+
 def explain(error: Mapping[str, Any], *, place: str, path: KeyPath, value: object) -> Mistake:
     """Turn one finding of the models into a mistake.
 

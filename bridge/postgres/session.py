@@ -211,6 +211,7 @@ _HINTS: Mapping[str, str] = MappingProxyType(
     {
         "53400": "Raise max_replication_slots or max_wal_senders on the legacy server, or drop a slot nobody uses.",
         "55000": "Set wal_level = logical on the legacy server and restart it.",
+        "55006": "Another session reads it, of this bridge or another: pg_replication_slots has its process.",
         "XX000": "Show the message to the DBA: the legacy server reports a fault of its own.",
         "XX001": "Show the message to the DBA: the legacy server reports damaged data.",
         "XX002": "Show the message to the DBA: the legacy server reports a damaged index.",

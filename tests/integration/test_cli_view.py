@@ -58,6 +58,14 @@ def test_lint_says_what_a_view_reads_and_what_is_wrong_with_it(folder: Path) -> 
     assert bad.returncode == 78
     assert "things.sql:4: nextval() writes" in json.loads(bad.stdout)[0]["mistakes"][0]
     assert "nextval() writes" in run(folder, "check").stderr
+    (folder / "things.sql").write_text(VIEW + "; DELETE FROM sales.things")
+    mistakes = json.loads(run(folder, "check", "--json").stdout)["mistakes"]
+    assert [each.split(": ")[0] for each in mistakes] == [f"{folder}/things.sql:5"] * 2
+
+
+def test_without_a_change_log_there_is_no_script_of_it(folder: Path) -> None:
+    done = run(folder, "dba-script", "erp")
+    assert (done.returncode, "dba-letter erp" in done.stderr) == (78, True)
 
 
 def test_explain_shows_the_plan_what_the_budget_allows_and_a_missing_index(folder: Path) -> None:

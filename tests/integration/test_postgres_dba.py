@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -111,6 +111,29 @@ def test_the_script_lets_the_bridge_in_and_its_undoing_leaves_nothing(site: Site
     with connect(site.settings, purpose="stream", replication=True) as connection:
         slot.create(connection, site.letter.setup.slot, failover=site.letter.setup.failover)
     site.psql(undo_script(site.letter))
+    assert site.traces() == before
+
+
+def test_the_undoing_takes_back_what_views_were_granted_too(site: Site) -> None:
+    site.database.sql(
+        "CREATE SCHEMA more; CREATE TABLE more.viewed (id int); CREATE FUNCTION more.f() RETURNS int"
+        " LANGUAGE sql IMMUTABLE AS 'SELECT 1'"
+    )
+    before = site.traces()
+    site.psql(dba_script(site.letter))
+    login = site.letter.login
+    site.database.sql(
+        f'GRANT USAGE ON SCHEMA more TO "{login}"; GRANT SELECT ON more.viewed TO "{login}";'
+        f' GRANT EXECUTE ON FUNCTION more.f TO "{login}"'
+    )
+    site.psql(undo_script(site.letter))
+    assert site.traces() == before
+
+
+def test_a_system_that_is_read_by_views_alone_can_be_undone(site: Site) -> None:
+    before = site.traces()
+    site.database.sql(f'CREATE ROLE "{site.letter.login}" LOGIN; GRANT USAGE ON SCHEMA sales TO "{site.letter.login}"')
+    site.psql(undo_script(replace(site.letter, setup=replace(site.letter.setup, captures=()))))
     assert site.traces() == before
 
 

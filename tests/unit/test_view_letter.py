@@ -74,4 +74,6 @@ def test_every_kind_of_database_has_its_script_its_undoing_and_its_stop(kind: st
 def test_a_view_that_lint_refuses_is_read_by_nobody(folder: Path) -> None:
     (folder / "customers.sql").write_text(VIEW.replace("c.seen,", "c.seen, lo_create(1) AS x,"))
     with pytest.raises(ConfigError, match=r"customers\.sql:5: lo_create\(\) writes"):
+        letter_of(load(folder / "bridge.yaml", environ={}), "erp")
+    with pytest.raises(ConfigError, match=r"customers\.sql:5: lo_create\(\) writes"):
         view_of(load(folder / "bridge.yaml", environ={}), "customers")

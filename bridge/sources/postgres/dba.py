@@ -115,13 +115,13 @@ DECLARE
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = {login_text}) THEN
         FOR place IN
-            SELECT format('TABLE %I.%I', nspname, relname) FROM (VALUES
-                {tables}
-            ) AS listed(nspname, relname)
-            JOIN pg_namespace n USING (nspname) JOIN pg_class c USING (relname)
-            WHERE relnamespace = n.oid
-            UNION ALL
-            SELECT format('SCHEMA %I', nspname) FROM pg_namespace WHERE nspname IN ({schemas})
+            SELECT what FROM (
+                SELECT format('TABLE %I.%I', nspname, relname) AS what, relacl AS granted
+                FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+                UNION ALL SELECT format('ROUTINE %s', oid::regprocedure), proacl FROM pg_proc
+                UNION ALL SELECT format('SCHEMA %I', nspname), nspacl FROM pg_namespace
+            ) AS everything, aclexplode(granted) AS given
+            WHERE given.grantee = (SELECT oid FROM pg_roles WHERE rolname = {login_text}) GROUP BY what
         LOOP
             EXECUTE format('REVOKE ALL ON %s FROM %I', place, {login_text});
         END LOOP;
@@ -173,7 +173,7 @@ def dba_script(letter: Letter) -> str:
 
 
 def undo_script(letter: Letter) -> str:
-    """The SQL that removes what `dba_script` made, and the slot. The login must not have been given more since."""
+    """The SQL that removes what `dba_script` made, the slot, and the login with every grant it has in the database."""
     return sql.SQL(_UNDO).format(**_names(letter)).as_string()
 
 
@@ -181,7 +181,6 @@ def _names(letter: Letter) -> dict[str, sql.Composable]:
     setup = letter.setup
     captured = [capture.parts for capture in setup.captures]
     rows = [sql.SQL("({}, {})").format(sql.Literal(schema), sql.Literal(name)) for schema, name in captured]
-    schemas = sorted({schema for schema, _ in captured})
     return {
         "login": sql.Identifier(letter.login),
         "login_text": sql.Literal(letter.login),
@@ -192,7 +191,6 @@ def _names(letter: Letter) -> dict[str, sql.Composable]:
         "inserts_text": sql.Literal(setup.insert_publication),
         "slot_text": sql.Literal(setup.slot),
         "tables": sql.SQL(",\n                ").join(rows),
-        "schemas": sql.SQL(", ").join(map(sql.Literal, schemas)),
     }
 
 

@@ -40,12 +40,15 @@ def look_at(config: Config, stream: str) -> tuple[View, Linted]:
 
 
 def letter_of(config: Config, system: str) -> Letter:
-    """What the letter to a system's DBA is made of. Raises: ConfigError where the system is no database."""
+    """What the letter to a system's DBA is made of.
+
+    Raises: ConfigError where the system is no database, InvalidConfig for a view that is not to be read so.
+    """
     declared = config.system(system)
     if declared.kind not in DIALECTS:
         raise ConfigError(f"system {system} is no database but `{declared.kind}`", hint="It has no DBA to write to.")
     streams = config.streams_of(system, "view")
-    found = {stream: look_at(config, stream) for stream in streams}
+    found = {stream: (view_of(config, stream), look_at(config, stream)[1]) for stream in streams}
     logs = tuple(each.origin for each in config.streams_of(system, "log").values())
     budget = declared.budget
     place, database, login = _reached(config, system)
