@@ -85,7 +85,10 @@ class Copying:
             while self._pgconn.is_busy():
                 self.wait(1.0)
                 self._pgconn.consume_input()
-            self._expect(self._pgconn.get_result(), pq.ExecStatus.COPY_OUT)
+            result = self._pgconn.get_result()
+            if result is not None and result.status != pq.ExecStatus.COPY_OUT:
+                self._end()  # until then the session takes no other command
+            self._expect(result, pq.ExecStatus.COPY_OUT)
 
     def drain(self, received: Received, limit_bytes: int) -> bool:
         """Add what has arrived, until `received` holds about `limit_bytes`; returns whether COPY goes on.

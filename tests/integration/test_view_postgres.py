@@ -260,6 +260,16 @@ def test_what_a_function_behind_a_view_raises_is_told_as_a_fault_of_the_view(sit
     assert "view sample" in caught.value.hint
 
 
+def test_a_right_that_was_taken_away_is_told_by_its_name(site: Site) -> None:
+    extractor = site.extractor(things=THINGS)
+    site.database.sql("REVOKE SELECT ON things FROM reader")
+    with pytest.raises(SourceRefused, match="permission denied for table things"):
+        extractor.page(Question("things", 10))
+    assert site.sessions() == ["idle"]
+    site.database.sql("GRANT SELECT ON things TO reader")
+    assert numbers(pages(extractor, Question("things", 10))) == [1, 2, 3]
+
+
 def test_a_key_that_no_range_can_be_asked_by_is_refused(site: Site) -> None:
     site.database.sql("CREATE TABLE lists AS SELECT ARRAY[n, n] AS id FROM generate_series(1, 3) n")
     site.database.sql("GRANT SELECT ON lists TO reader")
