@@ -73,10 +73,13 @@ class Reader:
         return not course.is_known or (course.reading.phase in {"deletes", "compact"} and not course.stored.is_walking)
 
     def begin(self, kind: RunKind, *, number: int, cause: str, now: datetime, position: int | None = None) -> None:
-        """Begin a run; one that its budget ended is gone on with. `position`: of its events, else its number."""
+        """Begin a run; one that its budget ended is gone on with. `position`: of its events, else its number.
+
+        A plain run goes on with any: were a sweep given up for it, one that takes several runs would never end.
+        """
         opened = modes.opened(self.subject, self.progress, kind)
         reading = self.progress.reading
-        if reading is None or reading.kind != opened.kind:
+        if reading is None or (kind != "run" and reading.kind != opened.kind):
             reading = opened
             self._begin()
         running = Running(number=number, kind=reading.kind, cause=cause, started_at=now, position=position)

@@ -322,6 +322,20 @@ def test_a_run_that_its_budget_ends_is_gone_on_with_by_the_next(journal: MemoryJ
     assert told(journal, after=10) == [("d", 9, None)]
 
 
+def test_a_sweep_that_its_budget_ends_is_gone_on_with_by_the_runs_in_between(journal: MemoryJournal) -> None:
+    table, system, clock = world("incremental")
+    for number in range(30):
+        table.put(**row(number, at=number))
+    Process(journal, system, clock=clock).run()
+    table.remove(id=25)
+    process = Process(journal, system, clock=clock, limits=Limits(active_seconds_per_minute=60, rows_per_run=12))
+    kinds: list[RunKind] = ["sweep", "run", "run", "run"]
+    for kind in kinds:
+        process.run(kind=kind)
+    assert told(journal, after=30) == [("d", 25, None)]
+    assert [run.kind for run in journal.runs()[:4]] == ["run", "sweep", "sweep", "sweep"]
+
+
 def test_runs_of_two_streams_take_turns(journal: MemoryJournal) -> None:
     long, short = polled.table("full"), polled.table("full", stream="other")
     for number in range(30):
