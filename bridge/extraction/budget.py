@@ -98,19 +98,19 @@ class Budget:
         """Whether a question may be asked at once, and nothing else is to be asked before it."""
         return self.hindrance(now) is None and self.wait_s(now) <= 0 and not self.wants_probe(now)
 
-    def page_rows(self, stream: str, most: int) -> int:
-        """Rows to ask for in the next page of a stream, at most those of its view."""
-        return max(1, min(most, int(self._rows.get(stream, most))))
+    def page_rows(self, pages: str, most: int) -> int:
+        """Rows to ask for in the next of these pages, at most those of the view; both as `pages_of` says them."""
+        return max(1, min(most, int(self._rows.get(pages, most))))
 
-    def spent(self, stream: str, *, rows: int, most: int, seconds: float, now: datetime) -> None:
+    def spent(self, pages: str, *, rows: int, most: int, seconds: float, now: datetime) -> None:
         """A question was answered, or failed, after `seconds` at the system's; it had asked for `rows` of `most`."""
         limits = self._limits
         self._rest(seconds, now)
-        held = self.page_rows(stream, most)
+        held = self.page_rows(pages, most)
         if seconds > limits.page_seconds:
-            self._rows[stream] = max(1.0, held / 2)
+            self._rows[pages] = max(1.0, held / 2)
         elif rows >= held and seconds < limits.page_seconds / 2:
-            self._rows[stream] = min(float(most), held + max(1.0, most / GROWTH))
+            self._rows[pages] = min(float(most), held + max(1.0, most / GROWTH))
 
     def wants_probe(self, now: datetime) -> bool:
         """Whether the system is to be asked how busy it is, before anything else."""

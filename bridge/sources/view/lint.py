@@ -67,7 +67,6 @@ class Linted:
     mistakes: tuple[Mistake, ...]  # it is not read
     warnings: tuple[Mistake, ...] = ()  # it is read, and somebody should look
     tables: tuple[str, ...] = ()  # what it reads, as the catalogue spells it; not its own CTEs
-    has_outer_join: bool = False
     functions: frozenset[str] = frozenset()  # signed for, and called
 
 
@@ -150,7 +149,6 @@ class _Look:
             tuple(dict.fromkeys(mistakes)),
             tuple(self._cares(tree)),
             tuple(dict.fromkeys(tables)),
-            any(join.side in ("LEFT", "RIGHT", "FULL") for join in tree.find_all(exp.Join)),
             frozenset(self.signed),
         )
 

@@ -115,11 +115,6 @@ def describe_sql(body: Sql) -> Sql:
     return joined(["SELECT v.* FROM (", *body, "\n) v WHERE 1 = 0"])
 
 
-def count_sql(body: Sql) -> Sql:
-    """The statement that counts the view's rows."""
-    return joined(["SELECT COUNT(*) FROM (", *body, "\n) v"])
-
-
 def _conditions(subject: Subject, question: Question, place: Place, grammar: Grammar) -> list[list[str | Value]]:
     quote = grammar.quote
     found: list[list[str | Value]] = []

@@ -2,7 +2,7 @@
 
 What a database needs besides SQLAlchemy's own comes as `Ways`: how its session is pinned, how a read-only transaction
 begins, what asks for the login's rights, how a statement is limited and cancelled. The login is refused when any of the
-questions answers with a row (I9). Every statement runs alone and is rolled back.
+checks answers with a row (I9). Every statement runs alone and is rolled back.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ _FIX = "REVOKE it, or make a login of our own that may SELECT what we read and n
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Check:
     """One look at the login's rights: each row is one right beyond reading."""
 
     code: str  # of the finding
@@ -65,7 +65,7 @@ class Ways:
     pins: Sequence[str] = ()  # once a session
     begins: Sequence[str] = ()  # first in each transaction
     clock: str | None = None  # answers with the server's time in UTC; None: ours is taken
-    questions: Sequence[Question] = ()
+    checks: Sequence[Check] = ()
     limit: Callable[[Any, float], None] | None = None  # of the driver's connection: seconds for the next statement
     cancel: Callable[[Any], None] | None = None  # of the driver's connection, from another thread
     package: str = ""  # that brings the driver
@@ -124,13 +124,13 @@ class AlchemySession:
     def inspect(self) -> list[Finding]:
         """What the login could do besides reading."""
         found = []
-        for question in self._ways.questions:
-            level = question.level
-            if question.waiver in self._waivers and level is Level.REFUSE:
+        for check in self._ways.checks:
+            level = check.level
+            if check.waiver in self._waivers and level is Level.REFUSE:
                 level = Level.WARN
             with self._transaction() as connection:
-                rows = connection.exec_driver_sql(question.query).fetchall()
-            found += [Finding(level, question.code, str(subject), str(detail), _FIX) for subject, detail in rows]
+                rows = connection.exec_driver_sql(check.query).fetchall()
+            found += [Finding(level, check.code, str(subject), str(detail), _FIX) for subject, detail in rows]
         return found or [Finding(Level.OK, "right.read_only", "login", "may read, and nothing else")]
 
     def prepare(self, body: Sql, *, order: frozenset[str], timeout_s: float) -> Prepared:  # noqa: ARG002  sorts as it compares

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from bridge.config.databases import Db2Config
-from bridge.sources.view.dialects.alchemy import Question, Ways
+from bridge.sources.view.dialects.alchemy import Check, Ways
 from bridge.sources.view.paging import Grammar
 
 _AUTHORITIES = """SELECT AUTHORITY, 'database authority' FROM
@@ -30,13 +30,13 @@ def _granted(subject: str, right: str, view: str, condition: str) -> str:
         (SELECT ROLENAME FROM TABLE(SYSPROC.AUTH_LIST_ROLES_FOR_AUTHID(SESSION_USER, 'U')) AS r))"""  # noqa: S608  of ours
 
 
-QUESTIONS = (
-    Question(
+CHECKS = (
+    Check(
         "right.authority",
         f"{_AUTHORITIES} AND AUTHORITY NOT IN ('CONNECT', 'EXPLAIN', 'SYSMON') AND AUTHORITY NOT IN {_PUBLIC}",
     ),
-    Question("public.create", f"{_AUTHORITIES} AND AUTHORITY IN {_PUBLIC}", waiver="public_create"),
-    Question(
+    Check("public.create", f"{_AUTHORITIES} AND AUTHORITY IN {_PUBLIC}", waiver="public_create"),
+    Check(
         "right.table",
         _granted(
             "RTRIM(TABSCHEMA) || '.' || TABNAME",
@@ -46,11 +46,11 @@ QUESTIONS = (
             " OR UPDATEAUTH <> 'N' OR SELECTAUTH = 'G'",
         ),
     ),
-    Question(
+    Check(
         "right.column",
         _granted("RTRIM(TABSCHEMA) || '.' || TABNAME || '.' || COLNAME", "may change it", "COLAUTH", "PRIVTYPE = 'U'"),
     ),
-    Question(
+    Check(
         "right.routine",
         _granted(
             "RTRIM(SCHEMA) || '.' || COALESCE(SPECIFICNAME, '*')",
@@ -60,7 +60,7 @@ QUESTIONS = (
         ),
         waiver="security_definer",
     ),
-    Question(
+    Check(
         "right.sequence",
         _granted(
             "RTRIM(SEQSCHEMA) || '.' || SEQNAME",
@@ -69,7 +69,7 @@ QUESTIONS = (
             "(USAGEAUTH <> 'N' OR ALTERAUTH <> 'N') AND SEQSCHEMA NOT LIKE 'SYS%'",
         ),
     ),
-    Question(
+    Check(
         "right.schema",
         _granted(
             "RTRIM(SCHEMANAME)",
@@ -90,7 +90,7 @@ WAYS = Ways(
     grammar=Grammar(quote=lambda name: '"' + name.replace('"', '""') + '"', limit="fetch"),
     pins=PINS,
     clock="SELECT CURRENT TIMESTAMP - CURRENT TIMEZONE FROM SYSIBM.SYSDUMMY1",
-    questions=QUESTIONS,
+    checks=CHECKS,
     cancel=_cancel,
     package="ibm-db-sa",
 )

@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from bridge.config.databases import MssqlConfig
-from bridge.sources.view.dialects.alchemy import Question, Ways
+from bridge.sources.view.dialects.alchemy import Check, Ways
 from bridge.sources.view.paging import Grammar
 
-QUESTIONS = (
-    Question(
+CHECKS = (
+    Check(
         "right.server_role",
         """SELECT name, 'the login is a member of this server role' FROM sys.server_principals
         WHERE type = 'R' AND name NOT IN ('public', '##MS_DatabaseConnector##', '##MS_DefinitionReader##',
@@ -23,30 +23,30 @@ QUESTIONS = (
             '##MS_ServerSecurityStateReader##', '##MS_ServerStateReader##', '##MS_PerformanceDefinitionReader##')
             AND IS_SRVROLEMEMBER(name) = 1""",
     ),
-    Question(
+    Check(
         "right.database_role",
         """SELECT name, 'the login is a member of this database role' FROM sys.database_principals
         WHERE type = 'R' AND is_fixed_role = 1 AND name NOT IN ('db_datareader', 'db_denydatawriter')
             AND IS_ROLEMEMBER(name) = 1""",
     ),
-    Question(
+    Check(
         "right.server",
         """SELECT 'server', permission_name FROM sys.fn_my_permissions(NULL, 'SERVER')
         WHERE permission_name NOT IN ('CONNECT SQL', 'CONNECT ANY DATABASE', 'SELECT ALL USER SECURABLES')
             AND permission_name NOT LIKE 'VIEW %'""",
     ),
-    Question(
+    Check(
         "right.database",
         """SELECT 'database', permission_name FROM sys.fn_my_permissions(NULL, 'DATABASE')
         WHERE permission_name NOT IN ('CONNECT', 'SELECT') AND permission_name NOT LIKE 'VIEW %'""",
     ),
-    Question(
+    Check(
         "right.schema",
         """SELECT s.name, p.permission_name FROM sys.schemas AS s
         CROSS APPLY sys.fn_my_permissions(QUOTENAME(s.name), 'SCHEMA') AS p
         WHERE p.permission_name <> 'SELECT' AND p.permission_name NOT LIKE 'VIEW %'""",
     ),
-    Question(
+    Check(
         "right.object",
         """SELECT s.name + '.' + o.name, p.permission_name FROM sys.objects AS o
         JOIN sys.schemas AS s ON s.schema_id = o.schema_id
@@ -76,7 +76,7 @@ WAYS = Ways(
     grammar=Grammar(quote=lambda name: "[" + name.replace("]", "]]") + "]", limit="top"),
     pins=PINS,
     clock="SELECT SYSUTCDATETIME()",
-    questions=QUESTIONS,
+    checks=CHECKS,
     limit=_limit,
     cancel=_cancel,
     package="pyodbc",

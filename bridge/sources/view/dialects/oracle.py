@@ -14,35 +14,35 @@ from sqlalchemy.engine import URL
 
 from bridge.config.databases import OracleConfig
 from bridge.findings import Level
-from bridge.sources.view.dialects.alchemy import Question, Ways
+from bridge.sources.view.dialects.alchemy import Check, Ways
 from bridge.sources.view.paging import Grammar
 
-QUESTIONS = (
-    Question(
+CHECKS = (
+    Check(
         "right.system",
         """SELECT privilege, 'system privilege' FROM session_privs
         WHERE privilege NOT IN ('CREATE SESSION', 'SELECT ANY TABLE', 'READ ANY TABLE', 'SELECT ANY DICTIONARY',
             'SELECT ANY TRANSACTION', 'EXEMPT ACCESS POLICY')""",
     ),
-    Question(
+    Check(
         "right.object",
         """SELECT owner || '.' || table_name, privilege FROM user_tab_privs
         WHERE grantee = USER AND (privilege NOT IN ('SELECT', 'READ') OR grantable = 'YES')""",
     ),
-    Question(
+    Check(
         "right.role",
         """SELECT role || ': ' || owner || '.' || table_name, privilege FROM role_tab_privs
         WHERE role IN (SELECT role FROM session_roles)
             AND (privilege NOT IN ('SELECT', 'READ') OR grantable = 'YES')""",
     ),
-    Question(
+    Check(
         "right.public",
         """SELECT p.table_schema || '.' || p.table_name, 'PUBLIC: ' || p.privilege FROM all_tab_privs p
         WHERE p.grantee = 'PUBLIC' AND p.privilege NOT IN ('SELECT', 'READ')
             AND p.table_schema NOT IN (SELECT username FROM all_users WHERE oracle_maintained = 'Y')""",
     ),
-    Question("right.owner", "SELECT object_name, 'is owned by the login: ' || object_type FROM user_objects"),
-    Question(
+    Check("right.owner", "SELECT object_name, 'is owned by the login: ' || object_type FROM user_objects"),
+    Check(
         "right.lock",
         """SELECT owner || '.' || table_name, 'SELECT allows to lock its rows; READ would not' FROM user_tab_privs
         WHERE grantee = USER AND privilege = 'SELECT'""",
@@ -90,7 +90,7 @@ WAYS = Ways(
     pins=PINS,
     begins=("SET TRANSACTION READ ONLY",),
     clock="SELECT SYS_EXTRACT_UTC(SYSTIMESTAMP) FROM DUAL",
-    questions=QUESTIONS,
+    checks=CHECKS,
     limit=_limit,
     cancel=_cancel,
     package="oracledb",
