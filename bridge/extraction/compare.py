@@ -65,7 +65,7 @@ def compare(index: Index, subject: Subject, page: Page, *, first_number: int, on
     state = _State(len(row))
     for level, which, places in index.find(first, second, order):
         state.meet(level, which, places, row)
-    ignored = ~counted | (state.was_seen & once) if once else ~counted
+    ignored = ~counted | state.was_seen if once else ~counted
     told = ~ignored & (~state.is_held | state.is_other)
     rows = np.flatnonzero(told)
     numbers = np.arange(first_number, first_number + len(rows), dtype=np.uint32)

@@ -91,6 +91,26 @@ def in_order(hashes: Hashes) -> NDArray[np.int64]:
     return order
 
 
+def where(within: tuple[Hashes, Hashes], first: Hashes, second: Hashes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where keys are among others, both as the halves of their hashes and in order of the first.
+
+    Returns: which of the keys are there, and their places; no key is there twice.
+    """
+    firsts, seconds = within
+    at = np.searchsorted(firsts, first)
+    np.minimum(at, len(firsts) - 1, out=at)  # what is above all of them is none of them
+    inside = np.flatnonzero(firsts.take(at) == first) if len(firsts) else np.empty(0, np.int64)
+    place = at.take(inside)
+    while True:  # more than one turn only where two keys share half of their hash
+        other = seconds.take(place) != second.take(inside)
+        if not other.any():
+            return inside, place
+        place = place + other
+        alive = place < len(firsts)
+        alive[alive] &= firsts[place[alive]] == first[inside[alive]]
+        inside, place = inside[alive], place[alive]
+
+
 @lru_cache(maxsize=4096)
 def salt(name: str, purpose: bytes = b"") -> np.uint64:
     """A number that stands for a name."""

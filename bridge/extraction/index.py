@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.extraction.fingerprint import Hashes, in_order
+from bridge.extraction.fingerprint import Hashes, in_order, where
 
 _FAN = 4  # levels that become one: more of them are more to look through, fewer are merged more often
 GONE = np.uint32(0xFFFFFFFF)  # the number of a row that the image holds no more
@@ -35,18 +35,7 @@ class Level:
 
     def find(self, first: Hashes, second: Hashes) -> tuple[Places, Places]:
         """Of keys in order of `first` those that are here: which they are, and where."""
-        at = np.searchsorted(self.first, first)
-        np.minimum(at, len(self) - 1, out=at)  # what is above all of them is none of them
-        inside = np.flatnonzero(self.first.take(at) == first)
-        place = at.take(inside)
-        while True:  # more than one turn only where two keys share half of their hash
-            other = self.second.take(place) != second.take(inside)
-            if not other.any():
-                return inside, place
-            place = place + other
-            alive = place < len(self)
-            alive[alive] &= self.first[place[alive]] == first[inside[alive]]
-            inside, place = inside[alive], place[alive]
+        return where((self.first, self.second), first, second)
 
     def take(self, rows: Places) -> None:
         """Keep these rows in this order; one array after the other, and where it can be into the one before."""

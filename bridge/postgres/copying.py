@@ -85,10 +85,7 @@ class Copying:
             while self._pgconn.is_busy():
                 self.wait(1.0)
                 self._pgconn.consume_input()
-            result = self._pgconn.get_result()
-            if result is not None and result.status != pq.ExecStatus.COPY_OUT:
-                self._end()  # until then the session takes no other command
-            self._expect(result, pq.ExecStatus.COPY_OUT)
+            self._expect(self._pgconn.get_result(), pq.ExecStatus.COPY_OUT)
 
     def drain(self, received: Received, limit_bytes: int) -> bool:
         """Add what has arrived, until `received` holds about `limit_bytes`; returns whether COPY goes on.
@@ -162,11 +159,11 @@ class Copying:
         self._connection.close()
 
     def _expect(self, result: pq.abc.PGresult | None, expected: pq.ExecStatus) -> None:
-        """COPY has begun: raise the server's reason if it has not. The session then takes the next statement."""
+        """COPY has begun: raise the server's reason if it has not."""
         if result is None:
             raise SourceUnavailable("the server gave no answer")
         if result.status != expected:
-            while self._pgconn.get_result() is not None:
+            while self._pgconn.get_result() is not None:  # until then the session takes no other command
                 pass
             raise psycopg.errors.error_from_result(result, encoding="utf-8")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.extraction.fingerprint import in_order
+from bridge.extraction.fingerprint import in_order, where
 from bridge.reconcile.prints import Digests, Hashes
 
 ALIVE, WHOLE, AGREED = np.uint8(1), np.uint8(2), np.uint8(4)  # flags of a key
@@ -87,18 +87,10 @@ class Held:
     def find(self, first: Hashes, second: Hashes) -> Places:
         """Where these keys are; NOWHERE for those that have no event."""
         self.settle()
-        keys = self._keys
         order = in_order(first)
-        place = np.searchsorted(keys.first, first[order])
-        which, found = order, np.full(len(first), NOWHERE, np.int64)
-        while len(which):  # more than one turn only where two keys share half of their hash
-            is_inside = place < len(keys)
-            which, place = which[is_inside], place[is_inside]
-            is_inside = keys.first[place] == first[which]
-            which, place = which[is_inside], place[is_inside]
-            is_it = keys.second[place] == second[which]
-            found[which[is_it]] = place[is_it]
-            which, place = which[~is_it], place[~is_it] + 1
+        which, place = where((self._keys.first, self._keys.second), first[order], second[order])
+        found = np.full(len(first), NOWHERE, np.int64)
+        found[order[which]] = place
         return found
 
     def meet(self, seen: Digests) -> NDArray[np.bool_]:
