@@ -143,3 +143,8 @@ def test_a_control_character_is_refused_where_it_stands(odd: str) -> None:
 def test_line_ends_of_every_kind_keep_the_line_numbers_and_no_other_character_ends_a_line() -> None:
     view = parse("-- key: a\r\n-- mode: full\rSELECT a,\r\n'x\u2028y' AS b FROM s.t", PATH)
     assert view.sql == "\n\nSELECT a,\n'x\u2028y' AS b FROM s.t"
+
+
+def test_a_file_may_begin_with_the_mark_that_windows_puts_there() -> None:
+    marked, plain = parse("\ufeff" + GOOD, PATH), parse(GOOD, PATH)
+    assert marked == plain

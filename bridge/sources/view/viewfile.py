@@ -96,6 +96,7 @@ def load(path: Path) -> View:
 def parse(text: str, path: Path) -> View:
     """The view in a file's text; raises as `load`."""
     reading = _Header(path)
+    text = text.removeprefix("\ufeff")  # that editors on Windows begin a file with
     lines = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n") if text else []
     body = next((at for at, line in enumerate(lines) if not _COMMENT.fullmatch(line)), len(lines))
     for number, line in enumerate(lines[:body], start=1):
