@@ -120,3 +120,12 @@ def test_a_row_with_a_zero_date_is_read_once(mariadb_legacy: MariaLegacy) -> Non
     assert sorted(row["id"] for row in rows(extractor, Question("by_cursor", 10))) == [1, 2]
     assert rows(extractor, Question("by_cursor", 10, is_without_cursor=True)) == []
     extractor.close()
+
+
+def test_a_session_that_the_server_ended_since_nothing_was_asked_is_no_failure(mariadb_legacy: MariaLegacy) -> None:
+    session = MysqlSession(mariadb_legacy.settings())
+    session.open()
+    mariadb_legacy.run(f"KILL {session._thread}")
+    session._used_at -= 301
+    assert session.probe().busy_sessions is not None
+    session.close()

@@ -37,6 +37,7 @@ _KILL_TIMEOUT_S = 2
 _GRACE_S = 3.0  # beyond the server's own limit until we end the session ourselves
 _LOCK_WAIT_S = 2
 _IDLE_S = 600  # after which the server ends a session of ours that asks nothing
+_RENEWED_S = 300  # after which such a session is not relied on any more
 
 _PINNED = (
     "SET SESSION sql_mode = '', time_zone = '+00:00', autocommit = 1, character_set_results = NULL",
@@ -107,10 +108,14 @@ class MysqlSession:
         self._is_mariadb = False
         self._role = "NONE"  # that the login begins with, as MariaDB is told
         self._thread: int | None = None  # number of the session on the server, while there is one
+        self._used_at = 0.0  # when it last asked something
         self._is_cancelled = False
 
     def open(self) -> None:
         """Connect, unless connected, pin the session and prove the login harmless."""
+        if self._connection is not None and time.monotonic() - self._used_at > _RENEWED_S:
+            self.close()
+        self._used_at = time.monotonic()
         if self._connection is not None:
             return
         self._is_cancelled = False
