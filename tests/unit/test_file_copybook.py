@@ -108,6 +108,13 @@ def test_what_follows_a_variable_table_slides_for_ibm_and_stays_for_gnucobol(tmp
         assert found.length == 8
 
 
+def test_a_variable_record_keeps_only_the_places_that_are_wanted(tmp_path: Path) -> None:
+    text = "01 R.\n 05 N PIC 9.\n 05 T PIC X(2) OCCURS 0 TO 3 DEPENDING ON N.\n 05 Z PIC X.\n"
+    placed = record(tmp_path, text).at((2,), ("z", "t_2", "t_3"))
+    assert [(field.name, field.offset) for field in placed.fields] == [("t_2", 3), ("z", 5)]
+    assert placed.length == 6
+
+
 def test_fixed_form_is_read_between_its_columns(tmp_path: Path) -> None:
     text = (
         "000100 01  R.                                                           IDENT001\n"

@@ -107,7 +107,7 @@ def _variable(
     for number, sizes in enumerate(kinds_of.tolist()):
         rows = np.flatnonzero(group == number)
         order.append(rows)
-        placed = record.at(tuple(sizes))
+        placed = record.at(tuple(sizes), tuple(wanted))
         right = (lengths[rows] == placed.length) | (lengths[rows] == record.length)  # or filled up to the longest
         for row in rows[~right].tolist():  # rejected rows
             faults.setdefault(row, f"it has {lengths[row]} bytes; its tables need {placed.length}")

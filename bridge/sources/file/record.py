@@ -7,7 +7,7 @@ IBM's compilers have it, or stays where it is at most, as GnuCOBOL has it.
 """
 
 from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -53,20 +53,26 @@ class Record:
         self.counters: tuple[Counter, ...] = ()
         first = _Walk(root, dialect, {})
         self._names = _names(first)
+        self._called = {
+            (id(entry), index): self._names[id(entry)] + "".join(f"_{one}" for one in index)
+            for entry, index, *_ in first.found
+        }
         whole = self._placed(first)
         self.fields, self.length = whole.fields, whole.length
         self._tables = [id(entry) for entry in first.variable]
         self.counters = tuple(self._counter(entry, first) for entry in first.variable)
         self.at = lru_cache(maxsize=4096)(self._at)
 
-    def _at(self, counts: tuple[int, ...]) -> Placed:
-        """The fields when the counters have these values, in their order."""
-        return self._placed(_Walk(self._root, self._dialect, dict(zip(self._tables, counts, strict=True))))
+    def _at(self, counts: tuple[int, ...], wanted: tuple[str, ...] | None = None) -> Placed:
+        """The fields, or the wanted ones, when the counters have these values, in their order."""
+        walk = _Walk(self._root, self._dialect, dict(zip(self._tables, counts, strict=True)))
+        return self._placed(walk, None if wanted is None else frozenset(wanted))
 
-    def _placed(self, walk: "_Walk") -> Placed:
+    def _placed(self, walk: "_Walk", wanted: Collection[str] | None = None) -> Placed:
         fields = tuple(
-            Field(self._names[id(entry)] + "".join(f"_{one}" for one in index), offset, length, form, entry.word.line)
+            Field(name, offset, length, form, entry.word.line)
             for entry, index, offset, length, form in walk.found
+            if (name := self._called[id(entry), index]) and (wanted is None or name in wanted)
         )
         return Placed(fields, walk.needed)
 
