@@ -19,6 +19,7 @@ from bridge.sources.file.places import PIECE_BYTES, Listed
 
 _T = TypeVar("_T")
 _TIMEOUT_S = 30
+_PIECE_BYTES = PIECE_BYTES // 8  # what a slow line brings within the timeout
 _MOST_COPIES = 1000
 
 
@@ -57,7 +58,7 @@ class Sftp:
             file = self._do(self._session().open(self._path(name), "rb"))
             try:
                 while True:
-                    piece: Any = self._do(file.read(PIECE_BYTES))  # bytes, as it was opened
+                    piece: Any = self._do(file.read(_PIECE_BYTES))  # bytes, as it was opened
                     if not piece:
                         break
                     yield piece
