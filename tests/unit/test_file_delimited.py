@@ -93,6 +93,12 @@ def test_a_file_with_another_header_is_refused_whole(head: bytes, tmp_path: Path
         begun(tmp_path, f"csv: {{{COLUMNS}}}", head)
 
 
+def test_a_header_without_end_is_told_as_that(tmp_path: Path) -> None:
+    head = ",".join(["id", "name", "amount", *map(str, range(200_000))]) + "\n"
+    with pytest.raises(FileRefused, match="its first 1048576 bytes hold no end of a line"):
+        begun(tmp_path, f"csv: {{{COLUMNS}}}", head.encode())
+
+
 def test_every_mistake_of_a_layout_is_told_with_its_line(tmp_path: Path) -> None:
     layout = "codepage: cp037\ncsv:\n  delimiter: ab\n  columns:\n    - {name: a, type: money}\n    - {name: a}\n"
     with pytest.raises(ConfigError) as error:

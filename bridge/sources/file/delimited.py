@@ -70,6 +70,8 @@ class Delimited:
 
     def _header(self, head: bytes, start: int) -> tuple[list[str], int]:
         end = head.find(b"\n", start)
+        if end < 0 and len(head) == _HEADER_BYTES:
+            raise FileRefused(f"its first {_HEADER_BYTES} bytes hold no end of a line; expected a header")
         line = head[start:] if end < 0 else head[start:end]
         texts, bad = codepages.text(line, np.array([0, len(line)], np.int64), self.page)
         if bad[0] or not line.strip():
