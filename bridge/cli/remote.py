@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import typer
 
-from bridge.cli.show import note, say, say_json, table
+from bridge.cli.show import moment_of, note, say, say_json, say_result, table
 
 if TYPE_CHECKING:
     from bridge.cli.client import Server
@@ -28,8 +28,8 @@ dead = typer.Typer(help="Dead letters: list, show, replay, discard.", no_args_is
 stream = typer.Typer(help="Streams: list, pause, resume, snapshot.", no_args_is_help=True)
 sink = typer.Typer(help="Sinks: list, show, pause, resume, replay, test, breaker, forget.", no_args_is_help=True)
 cursor = typer.Typer(help="Named cursors: list, forget.", no_args_is_help=True)
-system = typer.Typer(help="Legacy systems: list, pause (the kill switch), resume, bill.", no_args_is_help=True)
-runs = typer.Typer(help="Runs of polled streams: list, start, cancel.", no_args_is_help=True)
+system = typer.Typer(help="Legacy systems: list, pause (the kill switch), resume.", no_args_is_help=True)
+runs = typer.Typer(help="Runs of polled streams: list, show, start, cancel.")
 remote.add_typer(dead, name="dead")
 remote.add_typer(system, name="system")
 remote.add_typer(runs, name="runs")
@@ -38,6 +38,8 @@ remote.add_typer(sink, name="sink")
 remote.add_typer(cursor, name="cursor")
 
 Json = Annotated[bool, typer.Option("--json", help="What the door says, as JSON.")]
+IsJson = Annotated[bool, typer.Option("--json", help="As it is in any case.")]  # so that what is asked here may say it
+ActJson = Annotated[bool, typer.Option("--json", help="What became of it, as JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the stream or sink.", show_default=False)]
 Letter = Annotated[str, typer.Argument(metavar="ID", help="Id of the letter, like 17 or d4.", show_default=False)]
 MaybeLetter = Annotated[str | None, typer.Argument(metavar="ID", help="Id of the letter, like 17 or d4.")]
@@ -100,8 +102,8 @@ def _add_list(group: typer.Typer, of: str, columns: str, told: str) -> None:
 
 def _add_act(group: typer.Typer, of: str, words: str, told: str) -> None:
     @group.command(words.rsplit(maxsplit=1)[-1], help=told)
-    def _ask(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
-        _act(context, _path(of, name, *words.split()), dry_run=dry_run)
+    def _ask(context: typer.Context, *, name: Name, dry_run: DryRun = False, as_json: ActJson = False) -> None:
+        _act(context, _path(of, name, *words.split()), dry_run=dry_run, as_json=as_json)
 
 
 for _each in _LISTS:
@@ -135,6 +137,7 @@ def events(
     key: Annotated[str | None, typer.Option(metavar="KEY", help="Only events of this key.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most this many events.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more, until interrupted.")] = False,
+    as_json: IsJson = True,  # noqa: ARG001
 ) -> None:
     """Print the events of a stream as CloudEvents, one a line, oldest first."""
     server = _server(context)
@@ -174,7 +177,7 @@ def list_letters(
 
 
 @dead.command("show")
-def show_letter(context: typer.Context, *, letter: Letter) -> None:
+def show_letter(context: typer.Context, *, letter: Letter, as_json: IsJson = True) -> None:  # noqa: ARG001
     """Show one dead letter, with the values that are released to you, as JSON."""
     say_json(_server(context).get(_path("dead-letters", letter)))
 
@@ -187,10 +190,11 @@ def replay_letter(
     of: OfStream = None,
     undelivered: OfSink = None,
     dry_run: DryRun = False,
+    as_json: ActJson = False,
 ) -> None:
     """Check rejected rows again, or deliver undelivered events again: one letter, or all of a stream or sink."""
     path, body = _letters("replay", letter, of, undelivered)
-    _act(context, path, body or None, dry_run=dry_run)
+    _act(context, path, body or None, dry_run=dry_run, as_json=as_json)
 
 
 @dead.command("discard")
@@ -202,10 +206,11 @@ def discard_letter(
     undelivered: OfSink = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept for ever.", show_default=False)],
     dry_run: DryRun = False,
+    as_json: ActJson = False,
 ) -> None:
     """Close letters for good, with a reason: one, or all of a stream or sink."""
     path, body = _letters("discard", letter, of, undelivered)
-    _act(context, path, body | {"reason": reason}, dry_run=dry_run)
+    _act(context, path, body | {"reason": reason}, dry_run=dry_run, as_json=as_json)
 
 
 def _letters(verb: str, letter: str | None, of: str | None, undelivered: str | None) -> tuple[str, dict[str, Any]]:
@@ -227,24 +232,25 @@ def snapshot_stream(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with it.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Give it up; what was read stays journalled.")] = False,
     dry_run: DryRun = False,
+    as_json: ActJson = False,
 ) -> None:
     """Read a stream's table again."""
     if sum([pause, resume, cancel]) > 1:
         raise typer.BadParameter("choose one of --pause, --resume and --cancel")
     verb = ["pause"] * pause + ["resume"] * resume + ["cancel"] * cancel
-    _act(context, _path("streams", name, "snapshot", *verb), dry_run=dry_run)
+    _act(context, _path("streams", name, "snapshot", *verb), dry_run=dry_run, as_json=as_json)
 
 
 @sink.command("show")
-def show_sink(context: typer.Context, *, name: Name) -> None:
+def show_sink(context: typer.Context, *, name: Name, as_json: IsJson = True) -> None:  # noqa: ARG001
     """Show one sink whole, as JSON."""
     say_json(_server(context).get(_path("sinks", name)))
 
 
 @sink.command("test")
-def test_sink(context: typer.Context, *, name: Name) -> None:
+def try_sink(context: typer.Context, *, name: Name, as_json: ActJson = False) -> None:
     """Send one test event and say what the receiver answered."""
-    _act(context, _path("sinks", name, "test"), dry_run=False)
+    _act(context, _path("sinks", name, "test"), dry_run=False, as_json=as_json)
 
 
 @sink.command("breaker")
@@ -254,9 +260,10 @@ def force_breaker(
     name: Name,
     force: Annotated[Literal["open", "closed", "none"], typer.Argument(help="Which side; none: judge by itself.")],
     dry_run: DryRun = False,
+    as_json: ActJson = False,
 ) -> None:
     """Hold a sink's breaker open or closed, or let it judge by itself."""
-    _act(context, _path("sinks", name, "breaker"), {"force": force}, dry_run=dry_run)
+    _act(context, _path("sinks", name, "breaker"), {"force": force}, dry_run=dry_run, as_json=as_json)
 
 
 @sink.command("replay")
@@ -268,10 +275,11 @@ def replay_sink(
     first: Annotated[int, typer.Option("--from", metavar="SEQ", min=1, help="First sequence number.")],
     last: Annotated[int | None, typer.Option("--to", metavar="SEQ", min=1, help="Last one.")] = None,
     dry_run: DryRun = False,
+    as_json: ActJson = False,
 ) -> None:
     """Send events once more, with the ids they had."""
     span = {"stream": of, "first": first, "last": first if last is None else last}
-    _act(context, _path("sinks", name, "replay"), span, dry_run=dry_run)
+    _act(context, _path("sinks", name, "replay"), span, dry_run=dry_run, as_json=as_json)
 
 
 @cursor.command("forget")
@@ -281,9 +289,10 @@ def forget_cursor(
     principal: Annotated[str, typer.Argument(metavar="PRINCIPAL", help="Whose it is.", show_default=False)],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the cursor.", show_default=False)],
     dry_run: DryRun = False,
+    as_json: ActJson = False,
 ) -> None:
     """Forget a cursor on every stream: retention waits for it no longer."""
-    _act(context, _path("cursors", principal, name), method="DELETE", dry_run=dry_run)
+    _act(context, _path("cursors", principal, name), method="DELETE", dry_run=dry_run, as_json=as_json)
 
 
 @system.command("pause")
@@ -293,16 +302,17 @@ def pause_system(
     name: Name,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown beside the system.")] = "",
     dry_run: DryRun = False,
+    as_json: ActJson = False,
 ) -> None:
     """Stop every read of a system within a second, until it is resumed."""
-    _act(context, _path("systems", name, "pause"), {"reason": reason}, dry_run=dry_run)
+    _act(context, _path("systems", name, "pause"), {"reason": reason}, dry_run=dry_run, as_json=as_json)
 
 
-@system.command("bill")
+@remote.command()
 def bill(
     context: typer.Context,
     *,
-    name: Name,
+    name: Annotated[str, typer.Argument(metavar="SYSTEM", help="Name of the legacy system.", show_default=False)],
     hours: Annotated[int, typer.Option(metavar="N", min=1, max=9_600, help="Hours back, this one included.")] = 24,
     as_json: Json = False,
 ) -> None:
@@ -311,12 +321,34 @@ def bill(
     _answer(found, "hour", "stream", "queries", "seconds", "rows", "bytes", as_json=as_json)
 
 
-@runs.command("list")
-def list_runs(context: typer.Context, *, name: Name, as_json: Json = False) -> None:
+@runs.callback(invoke_without_command=True)
+def list_runs(
+    context: typer.Context,
+    *,
+    name: Annotated[str | None, typer.Option("--stream", metavar="STREAM", help="Of this stream; needed here.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=1_000, help="At most this many.")] = 30,
+    as_json: Json = False,
+) -> None:
     """List the newest runs of a polled stream, and moments that brought none."""
-    found = _server(context).get(_path("streams", name, "runs"))["runs"]
+    if context.invoked_subcommand is not None:
+        return
+    if name is None:
+        raise typer.BadParameter("name a stream with --stream")
+    found = _server(context).get(_path("streams", name, "runs"), limit=limit)["runs"]
     columns = ("number", "kind", "state", "started_at", "took_s", "usually_s", "rows", "rejected", "cause", "detail")
     _answer(found, *columns, as_json=as_json)
+
+
+@runs.command("show")
+def show_run(
+    context: typer.Context,
+    *,
+    number: Annotated[int, typer.Argument(metavar="N", min=1, help="Number of the run.", show_default=False)],
+    name: Annotated[str, typer.Option("--stream", metavar="STREAM", help="Of this stream.", show_default=False)],
+    as_json: IsJson = True,  # noqa: ARG001
+) -> None:
+    """Show one run whole, as JSON."""
+    say_json(_server(context).get(_path("streams", name, "runs", str(number))))
 
 
 @runs.command("start")
@@ -328,9 +360,10 @@ def start_run(
         Literal["run", "full", "sweep"], typer.Option(help="As its view says; every row; the keys.")
     ] = "run",
     dry_run: DryRun = False,
+    as_json: ActJson = False,
 ) -> None:
     """Read a polled stream as soon as its budget lets it."""
-    _act(context, _path("streams", name, "runs"), {"kind": kind}, dry_run=dry_run)
+    _act(context, _path("streams", name, "runs"), {"kind": kind}, dry_run=dry_run, as_json=as_json)
 
 
 def _act(
@@ -339,6 +372,7 @@ def _act(
     body: Mapping[str, Any] | None = None,
     *,
     dry_run: bool,
+    as_json: bool,
     method: Literal["POST", "DELETE"] = "POST",
 ) -> None:
     """Ask for one thing and say what became of it."""
@@ -348,7 +382,11 @@ def _act(
         note(f"would ask {server.url} for {method} {path}{said}")
         return
     result = server.post(path, body, method=method)
-    note(", ".join(f"{name}: {value}" for name, value in result.items() if value is not None) or "done")
+    told = {name: value for name, value in result.items() if value is not None}
+    if as_json or told:
+        say_result(result if as_json else told, as_json=as_json)
+    else:
+        note("done")
 
 
 def _path(*parts: str) -> str:
@@ -363,4 +401,11 @@ def _answer(found: list[dict[str, Any]], *names: str, as_json: bool) -> None:
 
 
 def _rows(found: list[dict[str, Any]], *names: str) -> None:
-    table([name.replace("_", " ") for name in names], [[one.get(name) for name in names] for one in found])
+    table(
+        [name.replace("_", " ") for name in names], [[_shown(name, one.get(name)) for name in names] for one in found]
+    )
+
+
+def _shown(name: str, value: Any) -> object:  # noqa: ANN401  JSON
+    """A value for people: the door's times are text."""
+    return moment_of(value) if name.endswith("_at") or name in ("since", "hour") else value

@@ -94,10 +94,10 @@ def test_the_command_line_speaks_through_the_door_as_a_principal(daemon: Daemon,
         command = [sys.executable, "-m", "bridge", *arguments, "--server", url, "--key-file", str(tmp_path / "key")]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
-    assert json.loads(remote("events", "articles").stdout)["subject"] == "1"
+    assert json.loads(remote("events", "articles", "--json").stdout)["subject"] == "1"
     assert "articles" in remote("status").stdout
     paused = remote("stream", "pause", "articles")
-    assert (paused.returncode, paused.stderr) == (0, "stream: articles, phase: paused\n")
+    assert (paused.returncode, paused.stdout) == (0, "stream: articles, phase: paused\n")
     assert json.loads(remote("stream", "list", "--json").stdout)[0]["why"] == "paused by api:shop"
     with daemon.journal() as journal:
         assert [each.entry.actor for each in journal.audit_trail(action="stream.pause")] == ["api:shop"]
@@ -111,9 +111,11 @@ def test_the_command_line_speaks_through_the_door_as_a_principal(daemon: Daemon,
     assert held.returncode == 0, held.stderr
     (standing,) = json.loads(remote("system", "list", "--json").stdout)
     assert (standing["by"], standing["reason"]) == ("api:shop", "month end")
-    assert remote("system", "resume", "erp").returncode == 0
-    assert json.loads(remote("system", "bill", "erp", "--json").stdout) == []
-    assert json.loads(remote("runs", "list", "articles", "--json").stdout) == []
+    assert json.loads(remote("system", "resume", "erp", "--json").stdout) == {"system": "erp", "paused": False}
+    assert json.loads(remote("bill", "erp", "--json").stdout) == []
+    assert json.loads(remote("runs", "--stream", "articles", "--limit", "5", "--json").stdout) == []
+    assert remote("runs").returncode == 2
+    assert remote("runs", "show", "1", "--stream", "articles").returncode == 66
     assert remote("runs", "start", "articles").returncode == 1, "it is not polled"
     assert remote("dead", "list").returncode == 77
     assert remote("events", "nowhere").returncode == 66
