@@ -12,7 +12,7 @@ import pytest
 
 from bridge.errors import SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Extractor, Question
-from tests.legacy import VIEWS, Legacy, pages, rows
+from tests.legacy import VIEWS, Legacy, SqliteLegacy, pages, rows
 from tests.machine import Waits
 
 ORDERS = "-- mode: incremental\n-- key: id\n-- cursor: rev\nSELECT id, rev, name FROM orders\n"
@@ -231,3 +231,17 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("legacy", ["sqlite"], indirect=True)
+def test_a_file_that_took_the_place_of_the_one_that_is_read_is_read(opened: Open, legacy: SqliteLegacy) -> None:
+    extractor = opened(orders=ORDERS)
+    assert ids(rows(extractor, Question("orders", 100))) == list(range(1, 26))
+    other = SqliteLegacy(legacy.path.with_suffix(".new"))
+    other.run("CREATE TABLE orders (id INTEGER PRIMARY KEY, rev BIGINT, name VARCHAR(60))")
+    other.run("INSERT INTO orders VALUES (99, 1, 'of the other file')")
+    other.path.replace(legacy.path)
+    assert ids(rows(extractor, Question("orders", 100))) == [99]
+    legacy.path.unlink()
+    with pytest.raises(SourceRefused, match="unable to open"):
+        extractor.page(Question("orders", 100))

@@ -56,6 +56,7 @@ class SqliteSession:
         self._path = path
         self._most_bytes = most_bytes
         self._connection: apsw.Connection | None = None
+        self._file: tuple[int, int] | None = None  # that is open: device and number
         self._watch: _Watch | None = None  # while a statement runs
         self._is_cancelled = False
 
@@ -65,10 +66,12 @@ class SqliteSession:
         return self._watch is not None
 
     def open(self) -> None:
-        """Open the file read-only, unless it is open, and put up the guard."""
-        if self._connection is not None:
+        """Open the file read-only, unless it is open, and put up the guard; one that took its place is opened anew."""
+        file = _number_of(self._path)
+        if self._connection is not None and file == self._file:
             return
-        self._is_cancelled = False
+        self.close()
+        self._file, self._is_cancelled = file, False
         with self._translated(f"opening {self._path}"):
             connection = apsw.Connection(f"{self._path.absolute().as_uri()}?mode=ro", flags=_FLAGS)
             self._connection = connection
@@ -186,6 +189,15 @@ class SqliteSession:
 
 
 _FLAGS = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+
+
+def _number_of(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of its name; None where there is none that we may see."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def guard(connection: apsw.Connection) -> None:
