@@ -22,6 +22,7 @@ _OP = "_op"
 _TYPES: Mapping[str, type[pl.DataType]] = {KEY: pl.String, NUMBER: pl.Int64}
 
 _TOGETHER_ROWS = 20_000
+_ENDED = 0  # in place of a print: the row that said it is gone
 
 _Events = tuple[pa.RecordBatch, NDArray[np.int64]]  # and their numbers
 
@@ -102,20 +103,24 @@ class Replayed:
 
     def _filled(self, keys: pl.Series) -> pl.DataFrame:
         """The rows of keys whose newest events leave a field unsaid: an event before them says it."""
-        latest = Latest(fill=self._fields.names)
+        names = self._fields.names
+        latest = Latest(fill=names)
         wanted = pa.array(keys.to_list(), pa.large_string())
         for block in self._journal.read(self.stream, limit=self.number - self.first + 1):
             is_one = pc.is_in(block.batch.column(KEY), wanted)
-            is_end = pc.equal(block.batch.column(_OP), int(Op.TRUNCATE))
-            chosen = np.flatnonzero(pc.or_(is_one, is_end).to_numpy(zero_copy_only=False))
+            is_truncate = pc.equal(block.batch.column(_OP), int(Op.TRUNCATE))
+            chosen = np.flatnonzero(pc.or_(is_one, is_truncate).to_numpy(zero_copy_only=False))
             page = self._page(block.batch.take(pa.array(chosen)), chosen + block.first)
             rest, is_truncated = after_truncate(page)
             if is_truncated:
                 latest.clear()
-            latest.add(rest)
+            is_end = (
+                pl.col(_OP) == Op.DELETE
+            )  # what a row was before it is not what the next one with its key leaves out
+            latest.add(rest.with_columns(pl.when(~is_end).then(pl.col(names)).otherwise(_ENDED)))
         found = latest.rows()
         assert found is not None  # noqa: S101  the newest events of the keys were there just now
-        return found
+        return found.with_columns(pl.col(names).replace(_ENDED, None))
 
 
 def _together(parts: Iterable[_Events]) -> Iterator[_Events]:
