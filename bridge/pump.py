@@ -210,7 +210,7 @@ class Pump:
 
     def _rest(self, why: str) -> None:
         """Have nothing open on the system, and wait for somebody to resume it."""
-        self._fail(why, "Nothing is read until `legacy-bridge system resume`.", level="warn")
+        self._fail(why, "`legacy-bridge system resume SYSTEM` lets it be read.", level="warn")
         if not self._is_at_rest.is_set():
             self.flow.source.close()
             self._is_open = False

@@ -38,7 +38,7 @@ remote.add_typer(sink, name="sink")
 remote.add_typer(cursor, name="cursor")
 
 Json = Annotated[bool, typer.Option("--json", help="What the door says, as JSON.")]
-IsJson = Annotated[bool, typer.Option("--json", help="As it is in any case.")]  # so that what is asked here may say it
+IsJson = Annotated[bool, typer.Option("--json", show_default=False, help="What is printed is JSON in any case.")]
 ActJson = Annotated[bool, typer.Option("--json", help="What became of it, as JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the stream or sink.", show_default=False)]
 Letter = Annotated[str, typer.Argument(metavar="ID", help="Id of the letter, like 17 or d4.", show_default=False)]

@@ -15,7 +15,7 @@ class Finding:
     fix: str
 
 
-_RESUME = "See `legacy-bridge system resume`."
+_RESUME = "`legacy-bridge system resume SYSTEM` lets it be read."
 _ODD = {
     "rows_that_share_a_key": (
         "view.double_keys",
