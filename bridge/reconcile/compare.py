@@ -7,8 +7,9 @@ has is looked at again. So a change under way is never taken for a loss, and a l
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -16,6 +17,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from bridge.errors import SourceUnavailable
 from bridge.latest import KEY
 from bridge.reconcile.held import AGREED, ALIVE, NOWHERE, Places
 from bridge.reconcile.prints import differing, digests, key_hashes
@@ -131,6 +133,7 @@ class _Comparison:
         self._patience = patience
         self._progress = progress
         self._sleep = sleep
+        self._is_given_up = False
         self._row_count = 0
         self._rejected: list[str | None] = []  # keys, None where one has none
         self._settled: list[Difference] = []
@@ -173,9 +176,9 @@ class _Comparison:
         """Read both sides, and keep the rows that do not agree: `_key`, the fields' prints, `_row` of `_own_keys`."""
         waiting: deque[Seen] = deque()
         apart = [pl.DataFrame(schema=self._schema())]
-        with ThreadPoolExecutor(1, "compare") as beside:  # one side rests where the other works
-            reading = beside.submit(self._ours.catch_up)
-            for seen in self._theirs.look():
+        with ThreadPoolExecutor(1, "compare") as beside, self._wanted(), closing(self._theirs.look()) as pages:
+            reading = beside.submit(self._ours.catch_up, self._turned)  # one side rests where the other works
+            for seen in pages:
                 self._row_count += seen.row_count
                 self._progress("rows", self._row_count)
                 waiting.append(seen)
@@ -185,6 +188,19 @@ class _Comparison:
             reading.result()
         apart += map(self._apart, waiting)
         return pl.concat(apart).unique(KEY, keep="last", maintain_order=True)
+
+    @contextmanager
+    def _wanted(self) -> Iterator[None]:
+        """Whoever gives up does not wait until a large journal is read."""
+        try:
+            yield
+        except BaseException:
+            self._is_given_up = True
+            raise
+
+    def _turned(self) -> None:
+        if self._is_given_up:
+            raise SourceUnavailable("the comparison was given up")
 
     def _apart(self, seen: Seen) -> pl.DataFrame:
         """The rows that do not agree with the newest event of their key."""

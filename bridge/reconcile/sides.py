@@ -47,7 +47,7 @@ class Side(Protocol):
     def is_whole(self) -> bool:
         """Whether a key that no look showed is not there: it can have been neither forgotten nor unreadable."""
 
-    def look(self, keys: pa.RecordBatch | None = None) -> Iterator[Seen]:
+    def look(self, keys: pa.RecordBatch | None = None) -> Generator[Seen]:
         """Read all rows, or those of some of its own keys.
 
         Args:
@@ -75,7 +75,7 @@ class Streamed:
         """See `Side`: retention took nothing."""
         return self._other.first <= 1
 
-    def look(self, keys: pa.RecordBatch | None = None) -> Iterator[Seen]:
+    def look(self, keys: pa.RecordBatch | None = None) -> Generator[Seen]:
         """See `Side`. Raises: SourceUnavailable when the other stream does not come up to date in time."""
         if not self._arrives():
             raise SourceUnavailable(f"stream {self._other.stream} does not come up to date", hint="Is it read now?")

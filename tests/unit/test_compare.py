@@ -1,9 +1,9 @@
 """A stream compared with its table: what is gone, altered or made up is named; what only moves is not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from threading import get_ident
+from threading import Event, get_ident
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from hypothesis import strategies as some
 from bridge import correct
 from bridge.errors import SourceUnavailable
 from bridge.extraction.extractor import Load, Page, Question, Subject
-from bridge.model import Commit, Mark, Marks, Op, RawBatch
+from bridge.model import Block, Commit, Mark, Marks, Op, RawBatch
 from bridge.operate import Desk, perform
 from bridge.ports import Retention
 from bridge.reconcile.compare import Patience, Report, compare
@@ -430,6 +430,31 @@ def test_a_reading_that_is_given_up_leaves_nothing_running(shop: Shop) -> None:
     pages.close()
     assert shop.is_cancelled
     assert shop.is_ended
+
+
+def test_a_comparison_that_fails_does_not_wait_for_the_journal(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read all of a large one may take a while; neither does it wait for a page that was asked for ahead."""
+    ours, theirs = shop.sides()
+    blocks = list(shop.journal.read("item"))
+    has_begun, is_read = Event(), Event()
+
+    def read(_stream: str, **_from: object) -> Iterator[Block]:
+        for _ in range(2_000):
+            yield from blocks
+            has_begun.set()
+        is_read.set()
+
+    def refuse() -> None:
+        has_begun.wait()
+        raise SourceUnavailable("the table is gone")
+
+    monkeypatch.setattr("bridge.reconcile.replayed._TOGETHER_ROWS", 1)
+    monkeypatch.setattr(shop.journal, "read", read)
+    shop.on_page = refuse
+    with pytest.raises(SourceUnavailable, match="the table is gone"):
+        compare(ours, theirs, shop, patience=Patience(1, 1))
+    assert shop.is_ended
+    assert not is_read.is_set()
 
 
 def test_corrections_bring_the_stream_back_and_are_declared(shop: Shop) -> None:
