@@ -149,6 +149,14 @@ def test_a_record_that_holds_more_than_its_counter_says_is_no_row(tmp_path: Path
     assert rows.columns["t_1"].to_pylist() == ["abc", None, None, "abc", "abc", None]
 
 
+def test_a_piece_that_holds_no_row_is_read(tmp_path: Path) -> None:
+    (tmp_path / "r.cpy").write_text(TABLE)
+    layout = "copybook: r.cpy\nrecord: lines\ntypes: {at: 1, length: 1, take: ['1'], skip: [H]}\n"
+    for data in (b"H only\n", b"\n\n", b"\x1a"):
+        rows = rows_of(begun(tmp_path, layout, data), data)
+        assert (table(rows), rows.faults, rows.marks) == ([], {}, {})
+
+
 def test_a_line_whose_table_ends_in_blanks_is_filled_up(tmp_path: Path) -> None:
     (tmp_path / "r.cpy").write_text(TABLE)
     data = b"2abcd\n0\n3\n"

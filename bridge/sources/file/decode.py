@@ -60,7 +60,7 @@ def decode(
     """
     count = len(cells)
     wrong = dict(faults)
-    if isinstance(record, Placed) or not record.counters:
+    if isinstance(record, Placed) or not record.counters or not count:
         found = _fields(cells, record.fields, wanted, reading)
     else:
         found = _variable(cells, lengths, record, wanted, reading=reading, faults=wrong)
