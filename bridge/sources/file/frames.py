@@ -36,12 +36,6 @@ class Frames:
         """How many records there are."""
         return len(self.starts)
 
-    def first(self, count: int) -> "Frames":
-        """The first of them, fewer than there are."""
-        end = int(self.starts[count])
-        faults = {row: what for row, what in self.faults.items() if row < count}
-        return Frames(self.data[:end], self.starts[:count], self.bodies[:count], self.lengths[:count], end, faults)
-
 
 class Framer(Protocol):
     """Finds the records in bytes that begin with one."""

@@ -90,8 +90,10 @@ class Reader:
             return None
         frames, at_end = self._frames(at.offset)
         if self._most and frames.count > self._most:  # short records of a wide layout
-            frames, at_end = frames.first(self._most), False
-            self._piece = max(LEAST_BYTES, frames.end)
+            fewer = self.format.frame(frames.data[: int(frames.starts[self._most])], at_end=False)
+            if fewer.count:  # else they are one block
+                frames, at_end = fewer, False
+                self._piece = max(LEAST_BYTES, frames.end)
         numbers = np.arange(at.number, at.number + frames.count)
         kept = numbers > self._layout.header_records
         if self._last is not None:
