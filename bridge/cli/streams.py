@@ -52,15 +52,15 @@ def list_streams(context: typer.Context, *, as_json: Json = False) -> None:
 
 
 @stream.command()
-def pause(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
+def pause(context: typer.Context, *, name: Name, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Park a stream's rows from now on; the others flow."""
-    _act(session(context), "stream.pause", name, dry_run=dry_run)
+    _act(session(context), "stream.pause", name, dry_run=dry_run, as_json=as_json)
 
 
 @stream.command()
-def resume(context: typer.Context, *, name: Name, dry_run: DryRun = False) -> None:
+def resume(context: typer.Context, *, name: Name, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Replay a stream's parked rows in order, and let it flow again."""
-    _act(session(context), "stream.resume", name, dry_run=dry_run)
+    _act(session(context), "stream.resume", name, dry_run=dry_run, as_json=as_json)
 
 
 @stream.command()
@@ -70,6 +70,7 @@ def remove(
     name: Name,
     dry_run: DryRun = False,
     yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Forget a stream that is not configured.
 
@@ -77,7 +78,7 @@ def remove(
     """
     if not (yes or dry_run):
         typer.confirm(f"Forget the state and the parked rows of {name}?", abort=True, err=True)
-    _act(session(context), "stream.remove", name, dry_run=dry_run, must_exist=False)
+    _act(session(context), "stream.remove", name, dry_run=dry_run, as_json=as_json, must_exist=False)
 
 
 def snapshot(
@@ -109,7 +110,9 @@ def snapshot(
         _watch(opened, name, number=before + 1 if verb == "start" else before)
 
 
-def _act(opened: "Session", kind: str, name: str, *, dry_run: bool, must_exist: bool = True) -> Outcome | None:
+def _act(
+    opened: "Session", kind: str, name: str, *, dry_run: bool, as_json: bool = False, must_exist: bool = True
+) -> Outcome | None:
     """Ask for one thing on one stream and say what became of it; None on a dry run."""
     if must_exist:
         opened.config().stream(name)
@@ -117,7 +120,9 @@ def _act(opened: "Session", kind: str, name: str, *, dry_run: bool, must_exist: 
         note(f"would ask for {kind} on {name}")
         return None
     outcome = ask(opened, kind, {"stream": name})
-    if outcome.done:
+    if outcome.done and as_json:
+        say_json(dict(outcome.result))
+    elif outcome.done:
         details = ", ".join(f"{key}: {value}" for key, value in outcome.result.items() if value not in (None, name))
         note(f"{name}: {kind} done" + (f" ({details})" if details else ""))
     else:

@@ -73,7 +73,7 @@ def test_drift_parks_one_stream_and_resume_replays_it_in_order(daemon: Daemon) -
 
 def test_a_paused_stream_parks_while_the_other_flows_and_survives_a_kill(daemon: Daemon) -> None:
     daemon.start()
-    daemon.ask("stream", "pause", "articles")
+    assert json.loads(daemon.ask("stream", "pause", "articles", "--json"))["phase"] == "paused"
     insert(daemon, 1)
     insert(daemon, 2, stream="shelves")
     journalled(daemon, ("created", 2), stream="shelves")
