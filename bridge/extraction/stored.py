@@ -140,7 +140,10 @@ class Stored:
 
 
 def _one(parts: list[pa.Array]) -> pa.Array:
-    """Arrays as one; of the newest type where it changed."""
+    """Arrays as one; of the newest type where it changed, or as text where older keys are none of that type."""
     if not parts:
         return pa.nulls(0)
-    return pa.concat_arrays([part if part.type == parts[-1].type else part.cast(parts[-1].type) for part in parts])
+    try:
+        return pa.concat_arrays([part if part.type == parts[-1].type else part.cast(parts[-1].type) for part in parts])
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.concat_arrays([part.cast(pa.large_string()) for part in parts])

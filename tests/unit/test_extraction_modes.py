@@ -336,6 +336,22 @@ def test_a_sweep_that_its_budget_ends_is_gone_on_with_by_the_runs_in_between(jou
     assert [run.kind for run in journal.runs()[:4]] == ["run", "sweep", "sweep", "sweep"]
 
 
+def test_keys_of_another_type_than_the_others_are_told_when_they_go(journal: MemoryJournal) -> None:
+    """They go together where the run that came with the new type found too much gone, and failed."""
+    table, system, clock = world("full", page_rows=100)
+    for kind, ids, most, state in (
+        (pa.large_string(), [f"x{number}" for number in range(120)], 1.0, "done"),
+        (pa.int64(), range(110), 0.5, "failed"),
+        (pa.int64(), range(1, 110), 1.0, "done"),
+    ):
+        table.columns["id"] = kind
+        table.rows = [{**row(1), "id": each} for each in ids]
+        process = Process(journal, system, clock=clock, plans=[Plan("item", most_deletes=most)])
+        process.run()
+        assert journal.runs()[0].state == state
+        assert process.source._readers["item"].progress.held == {"done": len(ids), "failed": 230}[state]
+
+
 def test_runs_of_two_streams_take_turns(journal: MemoryJournal) -> None:
     long, short = polled.table("full"), polled.table("full", stream="other")
     for number in range(30):
