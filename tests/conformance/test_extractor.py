@@ -70,6 +70,25 @@ def test_rows_without_a_cursor_are_read_apart(opened: Open, legacy: Legacy) -> N
     assert ids(rows(extractor, Question("orders", 2, is_without_cursor=True))) == [3, 9, 24]
 
 
+@of_views
+def test_a_cursor_of_another_type_than_its_column_has_begins_anew(opened: Open) -> None:
+    since = pa.scalar(datetime(2026, 1, 1, tzinfo=UTC), pa.timestamp("us", "UTC"))
+    extractor = opened(orders=ORDERS)
+    extractor.page(Question("orders", 1))  # with which every driver has told the type
+    assert ids(rows(extractor, Question("orders", 4, since=since))) == list(range(1, 26))
+
+
+@of_views
+def test_columns_of_one_name_in_two_views_are_each_read_as_what_they_are(opened: Open, legacy: Legacy) -> None:
+    """A type that was settled for one view says nothing of another."""
+    legacy.run("CREATE TABLE others (id INTEGER NOT NULL PRIMARY KEY, rev VARCHAR(9))")
+    legacy.run("INSERT INTO others VALUES (1, 'a')")
+    extractor = opened(orders=ORDERS, others="-- mode: full\n-- key: id\nSELECT id, rev FROM others\n")
+    for _ in range(2):
+        questions = (Question(name, 100, is_by_key=True) for name in ("orders", "others"))
+        assert [extractor.page(each).columns.column("rev")[0].as_py() for each in questions] == [0, "a"]
+
+
 def test_a_range_of_keys_is_open_below_and_closed_above(opened: Open) -> None:
     first = opened(orders=ORDERS).page(Question("orders", 1, is_by_key=True)).columns.column("id")
     key = first.type

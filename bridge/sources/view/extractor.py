@@ -7,6 +7,8 @@ holds at once ends early and the next one goes on behind it; the next pages ask 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import pyarrow as pa
+
 from bridge.errors import SourceRefused
 from bridge.extraction.extractor import Load, Page, Question, Subject
 from bridge.model import Shape
@@ -64,7 +66,7 @@ class ViewExtractor:
         if place == Place() and not is_narrow(question):
             reading.prepared = None  # a reading begins: the view may have become another one
         prepared = reading.prepared or self._prepare(reading)
-        asked = replace(question, limit=_affordable(reading, question.limit))
+        asked = replace(_fitting(question, subject, prepared), limit=_affordable(reading, question.limit))
         order = order_of(subject, asked)
         sql = page_sql(prepared.body, subject, asked, place=place, grammar=self._session.grammar)
         try:
@@ -127,6 +129,14 @@ class ViewExtractor:
             detail = f"view {reading.view.path}: rows that no key tells apart are more than {PAGE_BYTES >> 20} MB"
             raise SourceRefused(detail, hint="Give the view a key, or fewer columns.")
         return Place("keyed", last)
+
+
+def _fitting(question: Question, subject: Subject, prepared: Prepared) -> Question:
+    """From the first cursor on where its column has become of another type: what was known says nothing then."""
+    if question.since is None or subject.cursor is None:
+        return question
+    kind = prepared.columns[subject.cursor].arrow  # null: not known yet
+    return question if kind in (question.since.type, pa.null()) else replace(question, since=None)
 
 
 def _affordable(reading: _Reading, limit: int) -> int:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from datetime import time as clock
 from decimal import Decimal
@@ -98,7 +98,8 @@ class AlchemySession:
         self._waivers = waivers
         self._most_bytes = most_bytes
         self._connection: Connection | None = None
-        self._kinds: dict[str, Kind] = {}  # settled by values, where the driver gives no type: the same for every page
+        # By view: its columns settled by values, where the driver gives no type: the same for every page.
+        self._settled: dict[Sql, dict[str, Kind]] = {}
         self._is_cancelled = False
 
     def open(self) -> None:
@@ -107,7 +108,7 @@ class AlchemySession:
             return
         self._is_cancelled = False
         with self._translated("connecting"):
-            self._connection = self._connect()
+            self._connection, self._settled = self._connect(), {}
             try:
                 for statement in self._ways.pins:
                     self._connection.exec_driver_sql(statement)
@@ -135,17 +136,17 @@ class AlchemySession:
 
     def prepare(self, body: Sql, *, order: frozenset[str], timeout_s: float) -> Prepared:  # noqa: ARG002  sorts as it compares
         """Learn the view's columns; what the driver does not say of them shows in the first rows."""
-        self._kinds = {}
         with self._translated("preparing a view"), self._running(describe_sql(body), timeout_s) as result:
-            kinds = self._settle(list(result.keys()), result.cursor.description, [])
-        return Prepared(body, {kind.column.name: kind.column for kind in kinds})
+            settled = self._settled.setdefault(body, {})
+            kinds = _settle(settled, _fields(result), [], self._ways)
+        return Prepared(body, {kind.column.name: _known(kind.column) for kind in kinds}, settled)
 
-    def ask(self, sql: Sql, prepared: Prepared, *, last: tuple[str, ...], timeout_s: float) -> Answer:  # noqa: ARG002  the answer is described anew
+    def ask(self, sql: Sql, prepared: Prepared, *, last: tuple[str, ...], timeout_s: float) -> Answer:
         """Run one statement."""
         with self._translated("reading a view"):
             read_at, began = self._now(), time.monotonic()
             with self._running(sql, timeout_s) as result:
-                gathered, final, is_cut = self._read(result)
+                gathered, final, is_cut = self._read(result, prepared.handle)
         names = [kind.column.name for kind in gathered.kinds]
         return Answer(
             columns=tuple(kind.column for kind in gathered.kinds),
@@ -187,33 +188,17 @@ class AlchemySession:
             self._ways.connected(_driver_of(connection))
         return connection
 
-    def _read(self, result: Any) -> tuple[Gathered, Sequence[Any] | None, bool]:  # noqa: ANN401  SQLAlchemy's
-        names, described = list(result.keys()), result.cursor.description
+    def _read(self, result: Any, settled: dict[str, Kind]) -> tuple[Gathered, Sequence[Any] | None, bool]:  # noqa: ANN401  SQLAlchemy's
+        fields = _fields(result)
         final: Sequence[Any] | None = None
         gathered: Gathered | None = None
         for block in blocks(map(tuple, result)):
-            gathered = gathered or Gathered(self._settle(names, described, block))
+            gathered = gathered or Gathered(_settle(settled, fields, block, self._ways))
             gathered.add(*convert(block, gathered.kinds))
             final = block[-1]
             if gathered.size_bytes > self._most_bytes:
                 return gathered, final, True
-        return gathered or Gathered(self._settle(names, described, [])), final, False
-
-    def _settle(self, names: Sequence[str], described: Sequence[Any], rows: Sequence[Sequence[Any]]) -> list[Kind]:
-        """How columns are read: as they were; else by the driver's type; else by the first value there is."""
-        found = []
-        for number, name in enumerate(names):
-            kind = self._kinds.get(name)
-            if kind is None:
-                sample = next((row[number] for row in rows if row[number] is not None), None)
-                code = described[number][1]
-                told = code if isinstance(code, type) else self._ways.types.get(getattr(code, "name", ""))
-                type_ = told or (None if sample is None else type(sample))
-                kind = kind_of(name, type_, described[number])
-                if type_ is not None:
-                    self._kinds[name] = kind
-            found.append(kind)
-        return found
+        return gathered or Gathered(_settle(settled, fields, [], self._ways)), final, False
 
     def _now(self) -> datetime:
         if self._ways.clock is None:
@@ -311,6 +296,11 @@ def kind_of(name: str, type_: type | None, described: Sequence[Any] = ()) -> Kin
     return Kind(column, _moment, None) if type_ is datetime else Kind(column, partial(_own, type_), plain(arrow, type_))
 
 
+def _known(column: Column) -> Column:
+    """A column as a view is told to have it: of no type while nothing says which."""
+    return replace(column, arrow=pa.null()) if column.type == "text" else column
+
+
 def _driver_of(connection: Connection) -> Any:  # noqa: ANN401  whatever the driver's connection is
     return connection.connection.driver_connection
 
@@ -331,3 +321,26 @@ _ARROW: Mapping[type | None, pa.DataType] = {
     bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.large_string(), bytes: pa.large_binary(),
     bytearray: pa.large_binary(), datetime: pa.timestamp("us"), date: pa.date32(), clock: pa.time64("us"),
 }  # fmt: skip
+
+
+def _fields(result: Any) -> list[tuple[str, Any]]:  # noqa: ANN401  SQLAlchemy's
+    """The names of an answer's columns, and what the driver says of each."""
+    return list(zip(result.keys(), result.cursor.description, strict=True))
+
+
+def _settle(
+    settled: dict[str, Kind], fields: Sequence[tuple[str, Any]], rows: Sequence[Sequence[Any]], ways: Ways
+) -> list[Kind]:
+    """How a view's columns are read: by the driver's type; else as they were; else by the first value there is."""
+    found = []
+    for number, (name, described) in enumerate(fields):
+        code = described[1]
+        told = code if isinstance(code, type) else ways.types.get(getattr(code, "name", ""))
+        kind = settled.get(name) if told is None else kind_of(name, told, described)
+        if kind is None:
+            sample = next((row[number] for row in rows if row[number] is not None), None)
+            kind = kind_of(name, None if sample is None else type(sample), described)
+            if sample is not None:
+                settled[name] = kind
+        found.append(kind)
+    return found
