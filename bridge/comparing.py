@@ -27,6 +27,7 @@ from bridge.reconcile.compare import Barrier, Patience, Report, compare, passes
 from bridge.reconcile.pace import Paced
 from bridge.reconcile.replayed import Replayed
 from bridge.reconcile.sides import Legacy, Side, Streamed, fields_of
+from bridge.replay import waiting_keys
 from bridge.sources.view import viewfile
 from bridge.sources.view.configured import view_of
 from bridge.sources.view.viewfile import View
@@ -48,10 +49,13 @@ class Comparison:
     barrier: Barrier
     patience: Patience
     pace: Paced | None  # None: nothing is read of a legacy system
+    waiting: Callable[[], frozenset[str]]  # keys whose changes wait behind a dead letter
 
     def run(self, progress: Callable[[str, int], None]) -> Report:
         """Compare; see `compare.compare`."""
-        return compare(self.ours, self.theirs, self.barrier, patience=self.patience, progress=progress)
+        return compare(
+            self.ours, self.theirs, self.barrier, patience=self.patience, progress=progress, waiting=self.waiting
+        )
 
     def corrections(self, report: Report) -> Iterator[dict[str, Any]]:
         """Requests that put right what the report names. Raises: ConfigError where the other side is a stream."""
@@ -98,14 +102,20 @@ def prepared(
     if not document.key_fields:
         raise ConfigError(f"contract {document.file} has no key, so rows cannot be told apart")
     require_running(journal, declared.system)
-    for each in config.streams.keys() & {stream, against}:
+    compared = config.streams.keys() & {stream, against}
+    for each in compared:
         _require_journalled(journal, each)
+
+    def waiting() -> frozenset[str]:
+        holding = (each for each in compared if config.streams[each].on_reject == "hold")
+        return frozenset[str]().union(*(waiting_keys(journal, each) for each in holding))
+
     if against is not None and against in config.streams and against != stream:
         fields = _common(config, stream, document, other=against)
         ours, other = Replayed(journal, stream, fields), Replayed(journal, against, fields)
         with _barrier(config, journal, stream, ask) as barrier, _barrier(config, journal, against, ask) as there:
             theirs = Streamed(other, fields, arrives=lambda: passes(there, patience))
-            yield Comparison(stream, f"stream {against}", document, ours, theirs, barrier, patience, None)
+            yield Comparison(stream, f"stream {against}", document, ours, theirs, barrier, patience, None, waiting)
         return
     extractor, words = _reader(config, stream, against, document)
     pace = Paced(declared.system, stream, extractor, Budget(limits_of(config, declared.system)), told=told)
@@ -114,7 +124,7 @@ def prepared(
         rows = Legacy(extractor, stream, document, pace=pace)
         with _barrier(config, journal, stream, ask) as barrier:
             ours = Replayed(journal, stream, rows.fields)
-            yield Comparison(stream, words, document, ours, rows, barrier, patience, pace)
+            yield Comparison(stream, words, document, ours, rows, barrier, patience, pace, waiting)
     finally:
         extractor.close()
 

@@ -51,7 +51,7 @@ class Report:
     keys: int  # alive in the journal
     differences: tuple[Difference, ...]  # in order of key
     unsettled: tuple[str, ...]  # keys that changed at every look, or that cannot be asked for again
-    rejected: int  # rows that the contract rejects: they are dead letters, or would be
+    rejected: int  # rows that the contract rejects, or that wait behind one: they are dead letters, or would be
     not_held: int  # rows whose events the journal no longer holds, or that may be among those without a readable key
     looks: int
     seconds: float
@@ -100,6 +100,7 @@ def compare(
     *,
     patience: Patience,
     progress: Callable[[str, int], None] = lambda _step, _count: None,
+    waiting: Callable[[], frozenset[str]] = frozenset,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Report:
     """Compare whole sides, then look again at what may be under way.
@@ -110,10 +111,11 @@ def compare(
         barrier: when the journal holds what the other side held.
         patience: how often and how long.
         progress: told what is done and how many rows so far.
+        waiting: keys whose changes wait behind a dead letter now.
         sleep: waits.
     Raises: SourceUnavailable, SourceRefused, JournalCorrupt.
     """
-    return _Comparison(ours, theirs, barrier, patience=patience, progress=progress, sleep=sleep).run()
+    return _Comparison(ours, theirs, barrier, patience=patience, progress=progress, sleep=sleep).run(waiting)
 
 
 class _Comparison:
@@ -140,7 +142,7 @@ class _Comparison:
         self._own_keys: list[pa.RecordBatch] = []  # of the rows that did not agree at once
         self._rows: dict[str, int] = {}  # of settled differences: which of `_own_keys`
 
-    def run(self) -> Report:
+    def run(self, waiting: Callable[[], frozenset[str]]) -> Report:
         started = time.monotonic()
         before = self._ours.last()
         seen = self._first_look()
@@ -153,6 +155,7 @@ class _Comparison:
             looks += 1
             self._progress("looking again", open_keys.height)
             open_keys, is_passed = self._again(open_keys)
+        self._rejected += {*(one.key for one in self._settled), *open_keys[KEY]} & waiting() - set(self._rejected)
         rejected = set(self._rejected)
         settled = sorted((one for one in self._settled if one.key not in rejected), key=lambda one: one.key)
         # Where retention took the first events, no row can be said to be missing: it may have had one; of two streams

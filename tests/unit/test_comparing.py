@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -92,6 +92,21 @@ def test_a_stream_whose_rows_are_set_aside_is_not_compared(copied: Path, stream:
     )
     with pytest.raises(Declined, match=f"stream {stream} is parked"), made:
         pass
+
+
+@pytest.mark.parametrize("on_reject", ["hold", "pass"])
+def test_keys_wait_behind_a_dead_letter_where_the_stream_holds_them(
+    copied: Path, on_reject: Literal["hold", "pass"]
+) -> None:
+    text = copied.read_text().replace("{system: shop,", f"{{system: shop, on_reject: {on_reject},")
+    copied.write_text(text)
+    journal = MemoryJournal()
+    ruling = shelf.judge(on_reject=on_reject).check(shelf.raw((Op.CREATE, 1, -5), (Op.CREATE, 2, 5)), epoch=1)
+    assert ruling.letters is not None
+    journal.append(Commit(letters=(ruling.letters,)))
+    made = prepared(load(copied), journal, "item", against="copy", patience=Patience(), ask=lambda *_: None)
+    with made as comparison:
+        assert comparison.waiting() == ({"1"} if on_reject == "hold" else frozenset())
 
 
 def test_nothing_is_settled_while_rows_are_set_aside() -> None:
