@@ -1,7 +1,7 @@
 """Memory that nothing uses any more goes back to the operating system.
 
-glibc keeps what was freed between blocks that are still in use; after an index of ten million rows that is more than
-the index. malloc_trim(3) gives back whole pages of it. Other C libraries have no such call, and need none.
+glibc keeps what was freed between blocks that are still in use: after a large index that can be as much as the index.
+malloc_trim(3) gives back whole pages of it. Other C libraries have no such call.
 """
 
 import ctypes
@@ -9,7 +9,7 @@ from functools import lru_cache
 
 
 def give_back() -> None:
-    """Give back what is free. It takes milliseconds for each GB that is kept, so not for every little thing."""
+    """Give back what is free. The whole heap is gone through, so not for every little thing."""
     trim = _trim()
     if trim is not None:
         trim(0)
