@@ -114,6 +114,7 @@ def test_a_moment_that_is_none_is_marked_with_its_bytes(tmp_path: Path) -> None:
         dbf([("I", "I", 3, 0)], []),
         dbf(PLAIN, RECORDS).replace(b"\x03\0\0\0", b"\x02\0\0\0", 1),  # counted before the last record
         dbf([("A", "C", 1, 0), ("A", "C", 1, 0)], [b" xy"]),
+        dbf([("N", "N", 9, 200)], [b" " + b"12.50".rjust(9)]),
     ],
 )
 def test_what_cannot_be_read_whole_is_refused(data: bytes, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from bridge.model import Mark, Marks
 from bridge.sources.file import codepages
 from bridge.sources.file.codepages import CodePage
 from bridge.sources.file.decode import Reading
-from bridge.sources.file.fields import TEXT, Field, Form, Kind, Placed
+from bridge.sources.file.fields import TEXT, Field, Form, Kind, Placed, UnreadableLayout
 from bridge.sources.file.frames import Bytes, Frames, fixed, matrix
 from bridge.sources.file.layout import FileRefused, Flat, Rows, Shown, Trailer, Types, shown_of
 from bridge.sources.file.memo import Memo
@@ -115,7 +115,12 @@ def _columns(head: bytes, *, is_visual: bool) -> list[_Column]:
 
 def _plain(column: _Column) -> Field:
     """The column as a field; of a memo, the number of its block."""
-    return Field(column.name, column.offset, column.length, _form(column))
+    form = _form(column)
+    try:
+        form.arrow(column.length)
+    except UnreadableLayout as error:
+        raise FileRefused(f"its column {column.name}: {error}") from error
+    return Field(column.name, column.offset, column.length, form)
 
 
 def _form(column: _Column) -> Form:
