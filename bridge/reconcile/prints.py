@@ -17,6 +17,7 @@ from bridge.model import Mark
 
 Hashes = NDArray[np.uint64]
 
+_OWN = pa.types.is_temporal, pa.types.is_boolean  # types that each system writes in its own way, and each zone
 _KEY_SEEDS = 1, 2
 _FIELD_SEED = 3  # of the first field; each has its own, so that values that change places are seen
 
@@ -84,6 +85,8 @@ def _cast(events: pa.RecordBatch, field: pa.Field) -> pa.Array | None:
     column = events.column(place)
     if column.type == field.type:
         return column
+    if any(is_own(kind) for is_own in _OWN for kind in (column.type, field.type)):
+        return None
     try:
         return column.cast(field.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

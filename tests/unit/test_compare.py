@@ -20,6 +20,7 @@ from bridge.operate import Desk, perform
 from bridge.ports import Retention
 from bridge.reconcile.compare import Patience, Report, compare
 from bridge.reconcile.mend import corrections
+from bridge.reconcile.prints import prints
 from bridge.reconcile.replayed import Replayed
 from bridge.reconcile.sides import Legacy, Streamed, fields_of
 from bridge.testing import MemoryJournal
@@ -364,6 +365,33 @@ def test_what_an_event_leaves_unsaid_is_said_by_the_one_before_it(shop: Shop) ->
     assert shop.compared().is_equal
     shop.table |= {3: 32, 5: 51}
     assert found(shop.compared()) == [("3", "different", ("amount",)), ("5", "different", ("amount",))]
+
+
+INSTANT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_said"),
+    [
+        (pa.array([12]), pa.array(["12"], pa.large_string()), True),
+        (pa.array(["12"], pa.large_string()), pa.array([12]), True),
+        (pa.array([True]), pa.array(["t"], pa.large_string()), False),
+        (pa.array([INSTANT]), pa.array(["2026-03-01T12:00:00Z"], pa.large_string()), False),
+        (pa.array([INSTANT.replace(tzinfo=None)]), pa.array([INSTANT.replace(hour=11)]), False),
+        (pa.array([1.5]), pa.array([1]), False),
+    ],
+)
+def test_a_field_that_had_another_type_is_said_where_both_write_it_alike(
+    old: pa.Array,
+    new: pa.Array,
+    is_said: bool,  # noqa: FBT001  given
+) -> None:
+    fields = pa.schema([("value", new.type)])
+    (before,), (now,) = (
+        prints(pa.record_batch({"_key": pa.array(["1"]), "_marks": pa.nulls(1), "value": value}), fields)["value"]
+        for value in (old, new)
+    )
+    assert before == (now if is_said else None)
 
 
 def test_what_is_unsaid_of_a_row_is_not_said_by_the_one_that_had_its_key_before(shop: Shop) -> None:
