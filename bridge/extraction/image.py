@@ -139,8 +139,9 @@ def copied(
 
 def renumbered(index: Index, *, until: int) -> Numbers:
     """By number, what it becomes in a copy."""
-    numbers = (np.cumsum(index.held(until=until)) - 1).astype(np.uint32)
-    numbers[~index.held(until=until)] = GONE
+    is_held = index.held(until=until)
+    numbers = (np.cumsum(is_held) - 1).astype(np.uint32)
+    numbers[~is_held] = GONE
     return numbers
 
 

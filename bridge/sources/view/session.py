@@ -16,6 +16,8 @@ from bridge.model import Column, Marks
 from bridge.sources.view.paging import Grammar
 from bridge.sources.view.statement import Sql
 
+MOST_BYTES = 256 << 20  # of one answer that a session holds at once; a dialect may do with less
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:

@@ -39,10 +39,9 @@ from bridge.sources.view.dialects.blocks import (
     restored,
 )
 from bridge.sources.view.paging import Grammar, describe_sql
-from bridge.sources.view.session import Answer, Prepared
+from bridge.sources.view.session import MOST_BYTES, Answer, Prepared
 from bridge.sources.view.statement import Sql, Value, rendered
 
-MOST_BYTES = 256 << 20  # of one answer that are held at once
 _MAX_DIGITS = 38
 _FIX = "REVOKE it, or make a login of our own that may SELECT what we read and nothing else"
 

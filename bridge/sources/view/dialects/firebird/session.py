@@ -42,10 +42,9 @@ from bridge.sources.view.dialects.firebird import rights
 from bridge.sources.view.dialects.firebird.columns import Item, decode, item_of
 from bridge.sources.view.paging import Grammar, describe_sql
 from bridge.sources.view.plan import Plan
-from bridge.sources.view.session import Answer, Prepared
+from bridge.sources.view.session import MOST_BYTES, Answer, Prepared
 from bridge.sources.view.statement import Sql, Value, rendered
 
-MOST_BYTES = 256 << 20  # of one answer that are held at once
 _PATIENCE_S = 0.3  # between asking a statement to end and ending its connection
 _BLOCK_BYTES, _BLOCK_ROWS = 4 << 20, 8192  # of messages that are decoded together
 _BUSY = """

@@ -29,10 +29,9 @@ from bridge.sources.view.dialects.mysql.types import Type, decode, type_of
 from bridge.sources.view.dialects.mysql.wire import Rows, ask
 from bridge.sources.view.paging import Grammar, describe_sql
 from bridge.sources.view.plan import Plan
-from bridge.sources.view.session import Answer, Prepared
+from bridge.sources.view.session import MOST_BYTES, Answer, Prepared
 from bridge.sources.view.statement import Sql, Value, rendered
 
-MOST_BYTES = 256 << 20  # of one answer that are held at once
 _KILL_TIMEOUT_S = 2
 _GRACE_S = 3.0  # beyond the server's own limit until we end the session ourselves
 _LOCK_WAIT_S = 2

@@ -9,7 +9,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,9 @@ from bridge.sources.view.dialects.sqlite.literals import bound, kept_of
 from bridge.sources.view.dialects.sqlite.types import kind_of, quote, read_text
 from bridge.sources.view.paging import Grammar, describe_sql
 from bridge.sources.view.plan import Plan
-from bridge.sources.view.session import Answer, Prepared
+from bridge.sources.view.session import MOST_BYTES, Answer, Prepared
 from bridge.sources.view.statement import Sql
 
-MOST_BYTES = 256 << 20  # of one answer that are held at once
 _BUSY_MS = 2000
 _STEPS = 2000  # of SQLite's machine between two looks at the clock: about a tenth of a millisecond
 _LONGEST = 256 << 20  # of a value
@@ -38,13 +36,6 @@ _HARMFUL = frozenset({
     "load_extension", "writefile", "readfile", "edit", "eval", "fts3_tokenizer", "sqlite_log", "lsmode", "fsdir",
     "zipfile", "sqlar_uncompress", "shell_add_schema", "icu_load_collation",
 })  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _Watch:
-    """When the running statement has to end."""
-
-    until: float  # time.monotonic
 
 
 class SqliteSession:
@@ -57,13 +48,13 @@ class SqliteSession:
         self._most_bytes = most_bytes
         self._connection: apsw.Connection | None = None
         self._file: tuple[int, int] | None = None  # that is open: device and number
-        self._watch: _Watch | None = None  # while a statement runs
+        self._until: float | None = None  # when the running statement has to end, by time.monotonic
         self._is_cancelled = False
 
     @property
     def is_working(self) -> bool:
         """Whether a statement runs."""
-        return self._watch is not None
+        return self._until is not None
 
     def open(self) -> None:
         """Open the file read-only, unless it is open, and put up the guard; one that took its place is opened anew."""
@@ -97,7 +88,7 @@ class SqliteSession:
         read_at, began = datetime.now(UTC), time.monotonic()
         with self._translated("reading a view"):
             connection = self._connected()
-            self._watch = _Watch(began + timeout_s)
+            self._until = began + timeout_s
             try:
                 try:
                     kinds = _kinds(connection, text, values)
@@ -107,7 +98,7 @@ class SqliteSession:
                         connection, _spelled(text, kinds), values, kinds, read=read_text
                     )
             finally:
-                self._watch = None
+                self._until = None
         names = [kind.column.name for kind in gathered.kinds]
         return Answer(
             columns=tuple(kind.column for kind in gathered.kinds),
@@ -174,7 +165,7 @@ class SqliteSession:
         return self._connection
 
     def _has_to_end(self) -> bool:
-        return self._is_cancelled or (self._watch is not None and time.monotonic() > self._watch.until)
+        return self._is_cancelled or (self._until is not None and time.monotonic() > self._until)
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
