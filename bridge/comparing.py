@@ -168,7 +168,8 @@ def _common(config: Config, stream: str, document: contracts.ContractDocument, *
     theirs = fields_of(contracts.load(config.streams[other].contract))
     common = [field for field in fields_of(document) if field in list(theirs)]
     if not common:
-        raise ConfigError(f"streams {stream} and {other} have no field in common")
+        hint = "Compare streams whose contracts name the same fields, in the same types."
+        raise ConfigError(f"streams {stream} and {other} have no field in common", hint=hint)
     return pa.schema(common)
 
 
