@@ -152,6 +152,8 @@ class _Comparison:
         open_keys = found.select(KEY).join(seen.select(KEY, _ROW), on=KEY, how="left")
         looks = 1
         while open_keys.height and is_passed and looks < self._patience.looks:
+            if looks > 1 and open_keys[_ROW].is_null().all():
+                break  # seen on no look, so that they cannot be asked for: no look would settle them
             looks += 1
             self._progress("looking again", open_keys.height)
             open_keys, is_passed = self._again(open_keys)

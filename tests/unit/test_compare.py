@@ -257,6 +257,22 @@ def test_a_key_that_never_stands_still_is_unsettled_and_no_difference(shop: Shop
     assert (found(report), report.unsettled, report.looks) == ([], ("3",), 4)
 
 
+def test_a_row_that_comes_behind_the_reading_is_waited_for_no_longer_than_its_delete_would_take(shop: Shop) -> None:
+    """It cannot be asked for, having been seen on no look."""
+    shop.table[5] = 55  # a loss, without which nothing would be waited for
+    moves = iter([(C, 0, 1), (C, -1, 1)])
+
+    def meanwhile() -> None:
+        move = next(moves, None)
+        if move is not None:
+            shop.write(*move)
+
+    shop.on_page = meanwhile
+    shop.on_mark = lambda: shop.write(D, -1) if -1 in shop.table else None
+    report = shop.compared()
+    assert (found(report), report.unsettled, report.looks) == ([("5", "different", ("amount",))], ("0",), 2)
+
+
 def test_nothing_is_settled_before_the_journal_has_caught_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither what an event will change nor what no event has told of yet."""
     shop.write(U, 3, 99)
