@@ -98,6 +98,7 @@ class Loops:
     """The loops of one configuration."""
 
     config: Config
+    documents: Mapping[str, contracts.ContractDocument]  # by stream
     flows: dict[str, Flow]
     pumps: list[Pump]
     ingest: Ingest
@@ -204,8 +205,9 @@ def build_loops(
     alarms = Alarms(telling, journal, lookout.look, alive=alive, board=board, metrics=metrics, stop=stop)
     threads.append(threading.Thread(target=alarms.run, name="alarms"))
     return Loops(
-        config, flows, pumps, ingest, delivery, attempts, watch, stop, threads, delivers=delivers, readers=readers
-    )
+        config, documents, flows, pumps, ingest, delivery, attempts, watch, stop, threads,
+        delivers=delivers, readers=readers,
+    )  # fmt: skip
 
 
 def _try_out(config: Config, delivery: Delivery, sink: str) -> "Future[dict[str, Any]] | None":

@@ -164,9 +164,10 @@ class Daemon:
             raise
         self._board.ok("configuration")
         self._wake.set()
-        return {"changes": [change.key for change in changes]}
+        return {"changes": changes}
 
-    def _check_reload(self) -> list[differences.Change]:
+    def _check_reload(self) -> list[str]:
+        """What is another: keys of the file, and contracts."""
         assert self._loops is not None  # noqa: S101  requests come from running loops
         old, new = self._loops.config, load(self._path)
         changes = differences.diff(old, new)
@@ -177,7 +178,13 @@ class Daemon:
         self._build(new, documents, journal)  # only to see that it can be; positions will have moved by then
         pin_contracts(journal, documents)
         self._next = new, documents
-        return changes
+        before = self._loops.documents
+        versions = [
+            f"contract of {stream}: {before[stream].version} to {document.version}"
+            for stream, document in documents.items()
+            if stream in before and before[stream].digest != document.digest
+        ]
+        return [*(change.key for change in changes), *versions]
 
     def _refuse_reload(self, error: BridgeError) -> None:
         _log.error("reload.refused", error=error)

@@ -68,7 +68,7 @@ def reload(
         return
     outcome = ask(opened, "reload", {})
     changed = outcome.result.get("changes") or []
-    note("reloaded" + (f": {', '.join(map(str, changed))}" if changed else ", nothing had changed"))
+    note("reloaded" + (f": {', '.join(map(str, changed))}" if changed else "; neither keys nor contracts had changed"))
 
 
 def health(

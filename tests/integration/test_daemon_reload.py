@@ -103,3 +103,11 @@ def test_a_published_contract_changed_in_place_is_refused_at_reload_and_at_start
     daemon.start()
     insert(daemon, 3, amount=-1)
     journalled(daemon, 1, 3)
+
+
+def test_a_reload_names_the_contracts_that_are_others(daemon: Daemon) -> None:
+    assert "neither keys nor contracts had changed" in daemon.cli("reload").stderr
+    daemon.write_contract("articles", version="1.1.0", minimum=-5)
+    assert "reloaded: contract of articles: 1.0.0 to 1.1.0" in daemon.cli("reload").stderr
+    insert(daemon, 1, amount=-1)
+    journalled(daemon, 1)
