@@ -222,6 +222,21 @@ def test_a_page_that_comes_again_whatever_was_asked_for_ends_the_reading(paging:
         assert len(api.asked) == 4
 
 
+def test_pages_without_a_record_end_a_reading_only_after_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API that filters late sends some; one that never stops would be asked for ever."""
+    monkeypatch.setattr("bridge.sources.rest.reading.MOST_EMPTY", 3)
+
+    def body(count: int, *records: dict[str, Any]) -> bytes:
+        return json.dumps({"data": records, "meta": {} if records else {"mark": f"m{count}"}}).encode()
+
+    with Api([], before=lambda _received, count: reply(200, body=body(count, *[record(1)] * (count == 4)))) as api:
+        assert ids(pages(extractor(api, **PAGINGS["by a mark"]), at_most=20)) == [1]
+    with Api([], before=lambda _received, count: reply(200, body=body(count))) as api:
+        source = extractor(api, **PAGINGS["by a mark"])
+        assert "circle" in refusal(lambda: pages(source, at_most=20)).detail
+        assert len(api.asked) == 4
+
+
 @pytest.mark.parametrize("mark", [{"href": "/customers?offset=4"}, ["4"], True, "\ud800", "4" * 70_000])
 @pytest.mark.parametrize("paging", ["by a mark", "by a link in the body"])
 def test_a_next_page_that_cannot_be_asked_for_is_never_the_end_of_the_list(paging: str, mark: object) -> None:

@@ -23,6 +23,8 @@ from bridge.extraction.extractor import Question, Subject
 from bridge.model import Column, Marks, Shape
 from bridge.sources.rest.resource import Listed, Place
 
+MOST_EMPTY = 1_000  # pages one after the other; an API that filters late may send some
+
 Token = Mapping[str, Any]
 
 
@@ -35,6 +37,7 @@ class Reading:
     began_at: datetime
     place: Place = None  # of the page to ask for next
     pages: int = 0  # gathered
+    empty: int = 0  # of those the last ones that held nothing
     row_count: int = 0
     size_bytes: int = 0
     total: int | None = None  # that the last page told of
@@ -57,12 +60,14 @@ class Reading:
         self.began_at, self.place, self.pages, self.row_count, self.size_bytes = now, None, 0, 0, 0
         self.restarts += 1
         self._seen, self._batches, self._marks, self._joint, self.total = set(), [], {}, None, None
+        self.empty = 0
 
     def take(self, listed: Listed) -> Literal["taken", "moved", "circle"]:
         """Take one page in.
 
         Returns: "moved" when records went to other pages since the last one was read, so that some may never be seen;
-            "circle" when this page holds what another one held, or the next page is one that was read before.
+            "circle" when this page holds what another one held, the next page is one that was read before, or there
+            were only empty ones for long.
         """
         if self.total is not None and listed.total is not None and self.total != listed.total:
             return "moved"
@@ -75,7 +80,8 @@ class Reading:
             marks = {name: found.take(rows=rest, row_count=columns.num_rows) for name, found in marks.items()}
             columns = columns.slice(1)
             following = following if columns.num_rows else None
-        if self._is_again(columns, marks):
+        self.empty = 0 if listed.columns.num_rows else self.empty + 1
+        if self.empty > MOST_EMPTY or self._is_again(columns, marks):
             return "circle"
         self._add(columns, marks)
         self._joint = None
