@@ -209,7 +209,7 @@ def test_a_reload_is_whole_or_not_at_all(running: Bridge) -> None:
     assert running.finish("reload")[0] == 78
     running.config.write_text(whole.replace("slot_gigabytes: 10", "slot_gigabytes: 9"))
     assert "slot_gigabytes" in running.finish("reload")[2]
-    assert "nothing had changed" in running.finish("reload")[2]
+    assert "neither keys nor contracts had changed" in running.finish("reload")[2]
 
 
 def test_letters_can_be_mended_without_a_daemon(bridge: Bridge) -> None:
