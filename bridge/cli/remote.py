@@ -2,15 +2,15 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import quote
 
 import typer
 
-from bridge.cli.show import moment_of, note, say, say_json, say_result, table
+from bridge.cli.door import act, answer, path_of, rows, server_of
+from bridge.cli.show import say, say_json
 
 if TYPE_CHECKING:
     from bridge.cli.client import Server
@@ -60,11 +60,6 @@ def _options(
     context.obj = Server.of(server, key_file)
 
 
-def _server(context: typer.Context) -> "Server":
-    found: Server = context.obj
-    return found
-
-
 # Below which command, what is listed, the columns that are shown, and the help.
 _LISTS: tuple[tuple[typer.Typer, str, str, str], ...] = (
     (stream, "streams", "name system phase since why last parked", "List your streams."),
@@ -97,13 +92,13 @@ _ACTS: tuple[tuple[typer.Typer, str, str, str], ...] = (
 def _add_list(group: typer.Typer, of: str, columns: str, told: str) -> None:
     @group.command("list", help=told)
     def _list(context: typer.Context, *, as_json: Json = False) -> None:
-        _answer(_server(context).get(_path(of))[of], *columns.split(), as_json=as_json)
+        answer(server_of(context).get(path_of(of))[of], *columns.split(), as_json=as_json)
 
 
 def _add_act(group: typer.Typer, of: str, words: str, told: str) -> None:
     @group.command(words.rsplit(maxsplit=1)[-1], help=told)
     def _ask(context: typer.Context, *, name: Name, dry_run: DryRun = False, as_json: ActJson = False) -> None:
-        _act(context, _path(of, name, *words.split()), dry_run=dry_run, as_json=as_json)
+        act(context, path_of(of, name, *words.split()), dry_run=dry_run, as_json=as_json)
 
 
 for _each in _LISTS:
@@ -115,17 +110,17 @@ for _each in _ACTS:
 @remote.command()
 def status(context: typer.Context, *, as_json: Json = False) -> None:
     """Show your streams, and what is not well with them."""
-    server = _server(context)
+    server = server_of(context)
     streams, health = server.get("/v1/streams")["streams"], server.get("/v1/health")
     if as_json:
         say_json({"streams": streams, "health": health})
         return
-    _rows(streams, "name", "phase", "last", "last_journalled_at", "dead_letters", "parked", "why")
+    rows(streams, "name", "phase", "last", "last_journalled_at", "dead_letters", "parked", "why")
     say()
     say(f"daemon: {health['status']}")
     ailing = [{"check": name} | check for name, check in health["checks"].items() if check["status"] != "pass"]
     if ailing:
-        _rows(ailing, "check", "status", "since", "what", "action")
+        rows(ailing, "check", "status", "since", "what", "action")
 
 
 @remote.command()
@@ -140,7 +135,7 @@ def events(
     as_json: IsJson = True,  # noqa: ARG001
 ) -> None:
     """Print the events of a stream as CloudEvents, one a line, oldest first."""
-    server = _server(context)
+    server = server_of(context)
     texts = _live(server, name, after=after, key=key) if follow else _paged(server, name, after=after, key=key)
     for text in islice(texts, limit):
         say(text)
@@ -149,7 +144,7 @@ def events(
 
 
 def _live(server: "Server", name: str, *, after: int, key: str | None) -> Iterator[str]:
-    for text in server.live(_path("streams", name, "events", "live"), after=after):
+    for text in server.live(path_of("streams", name, "events", "live"), after=after):
         if key is None or json.loads(text).get("subject") == key:
             yield text
 
@@ -157,7 +152,7 @@ def _live(server: "Server", name: str, *, after: int, key: str | None) -> Iterat
 def _paged(server: "Server", name: str, *, after: int, key: str | None) -> Iterator[str]:
     more = True
     while more:
-        page = server.get(_path("streams", name, "events"), after=after, key=key, limit=PAGE)
+        page = server.get(path_of("streams", name, "events"), after=after, key=key, limit=PAGE)
         for event in page["events"]:
             yield json.dumps(event, ensure_ascii=False, separators=(",", ":"))
         more, after = page["next"] > after and bool(page["events"] or key), page["next"]
@@ -172,14 +167,14 @@ def list_letters(
     as_json: Json = False,
 ) -> None:
     """List open dead letters, oldest first, without values; the first thousand."""
-    found = _server(context).get("/v1/dead-letters", kind=kind, stream=name, limit=1_000)["letters"]
-    _answer(found, "id", "stream", "key", "created_at", "state", "sink", "cause", as_json=as_json)
+    found = server_of(context).get("/v1/dead-letters", kind=kind, stream=name, limit=1_000)["letters"]
+    answer(found, "id", "stream", "key", "created_at", "state", "sink", "cause", as_json=as_json)
 
 
 @dead.command("show")
 def show_letter(context: typer.Context, *, letter: Letter, as_json: IsJson = True) -> None:  # noqa: ARG001
     """Show one dead letter, with the values that are released to you, as JSON."""
-    say_json(_server(context).get(_path("dead-letters", letter)))
+    say_json(server_of(context).get(path_of("dead-letters", letter)))
 
 
 @dead.command("replay")
@@ -194,7 +189,7 @@ def replay_letter(
 ) -> None:
     """Check rejected rows again, or deliver undelivered events again: one letter, or all of a stream or sink."""
     path, body = _letters("replay", letter, of, undelivered)
-    _act(context, path, body or None, dry_run=dry_run, as_json=as_json)
+    act(context, path, body or None, dry_run=dry_run, as_json=as_json)
 
 
 @dead.command("discard")
@@ -210,7 +205,7 @@ def discard_letter(
 ) -> None:
     """Close letters for good, with a reason: one, or all of a stream or sink."""
     path, body = _letters("discard", letter, of, undelivered)
-    _act(context, path, body | {"reason": reason}, dry_run=dry_run, as_json=as_json)
+    act(context, path, body | {"reason": reason}, dry_run=dry_run, as_json=as_json)
 
 
 def _letters(verb: str, letter: str | None, of: str | None, undelivered: str | None) -> tuple[str, dict[str, Any]]:
@@ -218,9 +213,9 @@ def _letters(verb: str, letter: str | None, of: str | None, undelivered: str | N
     if (letter is None) == (of is None and undelivered is None):
         raise typer.BadParameter("name a letter by ID, or give --stream, --sink or both")
     if letter is not None:
-        return _path("dead-letters", letter, verb), {}
+        return path_of("dead-letters", letter, verb), {}
     chosen = {"stream": of, "sink": undelivered}
-    return _path("dead-letters", verb), {name: value for name, value in chosen.items() if value}
+    return path_of("dead-letters", verb), {name: value for name, value in chosen.items() if value}
 
 
 @stream.command("snapshot")
@@ -238,19 +233,19 @@ def snapshot_stream(
     if sum([pause, resume, cancel]) > 1:
         raise typer.BadParameter("choose one of --pause, --resume and --cancel")
     verb = ["pause"] * pause + ["resume"] * resume + ["cancel"] * cancel
-    _act(context, _path("streams", name, "snapshot", *verb), dry_run=dry_run, as_json=as_json)
+    act(context, path_of("streams", name, "snapshot", *verb), dry_run=dry_run, as_json=as_json)
 
 
 @sink.command("show")
 def show_sink(context: typer.Context, *, name: Name, as_json: IsJson = True) -> None:  # noqa: ARG001
     """Show one sink whole, as JSON."""
-    say_json(_server(context).get(_path("sinks", name)))
+    say_json(server_of(context).get(path_of("sinks", name)))
 
 
 @sink.command("test")
 def try_sink(context: typer.Context, *, name: Name, as_json: ActJson = False) -> None:
     """Send one test event and say what the receiver answered."""
-    _act(context, _path("sinks", name, "test"), dry_run=False, as_json=as_json)
+    act(context, path_of("sinks", name, "test"), dry_run=False, as_json=as_json)
 
 
 @sink.command("breaker")
@@ -263,7 +258,7 @@ def force_breaker(
     as_json: ActJson = False,
 ) -> None:
     """Hold a sink's breaker open or closed, or let it judge by itself."""
-    _act(context, _path("sinks", name, "breaker"), {"force": force}, dry_run=dry_run, as_json=as_json)
+    act(context, path_of("sinks", name, "breaker"), {"force": force}, dry_run=dry_run, as_json=as_json)
 
 
 @sink.command("replay")
@@ -279,7 +274,7 @@ def replay_sink(
 ) -> None:
     """Send events once more, with the ids they had."""
     span = {"stream": of, "first": first, "last": first if last is None else last}
-    _act(context, _path("sinks", name, "replay"), span, dry_run=dry_run, as_json=as_json)
+    act(context, path_of("sinks", name, "replay"), span, dry_run=dry_run, as_json=as_json)
 
 
 @cursor.command("forget")
@@ -292,7 +287,7 @@ def forget_cursor(
     as_json: ActJson = False,
 ) -> None:
     """Forget a cursor on every stream: retention waits for it no longer."""
-    _act(context, _path("cursors", principal, name), method="DELETE", dry_run=dry_run, as_json=as_json)
+    act(context, path_of("cursors", principal, name), method="DELETE", dry_run=dry_run, as_json=as_json)
 
 
 @system.command("pause")
@@ -305,7 +300,7 @@ def pause_system(
     as_json: ActJson = False,
 ) -> None:
     """Stop every read of a system within a second, until it is resumed."""
-    _act(context, _path("systems", name, "pause"), {"reason": reason}, dry_run=dry_run, as_json=as_json)
+    act(context, path_of("systems", name, "pause"), {"reason": reason}, dry_run=dry_run, as_json=as_json)
 
 
 @remote.command()
@@ -317,8 +312,8 @@ def bill(
     as_json: Json = False,
 ) -> None:
     """Show what polling asked of a system, by hour and stream."""
-    found = _server(context).get(_path("systems", name, "bill"), hours=hours)["hours"]
-    _answer(found, "hour", "stream", "queries", "seconds", "rows", "bytes", as_json=as_json)
+    found = server_of(context).get(path_of("systems", name, "bill"), hours=hours)["hours"]
+    answer(found, "hour", "stream", "queries", "seconds", "rows", "bytes", as_json=as_json)
 
 
 @runs.callback(invoke_without_command=True)
@@ -334,9 +329,9 @@ def list_runs(
         return
     if name is None:
         raise typer.BadParameter("name a stream with --stream")
-    found = _server(context).get(_path("streams", name, "runs"), limit=limit)["runs"]
+    found = server_of(context).get(path_of("streams", name, "runs"), limit=limit)["runs"]
     columns = ("number", "kind", "state", "started_at", "took_s", "usually_s", "rows", "rejected", "cause", "detail")
-    _answer(found, *columns, as_json=as_json)
+    answer(found, *columns, as_json=as_json)
 
 
 @runs.command("show")
@@ -348,7 +343,7 @@ def show_run(
     as_json: IsJson = True,  # noqa: ARG001
 ) -> None:
     """Show one run whole, as JSON."""
-    say_json(_server(context).get(_path("streams", name, "runs", str(number))))
+    say_json(server_of(context).get(path_of("streams", name, "runs", str(number))))
 
 
 @runs.command("start")
@@ -363,49 +358,4 @@ def start_run(
     as_json: ActJson = False,
 ) -> None:
     """Read a polled stream as soon as its budget lets it."""
-    _act(context, _path("streams", name, "runs"), {"kind": kind}, dry_run=dry_run, as_json=as_json)
-
-
-def _act(
-    context: typer.Context,
-    path: str,
-    body: Mapping[str, Any] | None = None,
-    *,
-    dry_run: bool,
-    as_json: bool,
-    method: Literal["POST", "DELETE"] = "POST",
-) -> None:
-    """Ask for one thing and say what became of it."""
-    server = _server(context)
-    if dry_run:
-        said = f" with {json.dumps(body)}" if body else ""
-        note(f"would ask {server.url} for {method} {path}{said}")
-        return
-    result = server.post(path, body, method=method)
-    told = {name: value for name, value in result.items() if value is not None}
-    if as_json or told:
-        say_result(result if as_json else told, as_json=as_json)
-    else:
-        note("done")
-
-
-def _path(*parts: str) -> str:
-    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
-
-
-def _answer(found: list[dict[str, Any]], *names: str, as_json: bool) -> None:
-    if as_json:
-        say_json(found)
-    else:
-        _rows(found, *names)
-
-
-def _rows(found: list[dict[str, Any]], *names: str) -> None:
-    table(
-        [name.replace("_", " ") for name in names], [[_shown(name, one.get(name)) for name in names] for one in found]
-    )
-
-
-def _shown(name: str, value: Any) -> object:  # noqa: ANN401  JSON
-    """A value for people: the door's times are text."""
-    return moment_of(value) if name.endswith("_at") or name in ("since", "hour") else value
+    act(context, path_of("streams", name, "runs"), {"kind": kind}, dry_run=dry_run, as_json=as_json)

@@ -114,10 +114,9 @@ class Replayed:
             rest, is_truncated = after_truncate(page)
             if is_truncated:
                 latest.clear()
-            is_end = (
-                pl.col(_OP) == Op.DELETE
-            )  # what a row was before it is not what the next one with its key leaves out
-            latest.add(rest.with_columns(pl.when(~is_end).then(pl.col(names)).otherwise(_ENDED)))
+            # What a row was before its delete is not what the next one with its key leaves unsaid.
+            is_said = pl.col(_OP) != Op.DELETE
+            latest.add(rest.with_columns(pl.when(is_said).then(pl.col(names)).otherwise(_ENDED)))
         found = latest.rows()
         assert found is not None  # noqa: S101  the newest events of the keys were there just now
         return found.with_columns(pl.col(names).replace(_ENDED, None))
