@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time
 import pytest
 
 from bridge.errors import BridgeError, InternalError, SourceRefused, SourceUnavailable
-from bridge.extracted import Charge
+from bridge.extracted import Charge, RunKind
 from bridge.extraction.ahead import Ahead
 from bridge.extraction.budget import Limits, Window
 from bridge.extraction.extractor import Load, Page, Question
@@ -79,9 +79,16 @@ class Apart(ScriptedExtractor):
 class World:
     """A table of ten rows in pages of three, and a run of it that has read one page."""
 
-    def __init__(self, *, limits: Limits | None = None, streams: tuple[str, ...] = ("item",)) -> None:
+    def __init__(
+        self,
+        *,
+        mode: polled.Mode = "full",
+        page_rows: int = 3,
+        limits: Limits | None = None,
+        streams: tuple[str, ...] = ("item",),
+    ) -> None:
         self.clock, self.journal = FakeClock(), MemoryJournal()
-        tables = [polled.table("full", stream=stream) for stream in streams]
+        tables = [polled.table(mode, stream=stream, page_rows=page_rows) for stream in streams]
         for table in tables:
             for number in range(10):
                 table.put(**row(number))
@@ -91,12 +98,12 @@ class World:
         self.source = self.process.source
         self.process.read()
 
-    def read_one(self, *gates: threading.Event) -> None:
+    def read_one(self, *gates: threading.Event, kind: RunKind = "run") -> None:
         """The first page, and behind it those that wait at these gates."""
         open_gate = threading.Event()
         open_gate.set()
         self.system.gates.extend([open_gate, *gates])
-        self.source.ask("item", "run", actor="ann")
+        self.source.ask("item", kind, actor="ann")
         assert self.process.read()
         self.system.wait_begun()
 
@@ -270,22 +277,14 @@ def test_a_busy_system_is_not_looked_at_in_the_middle_of_a_page_asked_ahead(monk
     assert told(world.journal) == [("r", number, 1) for number in range(10)]
 
 
-class Sweep:
+class Sweep(World):
     """A table whose rows were read, then changed; keys come in pages of four, rows one by one.
 
     Keys of rows 1, 5 and 9 are on three pages, each row is read again; row 3 is gone.
     """
 
     def __init__(self, *, limits: Limits | None = None, streams: tuple[str, ...] = ("item",)) -> None:
-        self.clock, self.journal = FakeClock(), MemoryJournal()
-        tables = [polled.table("incremental", stream=stream, page_rows=1) for stream in streams]
-        for table in tables:
-            for number in range(10):
-                table.put(**row(number))
-        self.table = tables[0]
-        self.system = Apart(*tables, now=self.clock)
-        self.process = Process(self.journal, self.system, clock=self.clock, limits=limits)
-        self.source = self.process.source
+        super().__init__(mode="incremental", page_rows=1, limits=limits, streams=streams)
         self.process.run()
         self.before = len(self.system.questions)
         self.system.questions.clear()
@@ -297,12 +296,8 @@ class Sweep:
 
     def begin(self, *gates: threading.Event) -> None:
         """The first page of keys is read, the second is asked for; it and those behind it wait at these gates."""
-        open_gate = threading.Event()
-        open_gate.set()
-        self.system.gates.extend([open_gate, *gates])
-        self.source.ask("item", "sweep", actor="ann")
-        assert self.process.read()
-        self.system.wait_begun(2)
+        self.read_one(*gates, kind="sweep")
+        self.system.wait_begun()
 
     def asked(self) -> str:
         """What was asked, a letter a page: keys, rows of a range."""
