@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,12 +12,33 @@ import pytest
 
 from bridge.config.file import SftpConfig
 from bridge.errors import SourceUnavailable
+from bridge.sources.file import sftp
 from bridge.sources.file.sftp import Sftp
 from tests.daemon import wait_for
 from tests.files import FileDaemon, content, put
 from tests.inbox import reckon_inbox
 
 T = TypeVar("T")
+
+
+class Answering(asyncssh.SFTPServer):
+    """What is served; it may stop in the middle of a list.
+
+    Attributes:
+        silent: lists do not end.
+        asked: somebody waits for one.
+    """
+
+    silent = False
+    asked = threading.Event()
+
+    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        """The files of a folder."""
+        if self.silent:
+            self.asked.set()
+            await asyncio.sleep(3600)
+        async for name in super().scandir(path):
+            yield name
 
 
 class Server:
@@ -69,7 +90,7 @@ class Server:
             self.port,
             server_host_keys=[self._host_key],
             authorized_client_keys=str(self._authorized),
-            sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=root),
+            sftp_factory=lambda channel: Answering(channel, chroot=root),
         )
 
     async def _end(self) -> None:
@@ -148,6 +169,25 @@ def test_what_the_server_refuses_is_told(server: Server, tmp_path: Path) -> None
                 place.look()
         finally:
             place.close()
+
+
+def test_a_server_that_never_answers_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answering, "silent", True)
+    monkeypatch.setattr(sftp, "_TIMEOUT_S", 1)
+    place, told = Sftp(server.config()), list[SourceUnavailable]()
+
+    def look() -> None:
+        with pytest.raises(SourceUnavailable) as raised:
+            place.look()
+        told.append(raised.value)
+
+    looker = threading.Thread(target=look, daemon=True)
+    looker.start()
+    assert Answering.asked.wait(30)
+    server.stop()  # its handlers are gone, and the connection stands
+    looker.join(30)
+    assert "TimeoutError" in str(*told)
+    place.close()
 
 
 def test_a_daemon_takes_files_over_sftp_also_when_the_server_restarts(server: Server, tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ class Sftp:
                         break
                     yield piece
             finally:
-                self._do(file.close())
+                with suppress(asyncssh.Error, OSError):  # what was read is read, and what went wrong is told already
+                    self._do(file.close())
 
     def archive(self, name: str, folder: str) -> str:
         """See the port."""
@@ -108,8 +109,15 @@ class Sftp:
 
     def _do(self, work: Awaitable[_T]) -> _T:
         async def within() -> _T:
-            async with asyncio.timeout(_TIMEOUT_S):
-                return await work
+            task = asyncio.ensure_future(work)
+            await asyncio.wait({task}, timeout=_TIMEOUT_S)
+            if task.done():
+                return task.result()
+            task.cancel()
+            if self._connection is not None:  # cancelled alone, it asks the server to close its handles, and waits
+                self._connection.abort()
+            await asyncio.gather(asyncio.wait_for(task, _TIMEOUT_S), return_exceptions=True)
+            raise TimeoutError
 
         return self._loop.run_until_complete(within())
 
