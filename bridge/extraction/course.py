@@ -76,6 +76,16 @@ class Course:
         """Change the progress."""
         self.progress = msgspec.structs.replace(self.progress, **values)
 
+    def put_aside(self) -> None:
+        """Let the sweep under way wait; what it has seen stays in the journal."""
+        self.set(reading=None, aside=self.reading)
+        self.stored.stop()
+
+    def take_up(self) -> None:
+        """Go on with the sweep that waits, in place of what is under way; what it has seen is read from the journal."""
+        self.set(reading=self.progress.aside, aside=None)
+        self.forget_index()
+
     def read(self, **values: Any) -> None:  # noqa: ANN401  fields of Reading
         """Change the reading under way."""
         self.set(reading=msgspec.structs.replace(self.reading, **values))

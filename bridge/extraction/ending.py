@@ -49,6 +49,9 @@ def close(course: Course, memory: Mapping[str, Any]) -> Step:
     """The end of a reading, but for the copying."""
     owes = course.progress.owes_sweep and course.reading.kind == "run"
     course.set(is_loaded=True, owes_sweep=owes, memory=dict(memory) or course.progress.memory)
+    if course.progress.aside is not None:
+        course.take_up()
+        return Step()
     forgotten = course.seen_no_more()
     if _is_loose(course.progress):
         course.set(copy=course.progress.copy + 1)

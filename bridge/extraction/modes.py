@@ -35,6 +35,12 @@ def tracks(subject: Subject, kind: RunKind) -> bool:
     return phases(subject, kind)[-1] in {"deletes", "forget"}
 
 
+def can_wait(subject: Subject, reading: Reading | None) -> bool:
+    """Whether changes can be read before a reading is gone on with: its marks and numbers outlive that."""
+    is_sweep = reading is not None and reading.kind == "sweep" and reading.phase in {"keys", "deletes"}
+    return is_sweep and subject.mode == "incremental" and subject.cursor is not None
+
+
 def found_by(subject: Subject, reading: Reading) -> FoundBy:
     """How events of a reading came to be known."""
     if reading.kind == "sweep" and subject.mode == "incremental":
@@ -45,7 +51,7 @@ def found_by(subject: Subject, reading: Reading) -> FoundBy:
 def opened(subject: Subject, progress: Progress, kind: RunKind) -> Reading:
     """A reading that begins; nothing can be compared before the first one is complete."""
     kind = kind if progress.is_loaded and subject.mode != "append" else "run"
-    kind = "sweep" if progress.owes_sweep and kind == "run" else kind
+    kind = "sweep" if progress.owes_sweep and progress.aside is None and kind == "run" else kind
     since = None
     if kind == "run" and progress.base is not None and subject.cursor is not None:
         base = scalars.unpack(progress.base)[0]

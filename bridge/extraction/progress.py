@@ -112,6 +112,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     overlap: Overlap = Overlap()
     memory: dict[str, Any] = {}  # of the extractor
     reading: Reading | None = None
+    aside: Reading | None = None  # a sweep that its budget ended: it is gone on with when the changes are read
     running: Running | None = None
 
     @classmethod

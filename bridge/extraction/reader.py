@@ -75,18 +75,29 @@ class Reader:
     def begin(self, kind: RunKind, *, number: int, cause: str, now: datetime, position: int | None = None) -> None:
         """Begin a run; one that its budget ended is gone on with. `position`: of its events, else its number.
 
-        A plain run goes on with any: were a sweep given up for it, one that takes several runs would never end.
+        A plain run goes on with any: were a sweep given up for it, one that takes several runs would never end. Where
+        that can wait, what changed is read before it.
         """
+        course = self._course
+        if kind == "run" and modes.can_wait(self.subject, self.progress.reading):
+            course.put_aside()
+        elif kind == "sweep" and self.progress.aside is not None:
+            course.take_up()
+        elif kind == "full":
+            course.set(aside=None)
         opened = modes.opened(self.subject, self.progress, kind)
         reading = self.progress.reading
         if reading is None or (kind != "run" and reading.kind != opened.kind):
             reading = opened
             self._begin()
         running = Running(number=number, kind=reading.kind, cause=cause, started_at=now, position=position)
-        self._course.set(reading=reading, running=running)
+        course.set(reading=reading, running=running)
 
     def end(self, *, is_whole: bool) -> Step:
         """The run is over; unless `is_whole`, so is its reading."""
+        if not is_whole and self.progress.aside is not None:
+            self._course.set(reading=None, running=None)
+            return Step()
         if not is_whole:
             self._course.set(reading=None, running=None)
             return Step(forgotten=self._course.seen_no_more())
@@ -159,9 +170,9 @@ class Reader:
         return ending.close(self._course, self.reading.memory)
 
     def _begin(self) -> None:
-        """A new reading: what an older one has seen counts no more."""
+        """A new reading: what an older one has seen counts no more, unless that waits."""
         course = self._course
-        course.odd, self._leftover = {}, course.seen_no_more()
+        course.odd, self._leftover = {}, course.seen_no_more() if self.progress.aside is None else ()
         course.stored.stop()
         course.begin_index()
         if not self.progress.until:  # the view's key or mode was another one, or it was read another way meanwhile

@@ -322,18 +322,26 @@ def test_a_run_that_its_budget_ends_is_gone_on_with_by_the_next(journal: MemoryJ
     assert told(journal, after=10) == [("d", 9, None)]
 
 
-def test_a_sweep_that_its_budget_ends_is_gone_on_with_by_the_runs_in_between(journal: MemoryJournal) -> None:
+def test_changes_come_first_where_a_sweep_takes_several_runs(journal: MemoryJournal) -> None:
     table, system, clock = world("incremental")
     for number in range(30):
         table.put(**row(number, at=number))
     Process(journal, system, clock=clock).run()
     table.remove(id=25)
-    process = Process(journal, system, clock=clock, limits=Limits(active_seconds_per_minute=60, rows_per_run=12))
-    kinds: list[RunKind] = ["sweep", "run", "run", "run"]
-    for kind in kinds:
-        process.run(kind=kind)
-    assert told(journal, after=30) == [("d", 25, None)]
-    assert [run.kind for run in journal.runs()[:4]] == ["run", "sweep", "sweep", "sweep"]
+    limits = Limits(active_seconds_per_minute=60, rows_per_run=12)
+    process = Process(journal, system, clock=clock, limits=limits)
+    process.run(kind="sweep")
+    for number in (30, 31):
+        table.put(**row(number, at=number))
+        process = Process(journal, system, clock=clock, limits=limits)
+        process.run()
+        assert told(journal, after=number) == [("c", number, 1)]
+    table.put(**row(1, 2, at=32))
+    process.run()
+    process.run()
+    assert told(journal, after=32) == [("u", 1, 2), ("d", 25, None)]
+    assert [run.kind for run in journal.runs()[:4]] == ["run", "run", "run", "run"]
+    assert list(journal.image("item", 1, {"seen"})) == []
 
 
 def test_keys_of_another_type_than_the_others_are_told_when_they_go(journal: MemoryJournal) -> None:
