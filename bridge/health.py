@@ -5,7 +5,7 @@ bookkeeping behind a lock: no I/O, the clock is an argument.
 """
 
 import threading
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -61,6 +61,11 @@ class HealthBoard:
                 _, has_name, name = component.partition(":")
                 if has_name and name not in names:
                     del self._states[component]
+
+    def unheard(self, components: Iterable[str]) -> frozenset[str]:
+        """Those of which nobody has reported yet, be it good or bad."""
+        with self._lock:
+            return frozenset(components) - self._states.keys()
 
     def ailments(self) -> list[Ailment]:
         """What is not well, the worst and oldest first."""

@@ -71,6 +71,8 @@ class Lookout:
     def look(self) -> Sight:
         """The present moment. What cannot be looked at leaves its rules blind."""
         now = self._now()
+        # An alarm of an earlier process is not over because nobody in this one has looked yet.
+        unheard = self._board.unheard(self._components())
         sight = Sight(
             at=now,
             run=_RUN,
@@ -80,7 +82,8 @@ class Lookout:
             rereads=self._rereads(),
             calls=self._points.totals(),
             ailments=tuple(self._board.ailments()),
-            blind=frozenset(f"slot_filling source:{system}" for system in self._flows.keys() - self._slots().keys()),
+            blind=frozenset(f"slot_filling source:{system}" for system in self._flows.keys() - self._slots().keys())
+            | {f"component {one}" for one in unheard},
         )
         try:
             sight = replace(sight, disk=_disk(self._config.bridge.journal.sqlite.parent))
@@ -90,6 +93,11 @@ class Lookout:
             return replace(sight, streams=self._streams(now), sinks=self._sinks())
         except BridgeError:  # the health board says so by itself
             return replace(sight, blind=sight.blind | _OF_THE_JOURNAL)
+
+    def _components(self) -> list[str]:
+        """What a loop reports on from its first turn on, whatever it finds."""
+        named = {"source": self._flows, "stream": self._judges, "sink": self._config.sinks}
+        return [f"{kind}:{name}" for kind, names in named.items() for name in names]
 
     def _slots(self) -> dict[str, SlotSight]:
         found = {}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bridge.alarms.lookout import Lookout
 from bridge.app import Loops, build_judges, build_loops, load_contracts, pin_contracts, systems_of
 from bridge.bell import Bell
 from bridge.config.load import load
@@ -167,3 +168,16 @@ def test_a_bridge_without_sinks_delivers_nothing_and_still_names_the_cursors_of_
     assert "deliver" not in {thread.name for thread in loops.threads}
     loops.watch.step()
     assert "cursor:crm" in board.report()["checks"]
+
+
+def test_of_what_nobody_has_reported_on_yet_no_alarm_ends(
+    config: Config, documents: dict[str, ContractDocument]
+) -> None:
+    journal, board = MemoryJournal(), HealthBoard()
+    flows, judges = built(config, documents).flows, build_judges(config, documents, journal)
+    lookout = Lookout(config, journal, flows=flows, judges=judges, board=board, points=Metrics().points)
+    unknown = {"component source:erp", "component stream:item", "component stream:order"}
+    assert unknown <= lookout.look().blind
+    board.fail("source:erp", "down", "start it")
+    board.ok("stream:item")
+    assert {one for one in lookout.look().blind if one in unknown} == {"component stream:order"}
