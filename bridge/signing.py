@@ -50,11 +50,6 @@ class Key:
     _sign: Callable[[bytes], bytes] | None  # None for a public key
     _is_genuine: Callable[[bytes, bytes], bool]  # (signature, content)
 
-    @property
-    def can_sign(self) -> bool:
-        """Whether it is more than a public key."""
-        return self._sign is not None
-
     def sign(self, content: bytes) -> str:
         """One entry of the signature header. Raises: ConfigError for a public key."""
         if self._sign is None:

@@ -134,10 +134,6 @@ class Lanes(Generic[Load]):
         self._failing[entry.key] = entry
         heapq.heappush(self._due, (again_at_s, next(self._turns), entry))
 
-    def retry_all(self, *, now_s: float) -> None:
-        """Try every failing entry now."""
-        self._due = sorted((min(at_s, now_s), turn, entry) for at_s, turn, entry in self._due)
-
     def next_due_s(self) -> float | None:
         """When the next failing entry is tried again."""
         return self._due[0][0] if self._due else None

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bridge.errors import BridgeError, InternalError
 from bridge.extraction.extractor import Load, Page, Question, Subject
@@ -149,49 +148,6 @@ class ScriptedExtractor:
             is_unchanged=is_unchanged,
             memory={"whole": True},
         )
-
-
-class ColumnarExtractor:
-    """The Extractor port over one large table in Arrow columns, in order of an integer key: for measurements."""
-
-    def __init__(self, name: str, subject: Subject, table: pa.Table) -> None:
-        """Begin with this table, sorted by its key."""
-        self.name = name
-        self.asks_ahead = False
-        self.subjects = {subject.stream: subject}
-        self.table = table
-        self._subject = subject
-
-    def open(self) -> None:
-        """See the port."""
-
-    def close(self) -> None:
-        """See the port."""
-
-    def cancel(self) -> None:
-        """See the port."""
-
-    def probe(self) -> Load:
-        """See the port."""
-        return Load()
-
-    def page(self, question: Question) -> Page:
-        """See the port."""
-        key = self._subject.key[0]
-        start = int(question.resume["row"]) if question.resume else 0
-        if question.after_key is not None and question.resume is None:
-            start = int(pc.index_in(question.after_key[0], self.table.column(key)).as_py()) + 1
-        end = min(start + question.limit, self.table.num_rows)
-        if question.to_key is not None:
-            end = min(end, int(pc.index_in(question.to_key[0], self.table.column(key)).as_py()) + 1)
-        names = [key, *([self._subject.cursor] if self._subject.cursor else [])]
-        table = self.table.select(names) if question.want == "keys" else self.table
-        columns = table.slice(start, end - start).combine_chunks().to_batches()
-        batch = columns[0] if columns else table.schema.empty_table().to_batches()[0]
-        shape = Shape("shop.large", tuple(Column(one.name, str(one.type), one.type) for one in table.schema))
-        has_more = end < self.table.num_rows and question.to_key is None
-        resume = {"row": end} if has_more else None
-        return Page(shape, batch, datetime.now(UTC), resume, size_bytes=batch.nbytes)
 
 
 def _wanted(table: ScriptedTable, question: Question) -> list[str]:
