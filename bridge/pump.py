@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import structlog
 
 from bridge.errors import BridgeError, InternalError, PositionLost
+from bridge.findings import Finding
 from bridge.health import HealthBoard, Level
 from bridge.logs import Repeating
 from bridge.model import Position, Window, system_of
@@ -41,8 +42,8 @@ class RenewableSource(Source, Protocol):
     def control(self, action: str, stream: str) -> None:
         """Start, pause, resume or cancel a re-read of a stream."""
 
-    def findings(self) -> Sequence[Any]:
-        """What is wrong with it now, for people: level, code, detail, fix."""
+    def findings(self) -> Sequence[Finding]:
+        """What is wrong with it now, for people."""
 
     def interrupt(self) -> None:
         """End what is being asked of the system now, so that `read` or `open` returns; callable from any thread."""

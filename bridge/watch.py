@@ -11,6 +11,7 @@ from typing import Literal
 
 from bridge.contract import levels
 from bridge.errors import BridgeError
+from bridge.findings import Level
 from bridge.halt import halts
 from bridge.health import HealthBoard
 from bridge.judge import StreamJudge
@@ -89,7 +90,7 @@ class Watch:
             return
         self._due_at = time.monotonic() + INTERVAL_S
         for system, flow in self._flows.items():
-            self._look_at_slot(system, flow)
+            self._look_at_source(system, flow)
             self._look_at_rereads(flow)
         try:
             self._look_at_journal()
@@ -105,13 +106,13 @@ class Watch:
         for component in self._left.union(*self._found.values()):
             self._board.forget(component)
 
-    def _look_at_slot(self, system: str, flow: Flow) -> None:
+    def _look_at_source(self, system: str, flow: Flow) -> None:
         blocks = tuple(stream for stream in self._judges if stream in flow.streams)
         present = set()
         for finding in flow.source.findings():
             component = f"{finding.code}:{system}"
             present.add(component)
-            level: Literal["warn", "fail"] = "fail" if finding.level == "fail" else "warn"
+            level: Literal["warn", "fail"] = "fail" if finding.level is Level.FAIL else "warn"
             self._board.fail(
                 component, finding.detail, finding.fix, blocks=blocks if level == "fail" else (), level=level
             )

@@ -1,19 +1,8 @@
 """What is wrong with a polled source, for people."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that somebody should look at."""
-
-    level: Literal["warn", "fail"]
-    code: str
-    detail: str
-    fix: str
-
+from bridge.findings import Finding, Level
 
 _RESUME = "`legacy-bridge system resume SYSTEM` lets it be read."
 _ODD = {
@@ -41,9 +30,10 @@ _ODD = {
 
 
 class Troubles:
-    """What became of the last readings, by stream; written by the thread that reads, told to any."""
+    """What became of a source's last readings, by stream; written by the thread that reads, told to any."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self._source = source
         self._odd: dict[str, dict[str, int]] = {}
         self._failed: dict[str, str] = {}
 
@@ -61,12 +51,15 @@ class Troubles:
     def told(self, held: str | None) -> list[Finding]:
         """One finding of each kind, whatever the number of streams it is about; `held` is why nothing is read."""
         failed, odd = dict(self._failed), dict(self._odd)
-        found = [] if held is None else [Finding("warn", "view.paused", f"nothing is read: {held}", _RESUME)]
+        found = [] if held is None else [self._warning("view.paused", f"nothing is read: {held}", _RESUME)]
         if failed:
             detail = "; ".join(f"the last run of stream {stream} failed: {why}" for stream, why in failed.items())
-            found.append(Finding("warn", "view.run_failed", detail, "See `legacy-bridge runs`."))
+            found.append(self._warning("view.run_failed", detail, "See `legacy-bridge runs`."))
         for what, (code, text, fix) in _ODD.items():
             about = [f"stream {stream}: {counts[what]} {text}" for stream, counts in odd.items() if what in counts]
             if about:
-                found.append(Finding("warn", code, "; ".join(about), fix))
+                found.append(self._warning(code, "; ".join(about), fix))
         return found
+
+    def _warning(self, code: str, detail: str, fix: str) -> Finding:
+        return Finding(Level.WARN, code, self._source, detail, fix)

@@ -21,11 +21,12 @@ from bridge.extracted import Extracted, Run, RunKind, RunState
 from bridge.extraction.asker import Asker
 from bridge.extraction.budget import Budget
 from bridge.extraction.extractor import Extractor, Page, Question
-from bridge.extraction.findings import Finding, Troubles
+from bridge.extraction.findings import Troubles
 from bridge.extraction.progress import Progress
 from bridge.extraction.reader import Reader
 from bridge.extraction.stored import Images, Step
 from bridge.extraction.timetable import Plan, Start, Timetable
+from bridge.findings import Finding
 from bridge.model import Position, Window
 from bridge.resilience.failpoint import reach
 
@@ -80,7 +81,7 @@ class PolledSource:
         self._begun: dict[str, Start] = {}  # runs that no window has told the journal of
         self._cancelled: dict[str, str] = {}  # stream -> why
         self._failures: dict[str, int] = {}  # of a page, one after the other
-        self._troubles = Troubles()
+        self._troubles = Troubles(name)
         self._left_alone_until: datetime | None = None  # the system wants no question before
 
     # -- the port

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from bridge.errors import InternalError, SourceRefused
+from bridge.findings import Finding
 from bridge.inbox.intake import Intake
 from bridge.model import Position, Window
 
@@ -43,7 +44,7 @@ class MessageSource:
             f"stream {stream} is {self.comes_as} and cannot be read again", hint="Have its sender send it again."
         )
 
-    def findings(self) -> Sequence[Any]:
+    def findings(self) -> Sequence[Finding]:
         """What goes wrong is said by whoever reads."""
         return ()
 

@@ -6,6 +6,7 @@ from threading import Condition
 from typing import Any
 
 from bridge.errors import BridgeError, InternalError
+from bridge.findings import Finding
 from bridge.model import Position, Window
 from bridge.ports import Journal
 
@@ -22,7 +23,7 @@ class ScriptedSource:
         self.name = name
         self.confirmed: list[Position] = []
         self.controls: list[tuple[str, str]] = []
-        self.problems: list[Any] = []  # what `findings` says
+        self.problems: list[Finding] = []  # what `findings` says
         self.session_faults: deque[BridgeError] = deque()  # what `keep_alive` raises
         self.keep_alive_count = 0
         self._script = list(script)
@@ -78,7 +79,7 @@ class ScriptedSource:
         """Remember what was asked for."""
         self.controls.append((action, stream))
 
-    def findings(self) -> list[Any]:
+    def findings(self) -> list[Finding]:
         """What `problems` holds."""
         return list(self.problems)
 

@@ -1,12 +1,13 @@
 """What an operator sees: parked streams, levels, slots, and that it goes away when it is over."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from bridge.errors import JournalUnavailable
+from bridge.findings import Finding, Level
 from bridge.health import HealthBoard
 from bridge.metrics import Metrics
 from bridge.model import Commit, NewParked, Op, StreamPhase, StreamState
@@ -20,15 +21,7 @@ from tests import shelf
 from tests.shelf import START, raw
 from tests.unit.test_postgres_slot_judgement import HEALTHY
 
-
-@dataclass(frozen=True)
-class Problem:
-    """A source's finding."""
-
-    code: str
-    level: str
-    detail: str = "it fills up"
-    fix: str = "drain it"
+LOST = Finding(Level.FAIL, "slot.lost", "erp", "it fills up", "drain it")
 
 
 class Watching:
@@ -80,7 +73,7 @@ def test_more_rejected_rows_than_the_contract_allows_are_seen() -> None:
 
 def test_a_problem_of_the_source_blocks_its_streams_and_is_forgotten_when_it_is_over() -> None:
     watching = Watching()
-    watching.source.problems = [Problem("slot.lost", "fail"), Problem("slot.unlimited", "warn")]
+    watching.source.problems = [LOST, Finding(Level.WARN, "slot.unlimited", "erp", "it may fill up")]
     checks = watching.look()
     assert (checks["slot.lost:erp"]["status"], checks["slot.lost:erp"]["blocks"]) == ("fail", ["item"])
     assert (checks["slot.unlimited:erp"]["status"], checks["slot.unlimited:erp"]["blocks"]) == ("warn", [])
@@ -135,7 +128,7 @@ def test_what_was_set_aside_is_counted() -> None:
 def test_a_look_is_taken_at_most_every_so_often() -> None:
     watching = Watching()
     watching.look()
-    watching.source.problems = [Problem("slot.lost", "fail")]
+    watching.source.problems = [LOST]
     watching.watch.step()
     assert watching.board.ailments() == []
 
