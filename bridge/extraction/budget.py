@@ -18,14 +18,14 @@ REST_LIMIT_S = 600.0  # however long a question took, the next waits no longer f
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class QuietHours:
     """Hours of every day in which nothing is asked; past midnight where the end is not after the start."""
 
     start: time
     end: time
 
     @classmethod
-    def of(cls, text: str) -> "Window":
+    def of(cls, text: str) -> "QuietHours":
         """From text like 22:00-02:00. Raises: ValueError."""
         start, _, end = text.partition("-")
         return cls(time.fromisoformat(start), time.fromisoformat("00:00" if end == "24:00" else end))
@@ -49,7 +49,7 @@ class Limits:
     page_seconds: float = 1.0  # that one page should take
     rows_per_run: int = 0
     bytes_per_run: int = 0
-    quiet_hours: tuple[Window, ...] = ()
+    quiet_hours: tuple[QuietHours, ...] = ()
     zone: str = "UTC"  # of the quiet hours
     busy_sessions: int = 0  # of others, at work at once, above which nothing is asked
     replica_lag_s: float = 0.0  # above which nothing is asked
@@ -75,9 +75,9 @@ class Budget:
         """Why nothing may be asked now, in words; None: nothing is in the way but perhaps `wait_s`."""
         limits = self._limits
         local = now.astimezone(ZoneInfo(limits.zone)).time()
-        window = next((window for window in limits.quiet_hours if window.holds(local)), None)
-        if window is not None:
-            return f"quiet hours, {window} {limits.zone}"
+        quiet = next((hours for hours in limits.quiet_hours if hours.holds(local)), None)
+        if quiet is not None:
+            return f"quiet hours, {quiet} {limits.zone}"
         busy, lag_s = self._load.busy_sessions, self._load.replica_lag_s
         if limits.busy_sessions and busy is not None and busy > limits.busy_sessions:
             return f"the system is busy, more than {limits.busy_sessions} sessions at work"

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from bridge.config.models import Config, StreamConfig
 from bridge.config.schedule import is_span, length_of
-from bridge.extraction.budget import Limits, Window
+from bridge.extraction.budget import Limits, QuietHours
 from bridge.extraction.timetable import Plan
 
 
@@ -24,7 +24,7 @@ def limits_of(config: Config, system: str) -> Limits:
         page_seconds=budget.page_seconds,
         rows_per_run=budget.rows_per_run,
         bytes_per_run=int(budget.gigabytes_per_run * 1e9),
-        quiet_hours=tuple(map(Window.of, budget.quiet_hours)),
+        quiet_hours=tuple(map(QuietHours.of, budget.quiet_hours)),
         zone=declared.time_zone,
         busy_sessions=budget.busy_sessions,
         replica_lag_s=budget.replica_lag_s,

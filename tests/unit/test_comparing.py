@@ -11,7 +11,7 @@ from bridge.comparing import Journalled, RunBarrier, TimeBarrier, prepared
 from bridge.config.load import load
 from bridge.errors import Declined, SourceUnavailable
 from bridge.extracted import Extracted, Run
-from bridge.extraction.budget import Budget, Limits, Window
+from bridge.extraction.budget import Budget, Limits, QuietHours
 from bridge.model import Commit, Op, StreamPhase, StreamState
 from bridge.reconcile.compare import Patience
 from bridge.reconcile.pace import Paced
@@ -123,7 +123,7 @@ def test_nothing_is_settled_while_rows_are_set_aside() -> None:
 
 def test_a_comparison_that_is_given_up_does_not_wait_for_its_budget() -> None:
     """Quiet hours may last the whole night."""
-    budget = Budget(Limits(quiet_hours=(Window.of("00:00-12:00"), Window.of("12:00-00:00"))))
+    budget = Budget(Limits(quiet_hours=(QuietHours.of("00:00-12:00"), QuietHours.of("12:00-00:00"))))
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:

@@ -9,7 +9,7 @@ import pytest
 from bridge.errors import BridgeError, InternalError, SourceRefused, SourceUnavailable
 from bridge.extracted import Charge, RunKind
 from bridge.extraction.ahead import Ahead
-from bridge.extraction.budget import Limits, Window
+from bridge.extraction.budget import Limits, QuietHours
 from bridge.extraction.extractor import Load, Page, Question
 from bridge.testing import FakeClock, MemoryJournal
 from bridge.testing.extractor import ScriptedExtractor, ScriptedTable
@@ -210,7 +210,7 @@ LIMITS = {
     "it is to be left in peace": Limits(active_seconds_per_minute=30),
     "the run has read its rows": Limits(active_seconds_per_minute=60, rows_per_run=3),
     "the run has read its bytes": Limits(active_seconds_per_minute=60, bytes_per_run=1),
-    "it is quiet hours": Limits(active_seconds_per_minute=60, quiet_hours=(Window(time(0, 1), time(1)),)),
+    "it is quiet hours": Limits(active_seconds_per_minute=60, quiet_hours=(QuietHours(time(0, 1), time(1)),)),
     "it is to be looked whether it is busy": Limits(active_seconds_per_minute=60, busy_sessions=5),
 }
 
@@ -248,7 +248,7 @@ def test_no_page_is_asked_ahead_while_another_stream_waits_for_its_turn() -> Non
 
 
 def test_a_page_that_was_asked_ahead_is_taken_in_though_it_is_quiet_hours_now() -> None:
-    limits = Limits(active_seconds_per_minute=60, quiet_hours=(Window(time(0, 1), time(1)),))
+    limits = Limits(active_seconds_per_minute=60, quiet_hours=(QuietHours(time(0, 1), time(1)),))
     world = World(limits=limits)
     gate = threading.Event()
     world.read_one(gate)
@@ -325,7 +325,7 @@ def test_a_page_of_keys_is_asked_ahead_and_kept_while_rows_of_the_page_before_ar
 
 
 def test_rows_of_a_range_are_held_to_the_budget_though_a_page_of_keys_was_asked_ahead() -> None:
-    world = Sweep(limits=Limits(active_seconds_per_minute=60, quiet_hours=(Window(time(0, 1), time(1)),)))
+    world = Sweep(limits=Limits(active_seconds_per_minute=60, quiet_hours=(QuietHours(time(0, 1), time(1)),)))
     world.begin()
     world.clock.advance(60)
     world.process.settle()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.extraction.budget import PROBE_EVERY, REST_LIMIT_S, Budget, Limits, Window
+from bridge.extraction.budget import PROBE_EVERY, REST_LIMIT_S, Budget, Limits, QuietHours
 from bridge.extraction.extractor import Load
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -84,13 +84,13 @@ def test_slow_pages_halve_and_quick_full_ones_grow_step_by_step() -> None:
 def test_a_window_begins_with_its_start_and_ends_before_its_end(
     text: str, within: list[tuple[int, int]], outside: list[tuple[int, int]]
 ) -> None:
-    window = Window.of(text)
+    window = QuietHours.of(text)
     assert all(window.holds(time(*at)) for at in within)
     assert not any(window.holds(time(*at)) for at in outside)
 
 
 def test_quiet_hours_are_those_of_the_systems_zone() -> None:
-    windows = (Window.of("22:00-02:00"), Window.of("12:00-13:00"))
+    windows = (QuietHours.of("22:00-02:00"), QuietHours.of("12:00-13:00"))
     budget = Budget(Limits(quiet_hours=windows, zone="America/Chicago"))
     assert budget.hindrance(NOON) is None  # 06:00 in Chicago
     assert budget.hindrance(NOON + timedelta(hours=6, minutes=30)) == "quiet hours, 12:00-13:00 America/Chicago"

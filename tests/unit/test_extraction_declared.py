@@ -8,7 +8,7 @@ import pytest
 from bridge.config.load import load
 from bridge.config.mistakes import InvalidConfig
 from bridge.config.models import Config
-from bridge.extraction.budget import Limits, Window
+from bridge.extraction.budget import Limits, QuietHours
 from bridge.extraction.declared import limits_of, plans_of
 from bridge.extraction.timetable import Plan
 
@@ -51,7 +51,7 @@ def test_the_budget_becomes_limits(tmp_path: Path) -> None:
         active_seconds_per_minute=6,
         page_seconds=1,
         bytes_per_run=500_000_000,
-        quiet_hours=(Window.of("22:00-02:00"),),
+        quiet_hours=(QuietHours.of("22:00-02:00"),),
         zone="America/Chicago",
         busy_sessions=40,
     )
