@@ -3,7 +3,7 @@
 from bridge.config.models import Config, StreamConfig
 from bridge.errors import ConfigError
 from bridge.sources.view.grants import Grants
-from bridge.sources.view.letter import Budget, Letter, Reading
+from bridge.sources.view.letter import Letter, Reading
 from bridge.sources.view.lint import Linted, lint, require
 from bridge.sources.view.viewfile import View, load
 
@@ -50,7 +50,6 @@ def letter_of(config: Config, system: str) -> Letter:
     streams = config.streams_of(system, "view")
     found = {stream: (view_of(config, stream), look_at(config, stream)[1]) for stream in streams}
     logs = tuple(each.origin for each in config.streams_of(system, "log").values())
-    budget = declared.budget
     place, database, login = _reached(config, system)
     tables = sorted({table for _, linted in found.values() for table in linted.tables} | set(logs))
     functions = sorted({name for _, linted in found.values() for name in linted.functions})
@@ -58,15 +57,11 @@ def letter_of(config: Config, system: str) -> Letter:
         system=system,
         instance=config.bridge.name,
         place=place,
-        grants=Grants(declared.kind, login, database, budget.connections + _SPARE, tuple(tables), tuple(functions)),
-        readings=tuple(_reading(stream, streams[stream], view, linted) for stream, (view, linted) in found.items()),
-        budget=Budget(
-            budget.connections,
-            budget.active_seconds_per_minute,
-            budget.rows_per_run or None,
-            budget.gigabytes_per_run or None,
-            budget.quiet_hours,
+        grants=Grants(
+            declared.kind, login, database, declared.budget.connections + _SPARE, tuple(tables), tuple(functions)
         ),
+        readings=tuple(_reading(stream, streams[stream], view, linted) for stream, (view, linted) in found.items()),
+        budget=declared.budget,
         log_tables=logs,
     )
 

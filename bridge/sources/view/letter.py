@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bridge.config.schedule import BudgetConfig
 from bridge.sources.view.grants import Grants, script, seen, stop, undo
 
 
@@ -24,17 +25,6 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """What the system may be asked, as the operator set it; None where there is no limit."""
-
-    connections: int
-    active_seconds_per_minute: float
-    rows_per_run: int | None
-    gigabytes_per_run: float | None
-    quiet_hours: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Letter:
     """What the letter is made of."""
 
@@ -43,7 +33,7 @@ class Letter:
     place: str  # where the database is reached
     grants: Grants
     readings: tuple[Reading, ...]
-    budget: Budget
+    budget: BudgetConfig  # what the system may be asked
     log_tables: tuple[str, ...] = ()  # tables whose changes are read from the change log
 
 
