@@ -1,8 +1,8 @@
 """What a legacy system may be asked (I10): when, how much at once, and how long it is left in peace in between.
 
 Promises: of any minute the system is at work for us no longer than the share that the budget names, counted over whole
-questions; nothing is asked within quiet hours or while the system says that it is busy. Pages grow and shrink with the
-time that questions take. Pure: the clock is an argument.
+questions; nothing is asked within quiet hours, while the system says that it is busy, or until when it wants to be left
+alone. Pages grow and shrink with the time that questions take. Pure: the clock is an argument.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from bridge.extraction.extractor import Load, Subject
 PROBE_EVERY = timedelta(seconds=10)
 GROWTH = 10  # a quick page lets the next grow by this part of the view's page
 REST_LIMIT_S = 600.0  # however long a question took, the next waits no longer for it
+_ALONE_LIMIT = timedelta(days=1)  # more is a clock that was set back
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Budget:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._rests_until: datetime | None = None
+        self._alone_until: datetime | None = None  # the system wants no question before
         self._rows: dict[str, float] = {}  # the next page of each stream, where it is smaller than the view's
         self._load = Load()
         self._probed_at: datetime | None = None
@@ -74,6 +76,8 @@ class Budget:
     def hindrance(self, now: datetime) -> str | None:
         """Why nothing may be asked now, in words; None: nothing is in the way but perhaps `wait_s`."""
         limits = self._limits
+        if self._is_left_alone(now):
+            return f"the system wants to be left alone until {self._alone_until:%Y-%m-%d %H:%M:%S} UTC"
         local = now.astimezone(ZoneInfo(limits.zone)).time()
         quiet = next((hours for hours in limits.quiet_hours if hours.holds(local)), None)
         if quiet is not None:
@@ -115,7 +119,7 @@ class Budget:
     def wants_probe(self, now: datetime) -> bool:
         """Whether the system is to be asked how busy it is, before anything else."""
         limits = self._limits
-        if not limits.busy_sessions and not limits.replica_lag_s:
+        if self._is_left_alone(now) or not (limits.busy_sessions or limits.replica_lag_s):
             return False
         return self._probed_at is None or not timedelta(0) <= now - self._probed_at < PROBE_EVERY
 
@@ -123,6 +127,10 @@ class Budget:
         """The system said how busy it is."""
         self._load, self._probed_at = load, now
         self._rest(seconds, now)
+
+    def leave_alone(self, seconds: float, now: datetime) -> None:
+        """The system wants no question for so long."""
+        self._alone_until = now + timedelta(seconds=seconds)
 
     def excess(self, *, rows: int, size_bytes: int) -> str | None:
         """Why a run that has read so much must end here; None: it may go on."""
@@ -132,6 +140,11 @@ class Budget:
         if limits.bytes_per_run and size_bytes >= limits.bytes_per_run:
             return f"the budget: {limits.bytes_per_run / 1e9:g} GB a run"
         return None
+
+    def _is_left_alone(self, now: datetime) -> bool:
+        if self._alone_until is not None and not timedelta(0) < self._alone_until - now <= _ALONE_LIMIT:
+            self._alone_until = None
+        return self._alone_until is not None
 
     def _rest(self, seconds: float, now: datetime) -> None:
         """After work comes rest in proportion: no burst, and what a slow question took too much is paid back."""

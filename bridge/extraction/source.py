@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from threading import Condition
 from typing import Any
 
@@ -32,7 +32,6 @@ from bridge.resilience.failpoint import reach
 
 TRIES = 10  # at one page, before its run is given up and others have their turn
 REMEMBERED_ROWS = 4_000_000  # of images, kept in memory while their streams do not run
-_LEFT_ALONE_LIMIT = timedelta(days=1)  # more is a clock that was set back
 
 
 class PolledSource:
@@ -82,7 +81,6 @@ class PolledSource:
         self._cancelled: dict[str, str] = {}  # stream -> why
         self._failures: dict[str, int] = {}  # of a page, one after the other
         self._troubles = Troubles(name)
-        self._left_alone_until: datetime | None = None  # the system wants no question before
 
     # -- the port
     def open(self, position: Position | None, state: Mapping[str, Any]) -> None:
@@ -240,7 +238,7 @@ class PolledSource:
             return self._end(stream, "failed", error.detail)
         except SourceUnavailable as error:
             if error.retry_after_s is not None:  # no failure: it says when to come again
-                self._left_alone_until = self._now() + timedelta(seconds=error.retry_after_s)
+                self._budget.leave_alone(error.retry_after_s, self._now())
                 return self._window(None, Step())
             self._failures[stream] = self._failures.get(stream, 0) + 1
             if self._failures[stream] < TRIES or self._asker.held is not None:
@@ -331,10 +329,6 @@ class PolledSource:
             return self._confirmed == self._given
 
     def _hindrance(self, now: datetime, *, may_probe: bool) -> str | None:
-        until = self._left_alone_until
-        if until is not None and timedelta(0) < until - now <= _LEFT_ALONE_LIMIT:
-            return f"the system wants to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
-        self._left_alone_until = None
         if may_probe and self._budget.wants_probe(now):
             self._asker.probe()
         return self._budget.hindrance(now)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from bridge.errors import SourceUnavailable
 from bridge.extracted import Charge
@@ -45,7 +45,6 @@ class Paced:
         self._sleep = sleep
         self._asked = 0
         self._has_ended = False
-        self._left_alone_until: datetime | None = None  # by the system's wish
 
     def before(self, rows: int) -> int:
         """Wait until the budget allows a page; the rows it may have. Raises: SourceUnavailable after `end`."""
@@ -55,7 +54,7 @@ class Paced:
                 started = time.monotonic()
                 load = self._extractor.probe()
                 self._budget.probed(load, seconds=time.monotonic() - started, now=self._now())
-            if (hindrance := self._hindrance(self._now())) is not None:
+            if (hindrance := self._budget.hindrance(self._now())) is not None:
                 if hindrance != why:
                     self._told(hindrance)
                 why = hindrance
@@ -69,7 +68,7 @@ class Paced:
 
     def rest(self, seconds: float) -> None:
         """The system wants no page for so long."""
-        self._left_alone_until = self._now() + timedelta(seconds=seconds)
+        self._budget.leave_alone(seconds, self._now())
 
     def end(self) -> None:
         """No page is read any more."""
@@ -88,9 +87,3 @@ class Paced:
             rows=charge.rows + rows,
             size_bytes=charge.size_bytes + page.size_bytes,
         )
-
-    def _hindrance(self, now: datetime) -> str | None:
-        until = self._left_alone_until
-        if until is not None and now < until:
-            return f"the system wants to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
-        return self._budget.hindrance(now)
