@@ -56,15 +56,6 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Absence:
-    """A time in which nobody could look at the timetable."""
-
-    since: datetime
-    until: datetime
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Wish:
     """A run that is owed and waits until it may begin."""
 
@@ -81,8 +72,6 @@ class Timetable:
         number: gives the next run number.
         memory: what `memory` returned last; empty at first.
         now: the time. A stream that is read every so often and was never read is read now.
-        absences: when nobody could look since, and why.
-        absent: why nobody looked, outside of those.
     """
 
     def __init__(
@@ -93,20 +82,16 @@ class Timetable:
         number: Callable[[], int],
         now: datetime,
         memory: Mapping[str, Any] | None = None,
-        absences: Sequence[Absence] = (),
-        absent: str = "the bridge was down",
     ) -> None:
         self._plans = {plan.job: plan for plan in plans}  # each stream has one, be it on demand
         self._source = source
         self._number = number
         held = memory or {}
         self._seen_at = datetime.fromisoformat(held["seen_at"]) if "seen_at" in held else now
-        self._fired = {
-            job: datetime.fromisoformat(at) for job, at in held.get("fired", {}).items() if job in self._plans
-        }
-        self._anchors = {
-            job: datetime.fromisoformat(at) for job, at in held.get("anchors", {}).items() if job in self._plans
-        }
+        self._fired, self._anchors = (  # by job: the last moment that is dealt with; what distances are counted from
+            {job: datetime.fromisoformat(at) for job, at in held.get(part, {}).items() if job in self._plans}
+            for part in ("fired", "anchors")
+        )
         self._wishes = {
             job: _Wish(**wish) for job, wish in held.get("wishes", {}).items() if _stream_of(job) in self._plans
         }
@@ -123,7 +108,7 @@ class Timetable:
             for job, plan in self._plans.items()
             if (found := moments_of(plan, anchor=self._anchors.get(job, now)))
         }
-        self._look_back(now, absences, absent)
+        self._look_back(now)
 
     # -- what happens
 
@@ -240,17 +225,12 @@ class Timetable:
         elif plan.job not in self._wishes:
             self._wish(plan.job, _Wish(plan.kind, plan.text))
 
-    def _look_back(self, now: datetime, absences: Sequence[Absence], absent: str) -> None:
+    def _look_back(self, now: datetime) -> None:
         """Moments since anybody looked brought no run: say so, and make up for them where that is wanted."""
         for job, plan in self._plans.items():
             moments = self._between(job, self._seen_at, now)
-            by_reason: dict[str, list[datetime]] = {}
-            for moment in moments:
-                why = next((one.why for one in absences if one.since <= moment <= one.until), absent)
-                by_reason.setdefault(why, []).append(moment)
-            for why, missed in by_reason.items():
-                self._miss(job, missed, why)
             if moments:
+                self._miss(job, moments, "the bridge was down")
                 self._fired[job] = moments[-1]
                 self._catch_up(plan)
         self._seen_at = max(now, self._seen_at)

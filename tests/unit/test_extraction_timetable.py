@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.extracted import Run, RunKind, RunState
-from bridge.extraction.timetable import Absence, CatchUp, Plan, Start, Timetable, span
+from bridge.extraction.timetable import CatchUp, Plan, Start, Timetable, span
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 EVERY = Plan("orders", every=timedelta(minutes=5))
@@ -22,15 +22,8 @@ def minutes(count: float) -> timedelta:
     return timedelta(minutes=count)
 
 
-def table(
-    *plans: Plan,
-    now: datetime = START,
-    memory: Mapping[str, Any] | None = None,
-    absences: Sequence[Absence] = (),
-) -> Timetable:
-    return Timetable(
-        plans, source="erp", number=itertools.count(100).__next__, now=now, memory=memory, absences=absences
-    )
+def table(*plans: Plan, now: datetime = START, memory: Mapping[str, Any] | None = None) -> Timetable:
+    return Timetable(plans, source="erp", number=itertools.count(100).__next__, now=now, memory=memory)
 
 
 def run(number: int, stream: str = "orders", kind: RunKind = "run", state: RunState = "running") -> Run:
@@ -125,14 +118,6 @@ def test_a_bridge_that_was_down_says_what_it_missed_and_makes_up_for_it_once(
     assert started(after, now) == then
     assert reasons(after) == {"the bridge was down": 6}
     assert started(after, START + minutes(35)) == ["orders run"]
-
-
-def test_what_was_missed_while_the_system_was_paused_says_who_paused_it() -> None:
-    before = table(EVERY)
-    started(before, START)
-    pause = Absence(START + minutes(7), START + minutes(21), "paused by ann")
-    after = table(EVERY, now=START + minutes(31), memory=remembered(before), absences=[pause])
-    assert reasons(after) == {"the bridge was down": 3, "paused by ann": 3}
 
 
 def test_a_run_that_was_owed_is_still_owed_after_a_restart() -> None:
