@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.ask import ask
+from bridge.cli.options import Json
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json
 from bridge.errors import BridgeError
@@ -56,6 +57,7 @@ def reload(
     context: typer.Context,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the changed file only.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Take over a changed configuration.
 
@@ -68,6 +70,9 @@ def reload(
         return
     outcome = ask(opened, "reload", {})
     changed = outcome.result.get("changes") or []
+    if as_json:
+        say_json({"changes": changed})
+        return
     note("reloaded" + (f": {', '.join(map(str, changed))}" if changed else "; neither keys nor contracts had changed"))
 
 

@@ -124,7 +124,7 @@ def list_keys(
 
 
 @key.command()
-def revoke(context: typer.Context, *, prefix: Prefix, dry_run: DryRun = False) -> None:
+def revoke(context: typer.Context, *, prefix: Prefix, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Take a key away, for good and within a second."""
     from bridge import keys
     from bridge.model import AuditEntry
@@ -138,7 +138,10 @@ def revoke(context: typer.Context, *, prefix: Prefix, dry_run: DryRun = False) -
         entry = AuditEntry(actor(), "key.revoke", one.prefix, f"of {one.principal}")
         journal.keep(keys.KIND, {one.prefix: None}, audit=[entry])
         journal.keep(keys.USE_KIND, {one.prefix: None})
-    say_note(f"revoked {one.prefix} of {one.principal}")
+    if as_json:
+        say_json({"prefix": one.prefix, "principal": one.principal})
+    else:
+        say_note(f"revoked {one.prefix} of {one.principal}")
 
 
 @key.command()

@@ -93,6 +93,7 @@ def snapshot(
         typer.Option("--wait/--no-wait", help="Wait until all rows are read; the default on a terminal."),
     ] = None,
     dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Read a stream's table again.
 
@@ -104,7 +105,7 @@ def snapshot(
     verb = "pause" if pause else "resume" if resume else "cancel" if cancel else "start"
     opened = session(context)
     before = _number(opened, name)
-    outcome = _act(opened, f"snapshot.{verb}", name, dry_run=dry_run)
+    outcome = _act(opened, f"snapshot.{verb}", name, dry_run=dry_run, as_json=as_json)
     wants_wait = on_terminal() if wait is None else wait
     if outcome is not None and outcome.done and verb in ("start", "resume") and wants_wait:
         _watch(opened, name, number=before + 1 if verb == "start" else before)
@@ -122,6 +123,8 @@ def _act(
     outcome = ask(opened, kind, {"stream": name})
     if outcome.done and as_json:
         say_json(dict(outcome.result))
+    elif as_json:
+        say_json({"stream": name, "waits": "for a daemon"})
     elif outcome.done:
         details = ", ".join(f"{key}: {value}" for key, value in outcome.result.items() if value not in (None, name))
         note(f"{name}: {kind} done" + (f" ({details})" if details else ""))

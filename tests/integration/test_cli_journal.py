@@ -325,6 +325,32 @@ def test_a_sound_journal_verifies_and_a_damaged_one_does_not(project: Project) -
     assert "orders" in out
 
 
+def test_a_backup_takes_no_other_files_place_unless_it_is_told_to(project: Project, tmp_path: Path) -> None:
+    """A file that is there stays, and with --force too where it is the journal itself."""
+    taken = tmp_path / "copy.db"
+    taken.write_bytes(b"precious")
+    for target in (taken, tmp_path, project.file):
+        for arguments in ([], ["--dry-run"]):
+            assert project.finish("journal", "backup", str(target), *arguments)[0] == 73
+    assert project.finish("journal", "backup", str(project.file), "--force")[0] == 73
+    assert taken.read_bytes() == b"precious"
+    (made,) = project.json_lines("journal", "backup", str(taken), "--force")
+    assert made == {"file": str(taken), "size_bytes": taken.stat().st_size}
+    (restored,) = project.json_lines("journal", "restore", str(taken), "--yes")
+    assert restored["journal"] == str(project.file)
+    assert Path(restored["former"]).is_file()
+
+
+def test_what_waits_for_a_daemon_is_told_to_a_program_too(project: Project) -> None:
+    assert project.json_lines("snapshot", "orders") == [{"stream": "orders", "waits": "for a daemon"}]
+
+
+def test_a_restore_of_a_backup_that_is_not_there_is_told_before_anybody_is_asked(project: Project) -> None:
+    code, _, err = project.finish("journal", "restore", str(project.file.parent / "absent.db"), "--dry-run")
+    assert code == 74
+    assert "absent.db" in err
+
+
 def test_a_backup_can_be_restored(project: Project, tmp_path: Path) -> None:
     """The copy holds what was there; the journal that was there meanwhile is set aside."""
     copy = tmp_path / "copy.db"

@@ -1,5 +1,6 @@
 """A running daemon and its files: a changed configuration is taken over whole or not at all (H4)."""
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +108,7 @@ def test_a_published_contract_changed_in_place_is_refused_at_reload_and_at_start
 
 def test_a_reload_names_the_contracts_that_are_others(daemon: Daemon) -> None:
     assert "neither keys nor contracts had changed" in daemon.cli("reload").stderr
+    assert json.loads(daemon.cli("reload", "--json").stdout) == {"changes": []}
     daemon.write_contract("articles", version="1.1.0", minimum=-5)
     assert "reloaded: contract of articles: 1.0.0 to 1.1.0" in daemon.cli("reload").stderr
     insert(daemon, 1, amount=-1)

@@ -19,6 +19,7 @@ from bridge.cli.ask import actor
 from bridge.errors import BridgeError
 
 ROOT = Path(__file__).parents[2]
+FOR_PEOPLE = {"init", "draft", "run", "dba-script", "dba-letter", "audit export", "demo"}
 HEAVY = ("apsw", "numpy", "polars", "psycopg", "pyarrow", "rich", "sqlglot", "starlette", "yaml")
 
 
@@ -68,6 +69,16 @@ print("heavy:", *sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "heavy:\n"
+
+
+@pytest.mark.parametrize("command", sorted({*commands()} - FOR_PEOPLE))
+def test_every_command_answers_a_program(command: str) -> None:
+    """All but those that make files or documents, or run until they are stopped."""
+    found = get_command(cli)
+    for name in command.split():
+        found = group(found)[name]
+    options = {option for parameter in found.params for option in parameter.opts}
+    assert "--json" in options
 
 
 @pytest.mark.parametrize("command", commands())
