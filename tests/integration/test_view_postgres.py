@@ -124,6 +124,23 @@ def test_a_reading_goes_on_behind_a_key_of_any_type(site: Site, key: str) -> Non
     assert sorted(numbers(pages(site.extractor(things=text), Question("things", 2)))) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("mode", ["full", "incremental"])
+def test_a_composite_value_with_a_null_in_it_is_a_value(site: Site, mode: str) -> None:
+    """To the server it IS NULL as little as it IS NOT NULL."""
+    site.database.sql("CREATE TYPE pair AS (a int, b text); CREATE TABLE pairs (p pair, id int)")
+    site.database.sql("INSERT INTO pairs VALUES ((1, 'x'), 1), ((NULL, 'x'), 2), ((2, NULL), 3), (NULL, 4)")
+    site.database.sql("GRANT SELECT ON pairs TO reader")
+    header = {
+        "full": "-- mode: full\n-- key: p, id\n",
+        "incremental": "-- mode: incremental\n-- cursor: p\n-- key: id\n",
+    }
+    extractor = site.extractor(pairs=f"{header[mode]}SELECT p, id FROM public.pairs\n")
+    found = pages(extractor, Question("pairs", 1))
+    if mode == "incremental":
+        found += pages(extractor, Question("pairs", 1, is_without_cursor=True))
+    assert sorted(numbers(found)) == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("of", ["amount", "weight", "note", "day", "seen", "at", "id"])
 def test_a_reading_begins_with_a_cursor_that_was_read_before(site: Site, of: str) -> None:
     text = f"-- mode: incremental\n-- key: id\n-- cursor: {of}\nSELECT * FROM public.things\n"

@@ -25,6 +25,7 @@ class Grammar:
     limit: Literal["limit", "fetch", "top"] = "limit"  # LIMIT n; FETCH FIRST n ROWS ONLY; SELECT TOP (n)
     has_row_values: bool = False  # (a, b) > (x, y) is understood, and an index is used for it
     is_null: str = "IS NULL"  # what is true of a null alone
+    is_there: str = "IS NOT NULL"  # what is true of all but a null
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def describe_sql(body: Sql) -> Sql:
 def _conditions(subject: Subject, question: Question, place: Place, grammar: Grammar) -> list[list[str | Value]]:
     quote = grammar.quote
     found: list[list[str | Value]] = []
-    has_key = [f"v.{quote(name)} IS NOT NULL" for name in subject.key]
+    has_key = [f"v.{quote(name)} {grammar.is_there}" for name in subject.key]
     if place.part == "keyed":
         found += [[text] for text in has_key]
     else:
@@ -129,7 +130,7 @@ def _conditions(subject: Subject, question: Question, place: Place, grammar: Gra
         if question.since is not None and place.after is None:
             found.append([f"v.{quote(subject.cursor)} >= ", Value(question.since, subject.cursor)])
         elif subject.cursor not in subject.key:
-            found.append([f"v.{quote(subject.cursor)} IS NOT NULL"])
+            found.append([f"v.{quote(subject.cursor)} {grammar.is_there}"])
     order = order_of(subject, question)
     if place.after is not None:
         found.append(_compared(order, place.after, ">", grammar))

@@ -80,7 +80,10 @@ class PostgresSession:
             waivers: rights of the login that the operator signed for.
             page_bytes: an answer is cut when it is larger.
         """
-        self.grammar = Grammar(_quoted, has_row_values=True)
+        # A composite value with one null in it IS NULL as little as it IS NOT NULL; an index serves these as well.
+        self.grammar = Grammar(
+            _quoted, has_row_values=True, is_null="IS NOT DISTINCT FROM NULL", is_there="IS DISTINCT FROM NULL"
+        )
         self.findings: list[Finding] = []  # of the last look at the login's rights
         self._settings = settings
         self._waivers = waivers
