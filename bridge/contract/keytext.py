@@ -44,4 +44,8 @@ def _text(part: Typed) -> pl.Expr:
         return column.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
     if part.type.kind is Kind.TIMESTAMP:
         return column.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
+    if part.type.kind is Kind.TIME:
+        return column.dt.to_string("%H:%M:%S%.f")  # a cast leaves out what is below a second
+    if part.type.kind is Kind.DOUBLE:
+        column = pl.when(column == 0).then(0.0).otherwise(column)  # -0.0 is the same key
     return column.cast(pl.String)

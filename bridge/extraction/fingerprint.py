@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bridge.model import Marks
@@ -39,7 +40,8 @@ def rows(columns: pa.RecordBatch, marks: Mapping[str, Marks] | None = None) -> H
 
 
 def keys(columns: Sequence[pa.Array]) -> tuple[Hashes, Hashes]:
-    """The two halves of a hash of 128 bits a row over key columns, told apart by place."""
+    """The two halves of a hash of 128 bits a row over key columns, told apart by place; -0.0 is the key 0.0."""
+    columns = [_with_one_zero(column) if pa.types.is_floating(column.type) else column for column in columns]
     halves = []
     for seed in _KEY_SEEDS:
         total = np.zeros(len(columns[0]), np.uint64)
@@ -138,6 +140,10 @@ def _cells(array: pa.Array, seed: np.uint64) -> Hashes:
         array = array.cast(pa.uint8() if pa.types.is_boolean(kind) else pa.float32())
     words = _words(array)
     return _texts(array, seed) if words is None else _folded(words, seed)
+
+
+def _with_one_zero(array: pa.Array) -> pa.Array:
+    return pc.if_else(pc.equal(array, pa.scalar(0.0, array.type)), pa.scalar(0.0, array.type), array)
 
 
 def _words(array: pa.Array) -> Hashes | None:

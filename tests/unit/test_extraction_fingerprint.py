@@ -82,6 +82,13 @@ def test_what_is_marked_counts() -> None:
     assert len({plain[1], nan[1], other[1], raw[1]}) == 4
 
 
+def test_zero_is_one_key_whatever_its_sign_and_two_values() -> None:
+    zeros = pa.record_batch({"a": pa.array([0.0, -0.0, 1.0])})
+    first, second = (half.tolist() for half in fingerprint.keys([zeros["a"]]))
+    assert (first[0], second[0]) == (first[1], second[1]) != (first[2], second[2])
+    assert len(set(fingerprint.rows(zeros).tolist())) == 3
+
+
 def test_keys_are_told_apart_by_place_and_their_halves_are_apart() -> None:
     numbers, others = pa.array([1, 2]), pa.array([2, 1])
     first, second = fingerprint.keys([numbers, others])
