@@ -109,9 +109,9 @@ class Daemon:
             self._opening(loops, documents)
             gc.collect()
             gc.freeze()  # a full collection would look at all of it again, and stop every thread for it
+            self._handle_signals()  # whoever sees a loop at work may send one
             loops.start()
             stack.callback(self._end_loops)
-            self._handle_signals()
             notifier.ready("running")
             _log.info("daemon.started", instance=self._config.bridge.name, streams=len(self._config.streams))
             self._attend(notifier, journal, notary)

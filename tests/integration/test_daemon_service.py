@@ -3,13 +3,16 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from demo.server import Database
-from tests.daemon import Daemon, Load, prepare, reckon, wait_for
+from tests.daemon import DEADLINE_S, ROOT, Daemon, Load, prepare, reckon, wait_for
+from tests.inbox import InboxDaemon
 
 
 class Manager:
@@ -83,6 +86,24 @@ def test_the_daemon_lives_and_is_ready_while_its_legacy_system_is_away(daemon: D
     daemon.wait_well("source:erp")
     assert daemon.cli("health").returncode == 0
     assert daemon.cli("health", "--ready").returncode == 0
+
+
+AT_ONCE = """
+import os, pathlib, signal, sys
+from bridge import app, daemon
+start = app.Loops.start
+app.Loops.start = lambda loops: (start(loops), os.kill(os.getpid(), signal.SIGTERM))
+sys.exit(daemon.run(pathlib.Path(sys.argv[1])))
+"""
+
+
+def test_a_stop_that_is_wanted_as_the_loops_begin_is_a_clean_one(tmp_path: Path) -> None:
+    with InboxDaemon(tmp_path) as daemon:
+        command = [sys.executable, "-c", AT_ONCE, str(daemon.path)]
+        done = subprocess.run(
+            command, cwd=ROOT, env=daemon.environment, capture_output=True, text=True, check=False, timeout=DEADLINE_S
+        )
+    assert (done.returncode, "daemon.stopped" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 def test_a_taken_port_stops_the_start_with_its_name(daemon: Daemon) -> None:
