@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
+from demo.processes import free_port
 from demo.server import Database
-from tests.daemon import Daemon, Load, prepare, reckon, wait_for
+from tests.daemon import Daemon, Load, prepare, wait_for
 from tests.receivers import OK, Act, Received, Receiver, drop, reply
 from tests.recovery.test_delivery_kills import SECRET, Moody, journalled, reckon_delivery
 
@@ -27,7 +28,7 @@ NEVER_S = 3_600.0  # a retry that no test lives to see
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as running:
+    with Receiver(port=free_port()) as running:  # it goes, and comes back where it was
         yield running
 
 
@@ -93,8 +94,7 @@ def outage(daemon: Daemon, receiver: Receiver, seconds: float) -> tuple[float, f
             wait_for(lambda: len(mood.taken) - taken >= waiting, within_s=seconds + 60, why=daemon.log_tail)
             went_per_s = waiting / (time.monotonic() - began)
             load.stop()
-            reckon(daemon, "articles", [load])
-            reckon_delivery(daemon, receiver, mood, deaths=1)
+            reckon_delivery(daemon, load, receiver, mood, deaths=1)
     return went_per_s / came_per_s, grown
 
 

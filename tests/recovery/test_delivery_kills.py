@@ -17,7 +17,7 @@ import pytest
 
 from bridge.deliver.loop import UNSTORED_EVENTS
 from demo.server import Database
-from tests.daemon import Daemon, Load, prepare, wait_for
+from tests.daemon import Daemon, Load, prepare, reckon, wait_for
 from tests.receivers import OK, Act, Received, Receiver, drop, reply, reset
 from tests.recovery.test_daemon_kills import STOP_LIMIT_S, times
 
@@ -72,10 +72,11 @@ def journalled(daemon: Daemon) -> dict[str, tuple[str, int]]:
     return {event["id"]: (event["subject"], int(event["sequence"])) for event in events}
 
 
-def reckon_delivery(daemon: Daemon, receiver: Receiver, mood: Moody, *, deaths: int) -> None:
+def reckon_delivery(daemon: Daemon, load: Load, receiver: Receiver, mood: Moody, *, deaths: int) -> None:
     """0 lost, no key out of order, duplicates only of what was under way."""
-    wait_for(lambda: set(journalled(daemon)) <= set(mood.taken), every_s=0.2, why=daemon.log_tail)
+    reckon(daemon, "articles", [load])  # nothing more comes
     events = journalled(daemon)
+    wait_for(lambda: set(events) <= set(mood.taken), why=daemon.log_tail)
     taken = list(dict.fromkeys(one.headers["webhook-id"] for one in receiver.received))
     assert set(taken) == set(events), "what nobody journalled"
     order = defaultdict(list)
@@ -96,14 +97,14 @@ def _is_done(daemon: Daemon) -> bool:
 def kill_while_delivering(daemon: Daemon, receiver: Receiver, count: int) -> None:
     receiver.script = mood = Moody(share=0.1)
     daemon.start()
-    with Load(daemon.database, "articles"):
+    with Load(daemon.database, "articles") as load:
         for _ in range(count):
             time.sleep(random.uniform(0.2, 1.5))  # noqa: S311  the instant is the experiment
             assert daemon.is_running, daemon.log_tail()
             daemon.kill()
             daemon.launch()
         daemon.wait_reading()
-    reckon_delivery(daemon, receiver, mood, deaths=count)
+    reckon_delivery(daemon, load, receiver, mood, deaths=count)
     daemon.stop()
 
 
@@ -121,14 +122,14 @@ def die_while_delivering(daemon: Daemon, receiver: Receiver, point: str, counts:
     receiver.script = mood = Moody(share=0.1)
     daemon.start()
     deaths = 0
-    with Load(daemon.database, "articles"):
+    with Load(daemon.database, "articles") as load:
         for deaths, count in enumerate(counts, 1):  # noqa: B007  used below
             daemon.kill()
             daemon.launch(failpoint=f"{point}:{count}")
             assert daemon.wait() == -signal.SIGKILL, daemon.log_tail()
         daemon.launch()
         daemon.wait_reading()
-    reckon_delivery(daemon, receiver, mood, deaths=2 * deaths)
+    reckon_delivery(daemon, load, receiver, mood, deaths=2 * deaths)
     daemon.stop()
 
 
@@ -146,14 +147,14 @@ def test_ten_deaths_at_each_step_of_delivery_lose_nothing(daemon: Daemon, receiv
 def stop_while_delivering(daemon: Daemon, receiver: Receiver, count: int) -> None:
     receiver.script = mood = Moody(share=0)
     daemon.start()
-    with Load(daemon.database, "articles"):
+    with Load(daemon.database, "articles") as load:
         for _ in range(count):
             time.sleep(random.uniform(0.2, 1.0))  # noqa: S311  the instant is the experiment
             daemon.stop(STOP_LIMIT_S)
             daemon.launch()
             daemon.wait_reading()
         daemon.wait_reading()
-    reckon_delivery(daemon, receiver, mood, deaths=0)
+    reckon_delivery(daemon, load, receiver, mood, deaths=0)
     daemon.stop()
 
 
