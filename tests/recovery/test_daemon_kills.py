@@ -122,10 +122,12 @@ def test_a_second_signal_ends_a_stop_that_takes_too_long(daemon: Daemon) -> None
     with Load(daemon.database, "articles") as load:
         wait_for(lambda: len(daemon.changes("articles")) > 20, why=daemon.log_tail)
         with daemon.journal() as journal, journal._database.writing():
-            time.sleep(0.3)  # until the writer waits for its turn
+            written = len(load.acknowledged)
+            wait_for(lambda: len(load.acknowledged) > written + 100)  # the writer waits for its turn
             daemon.signal(signal.SIGTERM)
-            time.sleep(0.3)
+            active = f"SELECT active FROM pg_replication_slots WHERE slot_name = '{daemon.slot}'"
+            wait_for(lambda: daemon.database.sql(active) == [(False,)], why=daemon.log_tail)  # two at once were one
             daemon.signal(signal.SIGTERM)
-            assert daemon.wait(5) == 128 + signal.SIGTERM
+            assert daemon.wait() == 128 + signal.SIGTERM
         daemon.start()
     reckon(daemon, "articles", [load])
