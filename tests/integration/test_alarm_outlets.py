@@ -5,7 +5,6 @@ import base64
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -42,8 +41,9 @@ from bridge.outlets.heartbeat import Heartbeat
 from bridge.outlets.webhook import WebhookOutlet
 from bridge.pump import Handoff
 from bridge.testing import MemoryJournal
+from demo.processes import free_port
 from tests import receivers
-from tests.daemon import wait_for
+from tests.daemon import DEADLINE_S, wait_for
 from tests.receivers import Receiver
 
 SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
@@ -149,13 +149,6 @@ def test_a_service_that_does_not_take_it_is_unavailable(url: str) -> None:
 # -- Alertmanager
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def pager() -> Iterator[Receiver]:
     """Whom Alertmanager tells."""
@@ -255,6 +248,7 @@ def test_alertmanager_takes_a_test(alertmanager: str) -> None:
 
 def test_no_sign_of_life_is_given_while_the_loop_that_journals_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     journal, stop, released, looks = MemoryJournal(), threading.Event(), threading.Event(), [0]
+    stands_still = threading.Event()
     ingest = Ingest(journal, Handoff(), {}, board=HealthBoard(), metrics=Metrics(), desk=Desk(journal, {}), stop=stop)
     ingesting = threading.Thread(target=ingest.run)
 
@@ -263,6 +257,7 @@ def test_no_sign_of_life_is_given_while_the_loop_that_journals_stands_still(monk
         return time.monotonic() - ingest.turned_at < 0.5
 
     def hang() -> int:
+        stands_still.set()
         released.wait()
         return 0
 
@@ -281,6 +276,7 @@ def test_no_sign_of_life_is_given_while_the_loop_that_journals_stands_still(monk
             assert {one.method for one in service.received} == {"GET"}
             with monkeypatch.context() as stuck:
                 stuck.setattr(journal, "version", hang)
+                assert stands_still.wait(DEADLINE_S)
                 wait_for(lambda: not alive())
                 before, asked = len(service.received), looks[0]
                 wait_for(lambda: looks[0] > asked + 20)

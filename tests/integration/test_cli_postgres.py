@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,9 @@ from typing import Any
 import pytest
 
 from demo.erp import build
+from demo.processes import free_port
 from demo.server import Database, PostgresServer
+from tests.daemon import PORTS
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60.0
@@ -42,7 +43,7 @@ class Bridge:
             "BRIDGE_SYSTEMS__ERP__POSTGRES__DATABASE": erp.name,
             "BRIDGE_SYSTEMS__ERP__POSTGRES__SLOT": self.slot,
             "BRIDGE_NAME": self.slot.replace("_", "-"),  # so that no bridge takes another's sessions for its own
-            "BRIDGE_HTTP__PORT": str(free_port()),
+            "BRIDGE_HTTP__PORT": str(free_port(PORTS)),
         }
 
     def start(self, *arguments: str, more: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
@@ -240,9 +241,3 @@ def wait(
         assert process is None or process.poll() is None, said
         assert time.monotonic() < deadline, said
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

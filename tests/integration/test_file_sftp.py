@@ -14,6 +14,7 @@ from bridge.config.file import SftpConfig
 from bridge.errors import SourceUnavailable
 from bridge.sources.file import sftp
 from bridge.sources.file.sftp import Sftp
+from demo.processes import free_port
 from tests.daemon import wait_for
 from tests.files import FileDaemon, content, put
 from tests.inbox import reckon_inbox
@@ -63,7 +64,7 @@ class Server:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.port = 0
+        self.port = free_port()  # it starts again where it was
         self.start()
         public = self._host_key.export_public_key().decode()
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {public}")
@@ -71,7 +72,6 @@ class Server:
     def start(self) -> None:
         """Listen."""
         self._acceptor = self._do(self._listen())
-        self.port = self._acceptor.get_port()
 
     def stop(self) -> None:
         """Break every session and listen no more."""
