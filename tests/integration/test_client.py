@@ -76,7 +76,7 @@ def test_one_deadline_holds_for_the_whole_request(act: receivers.Act) -> None:
 def test_a_slow_body_counts_only_where_it_is_wanted() -> None:
     with Receiver([receivers.SLOW_BODY]) as server:
         assert "no answer within 0.3 s" in refusal(server.url, deadline_s=0.3, answer_limit=2_000_000).detail
-        assert ask(server.url, deadline_s=0.3).status == 200
+        assert ask(server.url, deadline_s=3).status == 200  # its head has to come in this time, on a busy machine too
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_what_is_wrong_with_a_broker_is_said(
 def test_a_broker_that_answers_nothing_is_given_up_and_found_again(rabbit: RabbitServer, queue: str) -> None:
     async def deliver() -> list[str | None]:
         async with opened(rabbit, queue=queue, confirm_s=1.0) as sink:
-            await sink.send(messages([1]))
+            await reached(sink, messages([1]))
             rabbit.freeze()
             with pytest.raises(SinkUnavailable, match="has not confirmed"):
                 await sink.send(messages([2]))

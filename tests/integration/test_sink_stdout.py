@@ -136,6 +136,7 @@ def test_a_reader_that_stopped_makes_the_call_fail_and_lines_stay_whole(pipe: Pi
         with pytest.raises(SinkUnavailable):  # what is left of the line that was begun stays first
             await sink.send(lines(range(1, 60)))
         reader = asyncio.create_task(asyncio.to_thread(read_all, pipe[0]))
+        await asyncio.to_thread(wait_for, lambda: select.select([], [pipe[1]], [], 0)[1])  # it reads
         await sink.send(lines(range(1, 60)))
         await sink.close()
         os.close(pipe[1])

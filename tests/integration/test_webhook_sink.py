@@ -235,7 +235,7 @@ def test_e2_whatever_a_receiver_does_the_event_is_tried_again(act: receivers.Act
 @pytest.mark.parametrize("act", [receivers.endless, receivers.bomb(), receivers.SLOW_BODY])
 def test_an_answer_that_is_too_much_is_a_success_by_its_status(act: receivers.Act) -> None:
     with Receiver([act]) as server:
-        assert fate(server, timeout_s=1.0) is None
+        assert fate(server, timeout_s=3.0) is None  # its head has to come in this time, on a busy machine too
 
 
 def test_e2_a_receiver_that_hangs_does_not_slow_another() -> None:
