@@ -68,7 +68,7 @@ def test_the_command_line_follows_a_stream_through_the_door_over_a_change_of_con
         daemon.document["principals"]["shop"]["acts"] = ["read"]
         daemon.write()
         daemon.signal(signal.SIGHUP)
-        wait_for(lambda: "daemon.reloaded" in daemon.log_tail(), why=daemon.log_tail)
+        wait_for(lambda: daemon.logged("daemon.reloaded"), why=daemon.log_tail)
         daemon.database.sql("INSERT INTO shop.articles VALUES (3, 'n', 5)")
         subjects.append(json.loads(following.stdout.readline())["subject"])
         assert following.wait(60) == 0
