@@ -137,6 +137,10 @@ class Shape:
     table: str  # qualified name, "sales.oeordh"
     columns: tuple[Column, ...]
 
+    def __hash__(self) -> int:
+        """By the table alone, which has few shapes: it is asked for with every batch."""
+        return hash(self.table)
+
     def names(self) -> list[str]:
         """Column names in order."""
         return [column.name for column in self.columns]
