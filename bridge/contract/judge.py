@@ -17,7 +17,7 @@ from bridge.contract.terms import Field
 from bridge.model import Breach, Mark, Marks, Op, RawBatch, Rejected, Verdict
 
 _KEY = "_key"
-_SUSPECT = "any rule broken"
+_FEW_ROWS = 1_000  # below which it takes longer to share the work out to threads than to do it
 # PanicException: the text of a key's date that no calendar reaches.
 OVERFLOW = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, pl.exceptions.PanicException)
 _ARROW_LEVEL = pl.CompatLevel.oldest()
@@ -92,8 +92,8 @@ class Judge:
                    if field.marks_allowed and field.type.kind is Kind.DOUBLE]  # fmt: skip
         self._special = bool(special)
         suspects = [mask.broken for mask in plan.masks if mask.nulls is None] + special
-        found = pl.any_horizontal(suspects).any() if suspects else pl.lit(value=False)
-        last = [found.alias(_SUSPECT)]
+        last = [broken.any().alias(f"suspect {at}") for at, broken in enumerate(suspects)]
+        self._suspects = [one.meta.output_name() for one in last]
         self._key_place = plan.key.meta.output_name() if plan.key.meta.is_column() else _KEY
         if self._key_place == _KEY:
             last.append(plan.key.alias(_KEY))
@@ -135,8 +135,9 @@ class Judge:
 
     def _compute(self, work: _Work) -> _Work:
         frame = work.frame
+        compute = pl.DataFrame.with_columns_seq if frame.height < _FEW_ROWS else pl.DataFrame.with_columns
         for level in self._levels:
-            frame = frame.with_columns(level)
+            frame = compute(frame, level)
         return _Work(work.inputs, frame)
 
     def _overflown(self, work: _Work, first: int) -> NDArray[np.int64]:
@@ -156,7 +157,7 @@ class Judge:
         """Whether any rule may be broken; counting nulls is free, so rules that come down to it go first."""
         if any(work.null_count(before) != work.null_count(after) for before, after in self._null_pairs):
             return True
-        return bool(work.frame.get_column(_SUSPECT).any()) or self._may_repeat(work, kinds)
+        return any(work.frame.get_column(name).any() for name in self._suspects) or self._may_repeat(work, kinds)
 
     def _may_repeat(self, work: _Work, kinds: _Kinds) -> bool:
         """Whether a key might have been added twice; cheap, exact enough to be wrong on the safe side."""
