@@ -15,7 +15,7 @@ from bridge.sources.file.mapping import RecordMapper
 from bridge.sources.file.places import Folder
 from bridge.sources.file.reading import Reader
 from bridge.sources.file.source import FileSource
-from bridge.sources.file.work import Settings
+from bridge.sources.file.steps import Settings
 
 COPYBOOK = """\
        01  ORDER-REC.

@@ -13,7 +13,7 @@ from bridge.sources.file.dumps import Comparing
 from bridge.sources.file.mapping import RecordMapper
 from bridge.sources.file.places import Folder
 from bridge.sources.file.source import FileSource
-from bridge.sources.file.work import Outcome, Settings
+from bridge.sources.file.steps import Outcome, Settings
 from bridge.testing import MemoryJournal
 from tests.inbox import SentDaemon
 

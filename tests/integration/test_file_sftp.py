@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
@@ -23,15 +24,19 @@ T = TypeVar("T")
 
 
 class Answering(asyncssh.SFTPServer):
-    """What is served; it may stop in the middle of a list.
+    """What is served; it may stop in the middle of a list, and tell little of files.
 
     Attributes:
         silent: lists do not end.
         asked: somebody waits for one.
+        drip_s: between two names.
+        untold: what it does not tell of a file.
     """
 
     silent = False
     asked = threading.Event()
+    drip_s = 0.0
+    untold: tuple[str, ...] = ()
 
     async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
         """The files of a folder."""
@@ -39,7 +44,28 @@ class Answering(asyncssh.SFTPServer):
             self.asked.set()
             await asyncio.sleep(3600)
         async for name in super().scandir(path):
+            if self.drip_s:
+                await asyncio.sleep(self.drip_s)
             yield name
+
+    def format_longname(self, name: asyncssh.SFTPName) -> None:
+        """The line for people, in which all is told."""
+        super().format_longname(name)
+        self._told(name.attrs)
+
+    def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        """What there is to say of a file."""
+        found = os.lstat(self.map_path(path))
+        return self._told(asyncssh.SFTPAttrs.from_local(found))
+
+    def rename(self, oldpath: bytes, newpath: bytes) -> None:
+        """Move a file, as many servers do it: over another one."""
+        Path(os.fsdecode(self.map_path(oldpath))).replace(os.fsdecode(self.map_path(newpath)))
+
+    def _told(self, attrs: asyncssh.SFTPAttrs) -> asyncssh.SFTPAttrs:
+        for name in self.untold:
+            setattr(attrs, name, None)
+        return attrs
 
 
 class Server:
@@ -188,6 +214,74 @@ def test_a_server_that_never_answers_is_given_up(server: Server, monkeypatch: py
     looker.join(30)
     assert "TimeoutError" in str(*told)
     place.close()
+
+
+def test_a_long_list_may_take_longer_than_one_answer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(700):
+        (server.root / "out" / f"A{number}").touch()
+    monkeypatch.setattr(Answering, "drip_s", 0.003)  # a hundred names come in less than the timeout, all in more
+    monkeypatch.setattr(sftp, "_TIMEOUT_S", 1)
+    place = Sftp(server.config())
+    try:
+        assert len(place.look()) == 700
+        monkeypatch.setattr(sftp, "_MOST_NAMES", 500)
+        with pytest.raises(SourceUnavailable, match="more than 500 names"):
+            place.look()
+    finally:
+        place.close()
+
+
+def test_a_server_that_greets_nobody_is_left_as_soon_as_that_is_wanted(tmp_path: Path) -> None:
+    """The kill switch ends also what has not become a session yet."""
+    (tmp_path / "known_hosts").touch()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        given = {"host": "127.0.0.1", "port": listener.getsockname()[1], "user": "bridge", "password": "x",
+                 "known_hosts": str(tmp_path / "known_hosts")}  # fmt: skip
+        place, told = Sftp(SftpConfig.model_validate(given, context={"folder": Path()})), list[SourceUnavailable]()
+
+        def look() -> None:
+            for _ in range(2):  # and none is begun behind it
+                with pytest.raises(SourceUnavailable) as raised:
+                    place.look()
+                told.append(raised.value)
+
+        looker = threading.Thread(target=look, daemon=True)
+        looker.start()
+        session, _ = listener.accept()
+        with session:
+            session.recv(100)
+            place.interrupt()
+            looker.join(10)
+            assert [error.detail.partition(": ")[2] for error in told] == ["ECONNABORTED"] * 2
+            session.settimeout(10)
+            while session.recv(4096):  # its end
+                pass
+        place.close()
+
+
+def test_a_server_that_tells_little_hides_no_file_and_archives_over_none(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answering, "untold", ("permissions",))
+    (server.root / "out" / "sub").mkdir()
+    place = Sftp(server.config())
+    try:
+        for text in (b"one", b"two", b"three"):
+            put(server.root / "out", "A1.DAT", text)
+            [listed] = place.look()
+            assert place.stat("A1.DAT") == listed
+            place.archive("A1.DAT", "archive")
+        kept = (server.root / "out" / "archive").iterdir()
+        assert {path.name: path.read_bytes() for path in kept} == {
+            "A1.DAT": b"one", "A1.DAT.1": b"two", "A1.DAT.2": b"three"
+        }  # fmt: skip
+        put(server.root / "out", "A1.DAT", b"four")
+        monkeypatch.setattr(Answering, "untold", ("atime", "mtime"))
+        assert [listed.oddity for listed in place.look()] == [
+            "the server does not say how large it is or when it was changed"
+        ]
+    finally:
+        place.close()
 
 
 def test_a_daemon_takes_files_over_sftp_also_when_the_server_restarts(server: Server, tmp_path: Path) -> None:

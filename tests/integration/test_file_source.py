@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import PositionLost, SourceRefused, SourceUnavailable
-from bridge.sources.file.places import Folder, Listed
+from bridge.sources.file.pickup import Pickup
+from bridge.sources.file.places import Folder, Listed, free_name
 from tests.files import LAYOUT, LENGTH, Driven, content, put, record
 
 MANY = range(100_000)  # articles of a file that is read in pieces
@@ -38,8 +39,8 @@ def test_files_are_taken_in_order_of_their_names_and_archived_after_the_commit(d
 
 def test_files_are_taken_oldest_first_where_that_is_asked_for(tmp_path: Path) -> None:
     driven = Driven(tmp_path, by_time=True)
-    os.utime(put(driven.drop, "A1.DAT", content([1])), (2_000, 2_000))
-    os.utime(put(driven.drop, "A2.DAT", content([2])), (1_000, 1_000))
+    os.utime(put(driven.drop, "A1.DAT", content([1])), (2_000, 2_000.5))
+    os.utime(put(driven.drop, "A2.DAT", content([2])), (1_000, 1_000.5))
     driven.run()
     assert driven.ids() == [2, 1]
 
@@ -371,6 +372,82 @@ def test_names_that_come_and_go_while_a_folder_is_looked_over_stop_nothing(tmp_p
     finally:
         stop.set()
         writer.join()
+
+
+def test_other_content_is_taken_also_where_name_size_and_time_are_those_of_a_file_that_was(driven: Driven) -> None:
+    """As where a writer sets the times of its files, or none."""
+    for number in (1, 2):
+        os.utime(put(driven.drop, "A1.DAT", content([number])), (1_000, 1_000.5))
+        driven.run()
+    assert driven.ids() == [1, 2]
+    assert driven.archived() == ["A1.DAT", "A1.DAT.1"]
+
+
+def test_a_folder_is_not_listed_anew_for_each_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driven, looks = Driven(tmp_path, poll_s=30), list[int]()
+    for number in range(300):
+        put(driven.drop, f"A{number:03}.DAT", content([number]))
+    look = Folder.look
+
+    def counted(place: Folder) -> list[Listed]:
+        looks.append(len(found := look(place)))
+        return found
+
+    monkeypatch.setattr(Folder, "look", counted)
+    driven.run()
+    assert driven.ids() == list(range(300))
+    assert looks == [300, 0]
+
+
+def test_a_file_that_goes_while_those_before_it_are_taken_stops_nothing(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, poll_s=30)
+    for number in (1, 2, 3):
+        put(driven.drop, f"A{number}.DAT", content([number]))
+    window = driven.window()
+    assert window is not None
+    (driven.drop / "A2.DAT").unlink()
+    driven.journal(window)
+    driven.run()
+    assert driven.ids() == [1, 3]
+
+
+def test_a_file_of_which_fewer_bytes_come_than_it_has_is_not_taken(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(driven.drop, "A1.DAT", content([1, 2]))
+    monkeypatch.setattr(Folder, "pieces", lambda _place, _name: iter([content([1])]))
+    with pytest.raises(SourceUnavailable, match=f"{LENGTH} bytes came of {2 * LENGTH}"):
+        driven.run()
+    monkeypatch.undo()
+    driven.restart()
+    driven.run()
+    assert driven.ids() == [1, 2]
+
+
+def test_a_place_in_an_archive_of_many_is_found_by_a_few_looks() -> None:
+    taken, looked = {"A.DAT", *(f"A.DAT.{number}" for number in range(1, 50_000))}, list[str]()
+
+    def is_taken(name: str) -> bool:
+        looked.append(name)
+        return name in taken
+
+    assert free_name("A.DAT", "archive", is_taken) == "A.DAT.50000"
+    assert len(looked) < 40
+    with pytest.raises(SourceUnavailable, match="holds 1000000 files"):
+        free_name("A.DAT", "archive", lambda _name: True)
+
+
+@pytest.mark.parametrize("done", [None, ".done"])
+def test_a_file_whose_time_is_whole_seconds_has_to_stand_still_for_two(done: str | None) -> None:
+    """Else what is written into it in the same second would be put away unread."""
+    now = [0.0]
+    pickup = Pickup({"articles": "A*"}, 0.0, done=done, clock=lambda: now[0])
+    coarse, fine = Listed("A1", 1, 5_000_000_000), Listed("A0", 1, 5_000_000_001)
+    files = [coarse, fine, *(Listed(f"{name}{done}", 0, 0) for name in ("A0", "A1") if done)]
+    seen = []
+    for now[0] in (0.0, 1.9, 2.0):
+        seen.append([listed.name for listed in pickup.ready(files)])
+    assert seen == [["A0"], ["A0"], ["A0", "A1"]]
 
 
 def test_a_pipe_that_took_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from bridge.sources.file.mapping import RecordMapper
 from bridge.sources.file.places import Folder, Place
 from bridge.sources.file.positions import Positions
 from bridge.sources.file.source import FileSource
-from bridge.sources.file.work import Settings
+from bridge.sources.file.steps import Settings
 
 
 def source(

@@ -14,6 +14,8 @@ from bridge.sources.file.places import Listed
 from bridge.sources.file.spool import MEMOS
 
 STILL_GROWING_S = 600  # then somebody should know
+_COARSE_S = 2.0  # within which two changes may have one time, where times are whole seconds
+_SECOND_NS = 1_000_000_000
 
 
 @dataclass(slots=True)
@@ -37,8 +39,8 @@ class Pickup:
     )  # file, since when so, since when at all
     _passed: dict[str, Listed] = field(default_factory=dict)
 
-    def next(self, files: Sequence[Listed]) -> Listed | None:
-        """The file to take now; None when there is none, or the next one is not complete."""
+    def ready(self, files: Sequence[Listed]) -> list[Listed]:
+        """The files to take now, in order, up to the first that is not complete."""
         now = self.clock()
         names = {listed.name for listed in files}
         self._passed = {name: seen for name, seen in self._passed.items() if name in names}
@@ -49,13 +51,21 @@ class Pickup:
             if same is None or same[0] != listed:
                 same = (listed, now, same[2] if same is not None else now)
             self._seen[listed.name] = same
+        ready: list[Listed] = []
         for listed, since, _ in self._seen.values():
             if self._passed.get(listed.name) == listed:
                 continue
             if self.done is not None and listed.name + self.done not in names:
                 continue
-            return listed if now - since >= self.settle_s or self.done is not None else None
-        return None
+            if now - since < self._settle_s(listed):
+                break
+            ready.append(listed)
+        return ready
+
+    def _settle_s(self, listed: Listed) -> float:
+        """How long a file must have stood still, so that a change behind that shows in its time."""
+        settle_s = 0.0 if self.done is not None else self.settle_s
+        return settle_s if listed.mtime_ns % _SECOND_NS else max(settle_s, _COARSE_S)
 
     def streams_of(self, name: str) -> tuple[str, ...]:
         """The streams that read files of this name."""

@@ -7,7 +7,7 @@ done with. Nothing is ever written into a file.
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,10 @@ from bridge.errors import SourceUnavailable
 from bridge.resilience.failpoint import reach
 
 PIECE_BYTES = 4 << 20
-_MOST_COPIES = 1000
+_MOST_COPIES = 1_000_000
 _FIRST_NS, _LAST_NS = -62_135_596_800 * 10**9, 253_402_300_800 * 10**9  # from 1970 on
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+UNTOLD_NS = -(10**30)  # for a time, or the size beside it, that a server does not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Listed:
         """Why the journal could not speak of it, if so."""
         if self.shown != self.name:
             return "its name is no UTF-8; have it named otherwise"
+        if self.mtime_ns == UNTOLD_NS:
+            return "the server does not say how large it is or when it was changed"
         if not _FIRST_NS <= self.mtime_ns < _LAST_NS:
             return "its time of change is in none of the years 1 to 9999; have it written anew"
         return None
@@ -110,30 +113,29 @@ class Folder:
         with self._reached():
             target = self.path / folder
             target.mkdir(parents=True, exist_ok=True)
-            for number in range(_MOST_COPIES):
-                place = target / (f"{name}.{number}" if number else name)
-                try:
-                    os.link(self.path / name, place, follow_symlinks=False)  # never over another file
-                except FileExistsError:
-                    if os.path.samestat(
-                        place.lstat(), (self.path / name).lstat()
-                    ):  # linked, and not yet removed when we died
-                        break
-                    continue
-                except OSError as error:
-                    if error.errno not in _NO_LINKS:
-                        raise
-                    if place.exists():
-                        continue
-                    (self.path / name).rename(place)  # a file system without links
-                break
-            else:
-                raise SourceUnavailable(f"{target} holds {_MOST_COPIES} files called {name}", hint="Empty the archive.")
+            place = self._put(self.path / name, target)
             _sync(target)
             reach("file.linked")
             (self.path / name).unlink(missing_ok=True)
             _sync(self.path)
         return str(place)
+
+    def _put(self, file: Path, target: Path) -> Path:
+        """Link a file into a folder, never over another one; moved, where the file system has no links."""
+        while True:
+            place = target / free_name(file.name, str(target), lambda name: _is_other(target / name, file))
+            try:
+                os.link(file, place, follow_symlinks=False)
+            except FileExistsError:
+                if _is_other(place, file):  # somebody was quicker
+                    continue
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                if os.path.lexists(place):
+                    continue
+                file.rename(place)
+            return place
 
     def delete(self, name: str) -> None:
         """See the port."""
@@ -156,6 +158,35 @@ class Folder:
             if error.errno == errno.EXDEV:
                 hint = "Give an `archive` on the file system of the folder, or set `after` to delete or leave."
             raise SourceUnavailable(f"folder {self.path}: {place}: {error.strerror or error}", hint=hint) from error
+
+
+def free_name(name: str, folder: str, is_taken: Callable[[str], bool]) -> str:
+    """A name that is free in an archive: the file's own, else with a number behind it.
+
+    Numbers are given one after the other, so that a few looks find the end of many.
+    Raises: SourceUnavailable where there are too many.
+    """
+
+    def named(number: int) -> str:
+        return f"{name}.{number}" if number else name
+
+    taken, free = -1, 0
+    while is_taken(named(free)):
+        taken, free = free, 2 * free + 1
+        if free > _MOST_COPIES:
+            raise SourceUnavailable(f"{folder} holds {_MOST_COPIES} files called {name}", hint="Empty the archive.")
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        taken, free = (middle, free) if is_taken(named(middle)) else (taken, middle)
+    return named(free)
+
+
+def _is_other(place: Path, file: Path) -> bool:
+    """Whether a name leads to another file: not to this one, linked and not yet removed when we died."""
+    try:
+        return not os.path.samestat(place.lstat(), file.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _sync(folder: Path) -> None:

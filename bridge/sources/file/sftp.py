@@ -7,7 +7,7 @@ needed first, and lives on one event loop of the thread that reads the source.
 import asyncio
 import errno
 import stat
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -15,12 +15,13 @@ import asyncssh
 
 from bridge.config.file import SftpConfig
 from bridge.errors import SourceUnavailable
-from bridge.sources.file.places import PIECE_BYTES, Listed
+from bridge.sources.file.places import PIECE_BYTES, UNTOLD_NS, Listed, free_name
 
 _T = TypeVar("_T")
 _TIMEOUT_S = 30
 _PIECE_BYTES = PIECE_BYTES // 8  # what a slow line brings within the timeout
-_MOST_COPIES = 1000
+_LOOK_S = 900  # for a whole list, however steadily it drips
+_MOST_NAMES = 1_000_000
 
 
 class Sftp:
@@ -35,13 +36,26 @@ class Sftp:
         self._loop = asyncio.new_event_loop()
         self._connection: asyncssh.SSHClientConnection | None = None
         self._client: asyncssh.SFTPClient | None = None
+        self._task: asyncio.Future[Any] | None = None  # what is being asked
+        self._is_interrupted = False
 
     def look(self) -> list[Listed]:
-        """See the port."""
+        """See the port. A long list may take its time while it grows."""
+        names: list[asyncssh.SFTPName] = []
+
+        async def read(session: asyncssh.SFTPClient) -> None:
+            async with asyncio.timeout(_LOOK_S):
+                async for entry in session.scandir(self._server.folder):
+                    names.append(entry)
+                    if len(names) > _MOST_NAMES:
+                        raise SourceUnavailable(
+                            f"{self._server.folder} holds more than {_MOST_NAMES} names", hint="Empty the folder."
+                        )
+
         with self._reached():
-            names = self._do(self._session().readdir(self._server.folder))
-        found = [(str(entry.filename), entry.attrs) for entry in names]
-        return [_listed(name, attrs) for name, attrs in found if not name.startswith(".") and _is_file(attrs)]
+            self._do(read(self._session()), turns=lambda: len(names))
+        found = [(str(entry.filename), entry.attrs, str(entry.longname or "")) for entry in names]
+        return [_listed(name, attrs) for name, attrs, shown in found if name[:1] != "." and _is_file(attrs, shown)]
 
     def stat(self, name: str) -> Listed | None:
         """See the port."""
@@ -50,7 +64,7 @@ class Sftp:
                 attrs = self._do(self._session().lstat(self._path(name)))
             except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
                 return None
-        return _listed(name, attrs) if _is_file(attrs) else None
+        return _listed(name, attrs) if _is_file(attrs, "") else None
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """See the port."""
@@ -72,12 +86,10 @@ class Sftp:
             session = self._session()
             target = folder if folder.startswith("/") else self._path(folder)
             self._do(session.makedirs(target, exist_ok=True))
-            for number in range(_MOST_COPIES):
-                place = f"{target}/{name}.{number}" if number else f"{target}/{name}"
-                if not self._do(session.lexists(place)):  # SFTP renames over nothing, where the server keeps the rule
-                    self._do(session.rename(self._path(name), place))
-                    return place
-        raise SourceUnavailable(f"{target} holds {_MOST_COPIES} files called {name}", hint="Empty the archive.")
+            # Looked for first: SFTP renames over nothing, where the server keeps the rule.
+            place = f"{target}/{free_name(name, target, lambda each: self._is_there(f'{target}/{each}'))}"
+            self._do(session.rename(self._path(name), place))
+        return place
 
     def delete(self, name: str) -> None:
         """See the port."""
@@ -88,38 +100,63 @@ class Sftp:
                 return
 
     def interrupt(self) -> None:
-        """See the port: the session ends."""
-        connection = self._connection
-        if connection is not None and not self._loop.is_closed():
+        """See the port: the session ends, and none begins."""
+        self._is_interrupted = True
+        if not self._loop.is_closed():
             with suppress(RuntimeError):  # closed in this very moment
-                self._loop.call_soon_threadsafe(connection.abort)
+                self._loop.call_soon_threadsafe(self._end)
 
     def close(self) -> None:
         """See the port."""
         if self._loop.is_closed():
             return
+        self._loop.run_until_complete(self._leave())
+        self._loop.close()
+
+    async def _leave(self) -> None:
         if self._connection is not None:
             self._connection.abort()
-            self._do(self._connection.wait_closed())
-        self._do(self._loop.shutdown_asyncgens())
-        self._loop.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._connection.wait_closed(), _TIMEOUT_S)
+        await self._loop.shutdown_asyncgens()
 
     def _path(self, name: str) -> str:
         return f"{self._server.folder.rstrip('/') or ''}/{name}"
 
-    def _do(self, work: Awaitable[_T]) -> _T:
+    def _is_there(self, path: str) -> bool:
+        try:
+            self._do(self._session().lstat(path))
+        except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+            return False
+        return True
+
+    def _do(self, work: Awaitable[_T], *, turns: Callable[[], int] = lambda: 0) -> _T:
+        """Wait for an answer of the server, as long as `turns` grows within the timeout."""
+
         async def within() -> _T:
-            task = asyncio.ensure_future(work)
-            await asyncio.wait({task}, timeout=_TIMEOUT_S)
+            self._task = task = asyncio.ensure_future(work)
+            if self._is_interrupted:
+                self._end()
+            before = -1
+            while not task.done() and turns() > before:
+                before = turns()
+                await asyncio.wait({task}, timeout=_TIMEOUT_S)
+            if task.cancelled():
+                raise ConnectionAbortedError(errno.ECONNABORTED, "interrupted")
             if task.done():
                 return task.result()
-            task.cancel()
-            if self._connection is not None:  # cancelled alone, it asks the server to close its handles, and waits
-                self._connection.abort()
+            self._end()
             await asyncio.gather(asyncio.wait_for(task, _TIMEOUT_S), return_exceptions=True)
             raise TimeoutError
 
         return self._loop.run_until_complete(within())
+
+    def _end(self) -> None:
+        """Give up what is being asked."""
+        if self._connection is not None:  # cancelled alone, it asks the server to close its handles, and waits
+            self._connection.abort()
+        if self._task is not None:
+            self._task.cancel()
 
     def _session(self) -> asyncssh.SFTPClient:
         if self._client is None:
@@ -172,10 +209,13 @@ class Sftp:
             ) from error
 
 
-def _is_file(attrs: asyncssh.SFTPAttrs) -> bool:
-    return attrs.permissions is not None and stat.S_ISREG(attrs.permissions)
+def _is_file(attrs: asyncssh.SFTPAttrs, shown: str) -> bool:
+    """Whether a name is a plain file's; of one whose type the server does not tell, by the line it shows to people."""
+    kind = stat.S_IFMT(attrs.permissions or 0)
+    return kind == stat.S_IFREG if kind else shown[:1] not in ("d", "l")
 
 
 def _listed(name: str, attrs: asyncssh.SFTPAttrs) -> Listed:
-    nanoseconds = (attrs.mtime or 0) * 1_000_000_000 + (attrs.mtime_ns or 0)
-    return Listed(name, attrs.size or 0, nanoseconds)
+    if attrs.mtime is None or attrs.size is None:
+        return Listed(name, attrs.size or 0, UNTOLD_NS)
+    return Listed(name, attrs.size, attrs.mtime * 1_000_000_000 + (attrs.mtime_ns or 0))

@@ -22,7 +22,8 @@ from bridge.sources.file.dumps import Comparing, Table
 from bridge.sources.file.mapping import RecordMapper, position_of
 from bridge.sources.file.places import Place
 from bridge.sources.file.progress import Progress
-from bridge.sources.file.work import IDLE, Known, Memory, Outcome, Pause, Settings, Work
+from bridge.sources.file.steps import IDLE, Known, Memory, Outcome, Pause, Settings
+from bridge.sources.file.work import Work
 
 _SHOWN_FILES = 3
 

@@ -32,6 +32,7 @@ class Spooled:
     path: Path  # unpacked
     digest: str  # SHA-256 of the file as it was given, with its memo file behind it
     size: int  # of the file as it was given
+    came: int  # bytes that came, of the memo file too; of a copy that was found as many as were said
 
 
 class Spool:
@@ -82,12 +83,12 @@ class Spool:
             if part.with_suffix(suffix).exists():
                 part.with_suffix(suffix).replace(final.with_suffix(suffix))
         part.replace(final)
-        yield Spooled(final, digest, listed.size)
+        yield Spooled(final, digest, listed.size, size)
 
     def found(self, digest: str, size: int) -> Spooled | None:
         """The copy of a content; None where there is none any more."""
         path = self._folder / f"{digest}.data"
-        return Spooled(path, digest, size) if path.is_file() else None
+        return Spooled(path, digest, size, size) if path.is_file() else None
 
     def drop(self) -> None:
         """Remove every copy."""

@@ -5,76 +5,28 @@ Every step is short: a piece copied, a piece read, or nothing to do; so whoever 
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
-from bridge.errors import PositionLost, SourceRefused
+from bridge.errors import PositionLost, SourceRefused, SourceUnavailable
 from bridge.extracted import Extracted
 from bridge.model import Position, RawBatch, Window
 from bridge.resilience.failpoint import reach
 from bridge.sources.file.dumps import Table
 from bridge.sources.file.layout import FileRefused
 from bridge.sources.file.mapping import RecordMapper
-from bridge.sources.file.pickup import Pickup
 from bridge.sources.file.pieces import next_piece
 from bridge.sources.file.places import Listed, Place
 from bridge.sources.file.progress import Progress, Taking
 from bridge.sources.file.reading import Reader
 from bridge.sources.file.spool import Spool, Spooled
+from bridge.sources.file.steps import BUSY, HELD, IDLE, Known, Memory, Outcome, Settings, Step
 
-Known = Callable[[Sequence[str]], set[str]]  # those of the ids that are journalled and remembered
-Outcome = Literal["taken", "duplicate", "refused"]
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How files are taken."""
-
-    patterns: Mapping[str, str]  # of file names, by stream
-    spool: Path  # folder of our copies
-    settle_s: float = 10.0
-    done: str | None = None
-    by_time: bool = False
-    after: Literal["archive", "delete", "leave"] = "archive"
-    archive: str = "archive"
-    refuses_same_name: bool = False
-    remember: timedelta = timedelta(days=400)
-    poll_s: float = 5.0
-    limit_bytes: int = 100 * 10**9
-    stops_when_lost: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """A step without a window."""
-
-    until_told: bool  # nothing can be done before the folder or the journal changes
-    name: str
-
-
-BUSY = Pause(until_told=False, name="busy")  # a part of something was done
-IDLE = Pause(until_told=True, name="idle")  # the folder holds nothing to take
-HELD = Pause(until_told=True, name="held")  # the journal does not hold the file yet
-Step = Window | Pause
-
-
-@dataclass(slots=True)
-class Memory:
-    """What is remembered for as long as the process lives."""
-
-    pickup: Pickup
-    refused: dict[str, str] = field(default_factory=dict)  # why, by name
-    growing: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Memory":
-        """A fresh one."""
-        return cls(Pickup(settings.patterns, settings.settle_s, done=settings.done, by_time=settings.by_time))
+_LOOK_SHARE = 10  # a list is good for as many times as long as it took, so that a long one is not read for each file
 
 
 class Work:
@@ -121,29 +73,41 @@ class Work:
         """Go on from where the journal stands, for ever."""
         self._progress = progress
         yield from self._resume()
-        looked_at = None
+        looked_at = float("-inf")
         while True:
-            if looked_at is not None and time.monotonic() - looked_at < self._settings.poll_s:
+            if time.monotonic() - looked_at < self._settings.poll_s:
                 yield IDLE
                 continue
+            began = time.monotonic()
             files = self._place.look()
             looked_at = time.monotonic()
-            present = {listed.shown for listed in files}
-            self._memory.refused = {name: why for name, why in self._memory.refused.items() if name in present}
-            listed = self._pickup.next(files)
-            self._memory.growing = self._pickup.growing()
-            if listed is None:
-                yield IDLE
-            else:
-                yield from self._take(listed, self._pickup.beside(listed, files))
-                looked_at = None
+            fresh_s = max(self._settings.poll_s, _LOOK_SHARE * (looked_at - began))
+            if (yield from self._take_all(files, until=looked_at + fresh_s)):
+                looked_at = float("-inf")
+
+    def _take_all(self, files: Sequence[Listed], *, until: float) -> Generator[Step, None, bool]:
+        """Take what can be taken while the list is fresh. Returns: whether there was anything."""
+        present = {listed.shown for listed in files}
+        self._memory.refused = {name: why for name, why in self._memory.refused.items() if name in present}
+        ready = self._pickup.ready(files)
+        self._memory.growing = self._pickup.growing()
+        for listed in ready:
+            yield from self._take(listed, self._pickup.beside(listed, files))
+            if time.monotonic() > until:
+                break
+        if not ready:
+            yield IDLE
+        return bool(ready)
 
     def _take(self, listed: Listed, beside: Listed | None) -> Iterator[Step]:
         if listed.oddity is not None:
             yield from self._refuse(listed, listed.oddity)
             return
-        if self._known([_seen(listed)]):
-            self._put_away(listed)
+        if self._place.stat(listed.name) != listed:  # it was looked at a while ago
+            self._pickup.unsettle(listed)
+            return
+        if self._settings.after == "leave" and self._known([_seen(listed)]):
+            self._pickup.pass_over(listed)
             return
         self._memory.refused.pop(listed.name, None)
         try:
@@ -216,7 +180,14 @@ class Work:
         for one in changed:
             _log.info("file.changed", system=self.name, file=one.name)
             self._pickup.unsettle(listed)
-        return None if changed else spooled
+        if changed or spooled is None:
+            return None
+        size = listed.size + (beside.size if beside is not None else 0)
+        if spooled.came != size:
+            raise SourceUnavailable(
+                f"{listed.name}: {spooled.came} bytes came of {size}", hint="It is asked for again; look at the server."
+            )
+        return spooled
 
     def _readers(self, taking: Taking, spooled: Spooled) -> Generator[Step, None, dict[str, Reader]]:
         """Every stream's view of the file, each held to its layout before anything is journalled."""
