@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bridge.extraction import fingerprint, image
+from bridge.extraction import fingerprint, identity, image
 from bridge.extraction.extractor import Page, Subject
 from bridge.extraction.fingerprint import Hashes
 from bridge.extraction.index import GONE, Index, Level, Numbers
@@ -42,6 +42,12 @@ def cursor_hashes(page: Page, name: str) -> Hashes:
     return found
 
 
+def named(page: Page, subject: Subject) -> list[pa.Array]:
+    """The keys of a page as they are hashed."""
+    keys = [page.columns.column(name) for name in subject.key]
+    return identity.named(keys, identity.kinds(page.shape, subject.key))
+
+
 def compare(index: Index, subject: Subject, page: Page, *, first_number: int, once: bool) -> Difference:
     """Find out what a page brought; the rows of it are in the index then, numbered from `first_number`.
 
@@ -59,7 +65,7 @@ def compare(index: Index, subject: Subject, page: Page, *, first_number: int, on
     is_whole = image.whole_keys(keys, len(row))
     if is_whole is not None:
         cursor[~is_whole] = _ranks(index, row, np.flatnonzero(~is_whole))
-    first, second = image.names_of_rows(keys, row, cursor)
+    first, second = image.names_of_rows(named(page, subject), row, cursor)
     order = fingerprint.in_order(first)
     counted = _first_of_each(first, second, row, order=order)
     state = _State(len(row))

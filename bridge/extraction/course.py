@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.extracted import Forgotten
-from bridge.extraction import modes
+from bridge.extraction import identity, modes
 from bridge.extraction.changes import Place
-from bridge.extraction.extractor import Subject
+from bridge.extraction.extractor import Page, Subject
 from bridge.extraction.index import Index
 from bridge.extraction.progress import Progress, Reading, Running
 from bridge.extraction.stored import Images, Stored
@@ -27,7 +27,7 @@ class Course:
         self.subject = subject
         self.progress = progress
         self.odd: dict[str, int] = {}  # rows that share a key, rows without one, cursors ahead: of this reading
-        self.stored = Stored(subject.stream, images)
+        self.stored = Stored(subject.stream, subject.key, images)
         self._index: Index | None = None
 
     @property
@@ -59,6 +59,17 @@ class Course:
         if self._index is None:
             self._index = self.stored.load(self.progress)
         return self._index
+
+    def fits(self, page: Page) -> bool:
+        """Whether the index in memory knows rows by keys of such types; if not, it is forgotten."""
+        if not page.columns.num_rows:
+            return True
+        kinds = identity.kinds(page.shape, self.subject.key)
+        is_other = self.is_known and self.progress.until > 0 and self.stored.kinds not in {None, kinds}
+        self.stored.kinds = kinds
+        if is_other:
+            self.forget_index()
+        return not is_other
 
     def begin_index(self) -> None:
         """A reading begins: it has seen nothing yet."""

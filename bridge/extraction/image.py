@@ -5,7 +5,7 @@ without a whole key has in its place which it is of those that are equal.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -93,10 +93,10 @@ def whole_keys(keys: list[pa.Array], count: int) -> np.ndarray[tuple[int], np.dt
     return is_whole
 
 
-def load(blocks: Iterable[ImageBlock], *, until: int) -> Index:
+def load(blocks: Iterable[ImageBlock], *, until: int, name: Callable[[list[pa.Array]], list[pa.Array]]) -> Index:
     """The index of stored blocks of rows, gone and seen; `until` is above every number.
 
-    Memory: two thirds more than the index while it is made.
+    `name` makes of keys what is hashed. Memory: two thirds more than the index while it is made.
     """
     level = Level.empty(until)
     is_held = np.zeros(until, np.bool_)
@@ -104,7 +104,7 @@ def load(blocks: Iterable[ImageBlock], *, until: int) -> Index:
         if block.part == "rows":
             span = slice(block.first, block.first + block.batch.num_rows)
             level.row[span], level.cursor[span] = hashes_of(block)
-            found = names_of_rows(keys_of(block.batch), level.row[span], level.cursor[span])
+            found = names_of_rows(name(keys_of(block.batch)), level.row[span], level.cursor[span])
             level.first[span], level.second[span] = found
             is_held[span] = True
         elif block.part == "gone":

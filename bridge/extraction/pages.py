@@ -1,5 +1,7 @@
 """What a page brings: events, what changes in the image, and where the reading goes on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -117,7 +119,7 @@ def _take_keys(course: Course, page: Page) -> Step:
     if is_whole is not None:
         columns, cursor = columns.filter(pa.array(is_whole)), None if cursor is None else cursor[is_whole]
     keys = [columns.column(name) for name in subject.key]
-    rows, seen = compare.suspects(course.index(), keys, cursor)
+    rows, seen = compare.suspects(course.index(), compare.named(replace(page, columns=columns), subject), cursor)
     found_ranges = ranges.around(keys, rows.tolist(), after)
     blocks = course.stored.lists(course.progress.generation, seen=seen)
     after = ranges.key_at(keys, columns.num_rows - 1) if columns.num_rows else after

@@ -147,8 +147,12 @@ class Reader:
             return None
         return replace(question, limit=limit(*pages_of(self.subject, question.want)), resume=dict(page.resume))
 
+    def fits(self, page: Page) -> bool:
+        """Whether a page can be taken; if not, the image has to be read first, and the page again."""
+        return page.is_unchanged or self._course.fits(page)
+
     def take(self, page: Page) -> Step:
-        """A page has come."""
+        """A page has come, and fits."""
         course = self._course
         course.set(running=course.running.after(page))
         step = pages.take(course, page)

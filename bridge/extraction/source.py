@@ -245,10 +245,16 @@ class PolledSource:
                 raise
             return self._end(stream, "failed", error.detail)
         self._failures.pop(stream, None)
+        return self._take(reader, question, page)
+
+    def _take(self, reader: Reader, question: Question, page: Page) -> Window:
+        """The window of a page; one that does not fit is paid for, and asked for again."""
+        if not reader.fits(page):
+            return self._window(None, Step())
         reach("extraction.page_read")
         if self._asks_ahead:
             self._look_ahead(reader, question, page)
-        return self._advance(stream, reader.take(page))
+        return self._advance(question.stream, reader.take(page))
 
     def _look_ahead(self, reader: Reader, question: Question, page: Page) -> None:
         """Have the next page asked for, where it is sure to be wanted and may be asked now."""

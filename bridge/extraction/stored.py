@@ -1,6 +1,6 @@
 """The image of one stream in the journal: what is read of it, and what a step adds to it."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from bridge.errors import JournalCorrupt
 from bridge.extracted import Forgotten, ImageBlock, Part
-from bridge.extraction import image
+from bridge.extraction import identity, image
+from bridge.extraction.identity import Kinds
 from bridge.extraction.index import Index, Numbers
 from bridge.extraction.progress import Progress
 from bridge.model import RawBatch, Shape
@@ -33,12 +34,15 @@ class Stored:
 
     Args:
         stream: whose image it is.
+        key: its key columns.
         images: the journal's; only called while the journal holds every step.
     """
 
-    def __init__(self, stream: str, images: Images) -> None:
+    def __init__(self, stream: str, key: Sequence[str], images: Images) -> None:
         self.stream = stream
+        self._key = key
         self.shape: Shape | None = None  # columns of the stream, as they were last
+        self.kinds: Kinds | None = None  # of the key columns, that the keys of the index are hashed by
         self._images = images
         self._walk: Iterator[ImageBlock] | None = None
         self._block: ImageBlock | None = None  # the one of the walk that may hold more
@@ -47,7 +51,8 @@ class Stored:
         """The index of the image, with what the reading under way has seen. Raises: JournalCorrupt."""
         if not progress.until:  # what is stored is of an image that was given up
             return Index()
-        index = image.load(self._blocks(progress, "shape", "rows", "gone", "seen"), until=progress.until)
+        blocks = self._blocks(progress, "shape", "rows", "gone", "seen")
+        index = image.load(blocks, until=progress.until, name=self._named)
         if len(index) != progress.held:
             raise JournalCorrupt(f"table image: stream {self.stream} should hold {progress.held} rows")
         if progress.reading is not None:
@@ -120,6 +125,12 @@ class Stored:
         if sum(map(len, [*numbers, *without])) != len(wanted):
             raise JournalCorrupt(f"table image: rows of stream {self.stream} are missing")
         return [_one(parts) for parts in keys], np.concatenate(numbers), np.concatenate(without)
+
+    def _named(self, keys: list[pa.Array]) -> list[pa.Array]:
+        then = identity.kinds(self.shape, self._key) if self.shape is not None else ()
+        if self.kinds is None:
+            self.kinds = then or None
+        return identity.named(keys, self.kinds or then, kinds_then=then) if then else keys
 
     def _holding(self, wanted: Numbers) -> Iterator[ImageBlock]:
         while True:

@@ -1,7 +1,10 @@
 """What each mode finds, and what it does not: the promises of docs/views-modes.md, one by one."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +17,7 @@ from bridge.extraction.budget import Limits
 from bridge.extraction.extractor import Page
 from bridge.extraction.index import Index
 from bridge.extraction.timetable import Plan
-from bridge.model import Commit, Mark, Marks, Position, Shape, StreamPhase
+from bridge.model import Column, Commit, Mark, Marks, Position, Shape, StreamPhase
 from bridge.testing import FakeClock, MemoryJournal
 from bridge.testing.extractor import ScriptedExtractor
 from tests import polled, shelf
@@ -52,6 +55,56 @@ def test_the_first_run_reads_every_row_and_the_next_finds_nothing_new(mode: Mode
     process.run()
     assert len(told(journal)) == 10
     assert [run.state for run in journal.runs()] == ["done", "done"]
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+@pytest.mark.parametrize(("mode", "kind"), [("full", "run"), ("incremental", "run"), ("incremental", "sweep")])
+@pytest.mark.parametrize(
+    ("types", "make"),
+    [
+        ((pa.int32(), pa.int64()), int),
+        ((pa.int64(), pa.decimal128(10, 0)), Decimal),
+        ((pa.decimal128(10, 0), pa.int64()), int),
+        ((pa.int64(), pa.large_string()), str),
+        ((pa.decimal128(10, 2), pa.decimal128(12, 4)), lambda each: Decimal(each).quantize(Decimal("0.0001"))),
+    ],
+)
+def test_a_row_stays_the_same_one_when_its_key_becomes_of_another_type(
+    journal: MemoryJournal,
+    mode: Mode,
+    *,
+    kind: RunKind,
+    types: tuple[pa.DataType, pa.DataType],
+    make: Callable[[Any], Any],
+    is_restarted: bool,
+) -> None:
+    """Told as new and gone it would be gone for whoever goes by the key of the events."""
+    table, system, clock = world(mode)
+    table.columns["id"] = types[0]
+    table.rows = [row(number, at=number) for number in range(1, 9)]
+    process = Process(journal, system, clock=clock)
+    process.run()
+    table.columns["id"] = types[1]
+    table.rows = [{**each, "id": make(each["id"])} for each in table.rows[1:]]
+    if is_restarted:
+        process = Process(journal, system, clock=clock)
+    process.run(kind=kind)
+    counts = dict(journal.runs()[0].counts)
+    assert not counts.pop("u", 0) % 7
+    assert counts == ({} if (mode, kind) == ("incremental", "run") else {"d": 1})
+
+
+def test_padding_is_no_part_of_a_key() -> None:
+    def page(of: str, *keys: str) -> Page:
+        columns = pa.record_batch({"id": pa.array(keys, pa.large_string())})
+        return Page(Shape("shop.item", (Column("id", of, pa.large_string()),)), columns, FakeClock()(), None)
+
+    index = Index()
+    compare.compare(index, subject("full"), page("character(3)", "a  ", "b  "), first_number=0, once=True)
+    for of, keys, new in (("CHAR(4)", ("a   ", "c   "), 1), ("text", ("a", "b "), 1), ("varchar(3)", ("a", "b"), 0)):
+        made = page(of, *keys)
+        rows, _ = compare.suspects(index, compare.named(made, subject("full")), None)
+        assert len(rows) == new, of
 
 
 def test_full_finds_inserts_updates_and_deletes(journal: MemoryJournal) -> None:
