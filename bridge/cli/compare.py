@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.cli.ask import ask
+from bridge.cli.options import Stream
 from bridge.cli.session import session
 from bridge.cli.show import note, on_terminal, say, say_json, table
 
@@ -23,7 +24,7 @@ PROGRESS_S = 0.2
 def compare(
     context: typer.Context,
     *,
-    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.", show_default=False)],
+    stream: Stream,
     against: Annotated[
         str | None,
         typer.Option("--with", metavar="TABLE|VIEW|STREAM", help="Else: what the stream is read from."),

@@ -1,11 +1,9 @@
 """`legacy-bridge cursor`: how far clients of the HTTP door have come; give up one that nobody moves any more."""
 
-from typing import Annotated
-
 import typer
 
 from bridge.cli.ask import ask
-from bridge.cli.options import DryRun, Json, Yes
+from bridge.cli.options import Cursor, DryRun, Json, Principal, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say_json, say_result, table
 
@@ -13,8 +11,6 @@ cursor = typer.Typer(help="Named cursors of the HTTP door's clients: list, forge
 
 HEADINGS = {"principal": "principal", "name": "cursor", "stream": "stream", "after": "after", "last": "last event",
             "is_left": "left behind"}  # fmt: skip
-Principal = Annotated[str, typer.Argument(metavar="PRINCIPAL", help="Whose it is.", show_default=False)]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the cursor.", show_default=False)]
 
 
 @cursor.command("list")
@@ -37,7 +33,7 @@ def forget(
     context: typer.Context,
     *,
     principal: Principal,
-    name: Name,
+    name: Cursor,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.cli.options import Stream
 from bridge.cli.session import session
 from bridge.cli.show import note, say
 from bridge.errors import ConfigError
@@ -20,7 +21,7 @@ _SAMPLE_ROWS = 100  # some databases know the type of a column by its values alo
 def draft(
     context: typer.Context,
     *,
-    name: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.", show_default=False)],
+    name: Stream,
     key: Annotated[
         list[str] | None,
         typer.Option("--key", metavar="COLUMN", help="Of the key, in order, where the view's header names none."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bridge.cli.options import Stream
 from bridge.cli.session import session
 from bridge.cli.show import note, on_terminal, printable, say
 
@@ -25,7 +26,7 @@ QUICK_MS, SLOW_MS = 1, 20  # how long a follower sleeps right after an event, an
 def events(  # noqa: PLR0913 - a parameter is an option
     context: typer.Context,
     *,
-    stream: Annotated[str, typer.Argument(help="Name of the stream.", show_default=False)],
+    stream: Stream,
     after: Annotated[int, typer.Option(metavar="SEQ", min=0, help="Only events after this sequence number.")] = 0,
     key: Annotated[str | None, typer.Option(metavar="KEY", help="Only events of this key.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most this many events.")] = None,

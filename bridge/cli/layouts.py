@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bridge.cli.options import JsonLines
 from bridge.cli.session import session
 from bridge.cli.show import moment_of, note, say, say_json, table
 from bridge.errors import BridgeError, ConfigError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 file = typer.Typer(help="Files as a source: layouts, samples, files taken.", no_args_is_help=True)
 
 LayoutPath = Annotated[Path, typer.Argument(metavar="LAYOUT", help="A layout file, or a copybook.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
 class FileNotReadable(BridgeError):
@@ -36,7 +36,7 @@ def show(
     path: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="A file, where columns depend on it (dBase).")
     ] = None,
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> None:
     """List the columns of a layout with place, length and type."""
     columns = [
@@ -57,7 +57,7 @@ def sample(
     layout: LayoutPath,
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The file, unpacked.")],
     count: Annotated[int, typer.Option("--rows", min=1, max=10_000, help="At most this many rows.")] = 5,
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Decode the first rows of a file: mind who looks over your shoulder.
 
@@ -93,7 +93,7 @@ def list_files(
     context: typer.Context,
     *,
     system: Annotated[str, typer.Argument(metavar="SYSTEM", help="A system that leaves files.")],
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> None:
     """List the files that were taken or refused last, and the one that is being taken."""
     opened = session(context)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.ask import RequestRefused, ask
-from bridge.cli.options import DryRun, JsonLines, Yes
+from bridge.cli.options import DryRun, JsonLines, OfSink, OfStream, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, table
 from bridge.errors import BridgeError
@@ -30,8 +30,6 @@ PAGE = 500
 dead = typer.Typer(help="Dead letters: list, show, replay, discard.", no_args_is_help=True)
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of dead letters: 17, or d17.")]
-OfStream = Annotated[str | None, typer.Option("--stream", metavar="STREAM", help="Every open letter of this stream.")]
-OfSink = Annotated[str | None, typer.Option("--sink", metavar="SINK", help="Every open letter of this sink.")]
 Sink = Annotated[str | None, typer.Option(metavar="SINK", help="Only what this sink could not deliver.")]
 
 

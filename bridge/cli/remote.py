@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bridge.cli.door import act, answer, path_of, rows, server_of
+from bridge.cli.options import Cursor, OfSink, OfStream, Principal, System
 from bridge.cli.show import say, say_json
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ ActJson = Annotated[bool, typer.Option("--json", help="What became of it, as JSO
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the stream or sink.", show_default=False)]
 Letter = Annotated[str, typer.Argument(metavar="ID", help="Id of the letter, like 17 or d4.", show_default=False)]
 MaybeLetter = Annotated[str | None, typer.Argument(metavar="ID", help="Id of the letter, like 17 or d4.")]
-OfStream = Annotated[str | None, typer.Option("--stream", metavar="STREAM", help="Every open letter of this stream.")]
-OfSink = Annotated[str | None, typer.Option("--sink", metavar="SINK", help="Every open letter of this sink.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be asked of the door, and ask nothing.")]
 
 
@@ -281,8 +280,8 @@ def replay_sink(
 def forget_cursor(
     context: typer.Context,
     *,
-    principal: Annotated[str, typer.Argument(metavar="PRINCIPAL", help="Whose it is.", show_default=False)],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the cursor.", show_default=False)],
+    principal: Principal,
+    name: Cursor,
     dry_run: DryRun = False,
     as_json: ActJson = False,
 ) -> None:
@@ -307,7 +306,7 @@ def pause_system(
 def bill(
     context: typer.Context,
     *,
-    name: Annotated[str, typer.Argument(metavar="SYSTEM", help="Name of the legacy system.", show_default=False)],
+    name: System,
     hours: Annotated[int, typer.Option(metavar="N", min=1, max=9_600, help="Hours back, this one included.")] = 24,
     as_json: Json = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bridge.cli.ask import ask
-from bridge.cli.options import DryRun, Json
+from bridge.cli.options import DryRun, Json, Stream, System
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, say_result, span, table
 from bridge.errors import BridgeError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 runs = typer.Typer(help="Runs of polled streams: list, show, start, cancel.")
 
-Stream = Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.", show_default=False)]
 _SHOWN = 30
 
 
@@ -128,7 +127,7 @@ def cancel(context: typer.Context, *, name: Stream, dry_run: DryRun = False, as_
 def bill(
     context: typer.Context,
     *,
-    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Name of the legacy system.", show_default=False)],
+    system: System,
     hours: Annotated[int, typer.Option(metavar="N", min=1, max=9_600, help="Hours back, this one included.")] = 24,
     as_json: Json = False,
 ) -> None:

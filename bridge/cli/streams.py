@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.ask import Outcome, ask
-from bridge.cli.options import DryRun, Json, Yes
+from bridge.cli.options import DryRun, Json, Stream, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, on_terminal, say_json, table
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 PROGRESS_S = 0.2
 
 stream = typer.Typer(help="Streams: list, pause, resume, remove.", no_args_is_help=True)
-
-Name = Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.", show_default=False)]
 
 
 @stream.command("list")
@@ -52,13 +50,13 @@ def list_streams(context: typer.Context, *, as_json: Json = False) -> None:
 
 
 @stream.command()
-def pause(context: typer.Context, *, name: Name, dry_run: DryRun = False, as_json: Json = False) -> None:
+def pause(context: typer.Context, *, name: Stream, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Park a stream's rows from now on; the others flow."""
     _act(session(context), "stream.pause", name, dry_run=dry_run, as_json=as_json)
 
 
 @stream.command()
-def resume(context: typer.Context, *, name: Name, dry_run: DryRun = False, as_json: Json = False) -> None:
+def resume(context: typer.Context, *, name: Stream, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Replay a stream's parked rows in order, and let it flow again."""
     _act(session(context), "stream.resume", name, dry_run=dry_run, as_json=as_json)
 
@@ -67,7 +65,7 @@ def resume(context: typer.Context, *, name: Name, dry_run: DryRun = False, as_js
 def remove(
     context: typer.Context,
     *,
-    name: Name,
+    name: Stream,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
@@ -84,7 +82,7 @@ def remove(
 def snapshot(
     context: typer.Context,
     *,
-    name: Name,
+    name: Stream,
     pause: Annotated[bool, typer.Option("--pause", help="Hold the re-read that runs.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with it.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Give it up; what was read stays journalled.")] = False,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.ask import ask
-from bridge.cli.options import DryRun, Json, Yes
+from bridge.cli.options import DryRun, Json, System, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, say_result, table
 from bridge.errors import ConfigError
@@ -14,9 +14,6 @@ from bridge.errors import ConfigError
 if TYPE_CHECKING:
     from bridge.config.models import Config
     from bridge.sources.postgres.dba import Letter
-
-System = Annotated[str, typer.Argument(metavar="SYSTEM", help="Name of the legacy system.", show_default=False)]
-
 
 system = typer.Typer(help="Legacy systems: list, pause (the kill switch), resume.", no_args_is_help=True)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bridge.cli.options import Json, Stream
 from bridge.cli.runs import start
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, span, table
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 view = typer.Typer(help="Views that streams are read by: lint, explain, sample, run.", no_args_is_help=True)
 
-Stream = Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 _SHOWN = 60
 
 
