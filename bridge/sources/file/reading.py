@@ -10,7 +10,7 @@ from bridge.errors import SourceUnavailable
 from bridge.sources.file.codepages import page
 from bridge.sources.file.decode import Reading
 from bridge.sources.file.frames import LONGEST, Frames
-from bridge.sources.file.layout import FileRefused, Flat, Format, Layout, Rows, Trailer
+from bridge.sources.file.layout import FileRefused, Flat, Format, Layout, Rows
 
 LEAST_BYTES, MOST_BYTES = 64 << 10, 4 << 20  # of a piece
 _ROWS = 32_768  # in a piece, about
@@ -71,7 +71,7 @@ class Reader:
             frames, at_end = self._frames(place.offset)
             last = place.number + frames.count - 1
             if at_end and frames.count:
-                told = trailer.count(frames, frames.count - 1, self._reading(trailer))
+                told = trailer.count(frames, frames.count - 1, self._reading)
             place = Place(place.offset + frames.end, last + 1)
             yield
         counted = last - 1 - self._layout.header_records
@@ -81,7 +81,9 @@ class Reader:
             raise FileRefused(f"its trailer counts {told} records, and there are {counted}")
         self._last = last
 
-    def _reading(self, trailer: Trailer) -> Reading:  # noqa: ARG002  it has no code page of its own
+    @property
+    def _reading(self) -> Reading:
+        """How a trailer is read: it has no code page of its own."""
         return self.format.reading if isinstance(self.format, Flat) else _ASCII
 
     def piece(self, at: Place, wanted: tuple[str, ...]) -> Piece | None:

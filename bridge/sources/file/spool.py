@@ -57,22 +57,17 @@ class Spool:
         self._ready()
         hashed = hashlib.sha256()
         part = self._folder / "part"
-        size = 0
-        with _Writing(part) as file:
-            for piece in place.pieces(listed.name):
-                size += len(piece)
-                if size > self._limit:
-                    raise FileRefused("it is larger than may be taken")
-                hashed.update(piece)
-                file.write(piece)
-                yield None
+        copies = {listed.name: part}
         if beside is not None:
-            memo = part.with_suffix(Path(beside.name).suffix.lower())
-            with _Writing(memo) as file:
-                for piece in place.pieces(beside.name):
+            copies[beside.name] = part.with_suffix(Path(beside.name).suffix.lower())
+        size = 0
+        for name, path in copies.items():
+            with _Writing(path) as file:
+                for piece in place.pieces(name):
                     size += len(piece)
                     if size > self._limit:
-                        raise FileRefused("its memo file is larger than may be taken")
+                        it = "it" if path == part else "with its memo file it"
+                        raise FileRefused(f"{it} is larger than may be taken")
                     hashed.update(piece)
                     file.write(piece)
                     yield None
