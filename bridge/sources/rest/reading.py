@@ -7,7 +7,6 @@ up, is not given at all; where a reading goes on is a row's own key, so that it 
 gathered anew. Pages by offset overlap by one record, which is how a move is seen.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from bridge.extraction import scalars
 from bridge.extraction.extractor import Question, Subject
 from bridge.model import Column, Marks, Shape
 from bridge.sources.rest.resource import Listed, Place
@@ -173,12 +173,12 @@ class _Sorted:
         """The rows behind a place: from, to, and the place behind them."""
         if after is not None and after.get("loose"):
             return self.table, self.keyed, self.table.num_rows, None
-        start = 0 if after is None else self._behind(_load(after["row"]))
+        start = 0 if after is None else self._behind(scalars.unpack(after["row"]))
         if start + limit >= self.keyed:
             return self.table, start, self.keyed, {"loose": True} if self.table.num_rows > self.keyed else None
-        last = self.table.select(list(self.order)).slice(start + limit - 1, 1)
-        end = self._behind([last.column(name)[0] for name in self.order])  # no page ends between rows of one key
-        row: Token = {"row": _dump(last)}
+        last = [self.table.column(name)[start + limit - 1] for name in self.order]
+        end = self._behind(last)  # no page ends between rows of one key
+        row: Token = {"row": scalars.pack(last)}
         return self.table, start, end, row if end < self.table.num_rows else None
 
     def _behind(self, values: Sequence[pa.Scalar]) -> int:
@@ -284,16 +284,3 @@ def _joined(found: Sequence[tuple[int, Marks]]) -> Marks:
         np.concatenate([marks.kinds for _, marks in found]),
         tuple(raw for _, marks in found for raw in marks.raw),
     )
-
-
-def _dump(row: pa.Table) -> str:
-    """One row as text, its types with it."""
-    stream = pa.BufferOutputStream()
-    with pa.ipc.new_stream(stream, row.schema) as writer:
-        writer.write_table(row)
-    return base64.b64encode(stream.getvalue().to_pybytes()).decode()
-
-
-def _load(text: str) -> list[pa.Scalar]:
-    row = pa.ipc.open_stream(base64.b64decode(text)).read_all()
-    return [row.column(name)[0] for name in row.schema.names]
