@@ -147,11 +147,7 @@ class RestExtractor:
         """Rows with certain keys, in one page: a few each by itself, else out of all records."""
         began, asked = self._monotonic(), self._requests()
         found, size_bytes = self._by_key(resource, question)
-        spent: dict[str, Any] = {
-            "seconds": self._monotonic() - began,
-            "queries": self._requests() - asked,
-            "size_bytes": size_bytes,
-        }
+        spent = self._spent(began, asked, size_bytes)
         if found is not None:
             return replace(found, **spent)
         kept = self._readings.get(_name(resource, question))  # of a question that was not answered to its end
@@ -205,11 +201,7 @@ class RestExtractor:
         known = question.memory if _is_whole(question) and reading.pages == 0 else {}
         known = known if known.get("of") == fingerprint else {}
         answer = self._run(self._ask(url, resource, _conditions(known), is_first=reading.pages == 0))
-        spent: dict[str, Any] = {
-            "seconds": self._monotonic() - began,
-            "queries": self._requests() - asked,
-            "size_bytes": len(answer.body),
-        }
+        spent = self._spent(began, asked, len(answer.body))
         if answer.status in _GONE_ON:
             return self._again(resource, question, reading, spent)
         if answer.status == 304 and known:  # noqa: PLR2004  not modified
@@ -250,6 +242,10 @@ class RestExtractor:
             )
         reading.restart(self._now())
         return self._empty(resource, question, resume=_gathering(reading), **spent)
+
+    def _spent(self, began: float, asked: int, size_bytes: int) -> dict[str, Any]:
+        """What was asked of the system since then, as a page says it."""
+        return {"seconds": self._monotonic() - began, "queries": self._requests() - asked, "size_bytes": size_bytes}
 
     def _drop(self, reading: Reading) -> None:
         self._readings = {name: each for name, each in self._readings.items() if each is not reading}
