@@ -92,6 +92,9 @@ class PagePaging(Section):
 
     parameter: Parameter = key("Parameter that takes the number.", default="page")
     first: Whole = key("Number of the first page.", default=1, ge=0)
+    end_status: Literal[400, 404, 410, 416, 422] | None = key(
+        "Status of a page behind the last, where that is no empty list; it has to come twice.", default=None
+    )
 
 
 class OffsetPaging(Section):
@@ -159,6 +162,9 @@ class ResourceConfig(Section):
     def _whole(self) -> "ResourceConfig":
         if self.mode != "full" and (self.cursor is None or self.since is None):
             raise ValueError(f"`cursor` and `since` beside `mode: {self.mode}`")
+        since = self.since.format if self.since is not None else None
+        if self.cursor_type == "timestamp" and since in ("seconds", "milliseconds"):
+            raise ValueError("`since.format` iso or date beside `cursor_type: timestamp`: nobody knows its zone")
         if self.size is not None and self.paging is None:
             raise ValueError("`paging` beside `size`: else all but the first page would be missed")
         if self.item is not None and sorted(ITEM_KEY.findall(self.item)) != sorted(self.key):

@@ -17,6 +17,7 @@ from bridge.config.rest import RestSystemConfig
 from bridge.errors import BridgeError, SourceRefused, SourceUnavailable
 from bridge.extraction.extractor import Question
 from bridge.model import Mark
+from bridge.sources.rest.extractor import RestExtractor
 from bridge.sources.rest.login import Login
 from tests import receivers
 from tests.api import LOCAL, PAGINGS, Api, extractor, ids, pages, record, rows
@@ -263,6 +264,33 @@ def test_a_mark_that_is_not_good_any_more_begins_the_reading_again() -> None:
         api.before = lambda _received, count: reply(410) if count == 2 else None
         assert ids(pages(extractor(api, **PAGINGS["by a mark"]))) == list(range(1, 11))
         assert "after" not in api.asked[2]
+
+
+@pytest.mark.parametrize("status", [404, 416])
+def test_a_list_may_end_with_a_status_where_that_is_said_and_comes_twice(status: int) -> None:
+    paging: dict[str, Any] = {"paging": {"page": {"end_status": status}}}
+    with Api(ten(), cap=3) as api:
+        api.before = lambda received, _count: reply(status) if "page=5" in received.path else None
+        assert ids(pages(extractor(api, **paging))) == list(range(1, 11))
+        assert [path.rpartition("=")[2] for path in api.asked] == ["1", "2", "3", "4", "5", "5"]
+
+
+def test_a_list_that_ends_with_a_status_unsaid_is_told_as_that() -> None:
+    with Api(ten(), cap=3) as api:
+        api.before = lambda received, _count: reply(404) if "page=5" in received.path else None
+        refused = refusal(lambda: pages(extractor(api, **PAGINGS["by number"])))
+        assert "HTTP 404 to page 5, each time" in refused.detail
+        assert "end_status" in (refused.hint or "")
+
+
+def test_a_status_that_comes_once_ends_no_list() -> None:
+    """It was none of the API's; and a list that is not there at all is no empty one."""
+    paging: dict[str, Any] = {"paging": {"page": {"end_status": 404}}}
+    with Api(ten(), cap=5) as api:
+        api.before = lambda _received, count: reply(404) if count == 2 else None
+        assert ids(pages(extractor(api, **paging))) == list(range(1, 11))
+    with Api(ten(), before=lambda *_: reply(404)) as api:
+        refusal(lambda: pages(extractor(api, **paging)), SourceRefused)
 
 
 # -- answers that are none
@@ -513,6 +541,22 @@ def test_a_token_server_that_says_no_is_told_apart_from_one_that_is_away() -> No
             assert "s3cret" not in f"{error} {error.hint} {error.__cause__}"
             assert getattr(error, "retry_after_s", None) in (None, 9)
     assert "invalid_client" in str(refusal(lambda: by_oauth2_of(reply(401, body=body)), SourceRefused))
+
+
+def test_a_token_server_is_left_alone_for_as_long_as_it_asks() -> None:
+    with Api(ten(), before=lambda *_: reply(429, headers={"retry-after": "60"})) as api:
+        now = [1000.0]
+        source = RestExtractor("crm", oauth2_of(api), {}, monotonic=lambda: now[0])
+        for now[0] in (1000.0, 1001.0, 1059.0, 1060.0):
+            assert refusal(source.open).retry_after_s is not None
+        source.close()
+        assert len(api.asked) == 2
+
+
+def oauth2_of(api: Api) -> RestSystemConfig:
+    url = f"http://127.0.0.1:{api.server.port}"
+    login = {"url": url, "allow_networks": LOCAL, "oauth2": {**OAUTH2, "token_url": f"{url}/token"}}
+    return RestSystemConfig.model_validate(login)
 
 
 def by_oauth2_of(act: Act) -> None:

@@ -44,7 +44,7 @@ def test_a_request_has_every_parameter_escaped_and_the_page_last() -> None:
     ("form", "written"),
     [
         ("iso", "2026-03-01T12%3A00%3A00.250000Z"),
-        ("date", "2026-03-01"),
+        ("date", "2026-03-01"),  # it is the first somewhere until noon
         ("seconds", "1772366400"),
         ("milliseconds", "1772366400250"),
     ],
@@ -53,6 +53,15 @@ def test_a_moment_is_asked_for_as_the_api_writes_it_and_never_later(form: str, w
     keys = {"cursor": "changed", "since": {"parameter": "from", "format": form}, "mode": "incremental"}
     assert made(**keys).request(None, since=NOON, limit=1).endswith(f"?from={written}")
     assert made(**keys | {"cursor_type": "integer"}).request(None, since=17, limit=1).endswith("?from=17")
+
+
+def test_a_day_is_asked_for_from_where_it_still_is_the_day_before() -> None:
+    """Whose day an API means is not known: asked for too late, what changed in the hours between is never listed."""
+    keys = {"cursor": "changed", "since": {"parameter": "from", "format": "date"}, "mode": "incremental"}
+    night = NOON.replace(hour=2)
+    assert made(**keys).request(None, since=night, limit=1).endswith("?from=2026-02-28")
+    zoneless = made(**keys, cursor_type="timestamp")
+    assert zoneless.request(None, since=night.replace(tzinfo=None), limit=1).endswith("?from=2026-03-01")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +117,12 @@ def test_rate_headers_say_when_the_next_request_is_welcome(headers: dict[str, st
         {"path": "customers"},
         {"path": "/a?b=c"},
         {"key": []},
+        {
+            "mode": "incremental",
+            "cursor": "at",
+            "cursor_type": "timestamp",
+            "since": {"parameter": "from", "format": "seconds"},
+        },
     ],
 )
 def test_a_resource_that_would_miss_records_is_a_mistake(keys: dict[str, Any]) -> None:

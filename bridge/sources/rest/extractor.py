@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from bridge.client import Answer, Client, Headers, Lookup, Target
@@ -64,7 +65,7 @@ class RestExtractor:
         self._monotonic = monotonic
         self._lookup = lookup
         self._readings: dict[str, Reading] = {}
-        self._not_before = 0.0  # on the monotonic clock: what the server asked for
+        self._not_before = self._no_token_before = 0.0  # on the monotonic clock: what server and token server asked for
         self._asked = 0  # requests so far
         self._runner: asyncio.Runner | None = None
         self._client: Client | None = None
@@ -77,8 +78,7 @@ class RestExtractor:
         self.close()
         self._runner = asyncio.Runner()
         self._run(self._connect())
-        assert self._login is not None  # noqa: S101  just made
-        self._run(self._login.headers())
+        self._run(self._signed())
 
     def page(self, question: Question) -> Page:
         """See the port: one request, until the reading is gathered; then rows in order."""
@@ -200,17 +200,21 @@ class RestExtractor:
         fingerprint = hashlib.sha256(f"{url} {resource.shape}".encode()).hexdigest()
         known = question.memory if _is_whole(question) and reading.pages == 0 else {}
         known = known if known.get("of") == fingerprint else {}
-        answer = self._run(self._ask(url, resource, _conditions(known), is_first=reading.pages == 0))
+        ask = partial(self._ask, url, resource, resources_.conditions(known), is_first=reading.pages == 0)
+        answer = self._run(ask())
+        is_end = reading.pages > 0 and answer.status == resource.end_status
+        if is_end:  # what stands between us and the API may have said so
+            answer = self._run(ask())
         spent = self._spent(began, asked, len(answer.body))
-        if answer.status in _GONE_ON:
-            return self._again(resource, question, reading, spent)
+        if answer.status in _GONE_ON and not (is_end and answer.status == resource.end_status):
+            return self._again(resource, question, reading, spent, status=answer.status)
         if answer.status == 304 and known:  # noqa: PLR2004  not modified
             self._readings.pop(name)
             return self._empty(resource, question, resume=None, is_unchanged=True, memory=known, **spent)
         if not self._taken(resource, question, reading, answer=answer, url=url):
             return self._again(resource, question, reading, spent)
         if reading.pages == 1 and reading.is_gathered and _is_whole(question) and resource.is_told_whole:
-            reading.memory = _validators(answer, fingerprint)
+            reading.memory = resources_.validators(answer, fingerprint)
         if reading.is_gathered:
             return replace(self._given(resource, question, name, reading), **spent)
         return self._empty(resource, question, resume=_gathering(reading), **spent)
@@ -232,10 +236,23 @@ class RestExtractor:
             )
         return outcome == "taken" and (reading.place is not None or reading.finish(question))
 
-    def _again(self, resource: Resource, question: Question, reading: Reading, spent: Mapping[str, Any]) -> Page:
+    def _again(
+        self,
+        resource: Resource,
+        question: Question,
+        reading: Reading,
+        spent: Mapping[str, Any],
+        *,
+        status: int | None = None,
+    ) -> Page:
         """Begin a reading again that the API did not keep together, a few times."""
         if reading.restarts >= RESTARTS:
             self._drop(reading)
+            if status is not None:
+                raise SourceUnavailable(
+                    f"{resource.config.path}: HTTP {status} to page {reading.pages + 1}, each time it was read",
+                    hint="If a page behind the last is answered so, give `end_status`; else see how far the API pages.",
+                )
             raise SourceUnavailable(
                 f"{resource.config.path}: the list changes faster than its pages can be read",
                 hint="Raise `page_rows`, sort the list by what does not change, or read it when it is quiet.",
@@ -278,16 +295,17 @@ class RestExtractor:
             raise SourceUnavailable("reading was cancelled", hint="It goes on when the system is resumed.") from None
 
     async def _ask(self, url: str, resource: Resource, conditions: Headers, *, is_first: bool) -> Answer:
-        """One page's answer: 200, 204, 304, or for a page behind the first one of `_GONE_ON`."""
+        """One page's answer: 200, 204, 304, or for a page behind the first one of `_GONE_ON` or the list's end."""
         assert self._login is not None  # noqa: S101  open
-        self._heed()
+        self._heed(self._not_before)
         target = Target.parse(url)
-        headers = await self._login.headers()
+        headers = await self._signed()
         answer = await self._get(target, headers, conditions)
         if answer.status == 401 and self._login.distrust(headers):  # noqa: PLR2004
-            answer = await self._get(target, await self._login.headers(), conditions)
+            answer = await self._get(target, await self._signed(), conditions)
         self._note(answer)
-        if answer.status not in (200, 204, 304) and (is_first or answer.status not in _GONE_ON):
+        ends = () if is_first else (*_GONE_ON, resource.end_status)
+        if answer.status not in (200, 204, 304, *ends):
             self._refuse(answer, resource)
         return answer
 
@@ -306,9 +324,19 @@ class RestExtractor:
             answer_limit=self._config.answer_megabytes * 1_000_000,
         )
 
-    def _heed(self) -> None:
+    async def _signed(self) -> Headers:
+        """What the login puts on a request; a token server that wants to be left alone is."""
+        assert self._login is not None  # noqa: S101  open
+        self._heed(self._no_token_before)
+        try:
+            return await self._login.headers()
+        except SourceUnavailable as error:
+            self._no_token_before = self._monotonic() + (error.retry_after_s or 0.0)
+            raise
+
+    def _heed(self, not_before: float) -> None:
         """Raises: SourceUnavailable while the server wants to be left alone."""
-        left_s = self._not_before - self._monotonic()
+        left_s = not_before - self._monotonic()
         if left_s > 0:
             raise SourceUnavailable(
                 f"the server wants no request for {left_s:.0f} s",
@@ -352,18 +380,3 @@ def _is_whole(question: Question) -> bool:
 
 def _gathering(reading: Reading) -> dict[str, Any]:
     return {"pages": reading.pages} | ({} if reading.after is None else {"after": reading.after})
-
-
-def _conditions(known: Mapping[str, Any]) -> Headers:
-    if "etag" in known:
-        return [(b"if-none-match", str(known["etag"]).encode("latin-1"))]
-    return [(b"if-modified-since", str(known["modified"]).encode("latin-1"))] if "modified" in known else []
-
-
-def _validators(answer: Answer, fingerprint: str) -> dict[str, Any]:
-    """What lets the next reading ask whether anything changed; a date only where it tells a second from the next."""
-    found = {"of": fingerprint}
-    if answer.headers.get("etag"):
-        return found | {"etag": answer.headers["etag"]}
-    modified = answer.headers.get("last-modified", "")
-    return found | {"modified": modified} if resources_.is_settled(modified, answer.headers.get("date", "")) else {}

@@ -15,7 +15,7 @@ from urllib.parse import quote, urljoin
 
 import pyarrow as pa
 
-from bridge.client import LONGEST_WAIT_S, Answer, Target
+from bridge.client import LONGEST_WAIT_S, Answer, Headers, Target
 from bridge.config.rest import ITEM_KEY, ResourceConfig
 from bridge.config.schedule import bounds_of
 from bridge.contract import kinds
@@ -34,6 +34,7 @@ _CURSORS = {"instant": kinds.INSTANT, "timestamp": kinds.TIMESTAMP, "integer": k
 _LINK = re.compile(r"<([^<>]*)>([^<]*)")
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
 _TEXT_LIMIT = 16 << 10  # characters in a URL; no server takes more
+_WESTERNMOST = timedelta(hours=12)
 _PATH = "/%:@!$&'()*+,;=~"
 _LOOK = "See what the API answers with `curl`, and mend the resource in bridge.yaml."
 
@@ -100,6 +101,12 @@ class Resource:
         paging = self.config.paging
         return paging is None or paging.cursor is not None or (paging.link is not None and paging.link.next is not None)
 
+    @property
+    def end_status(self) -> int | None:
+        """What a page behind the last one is answered with, where that is no list."""
+        paging = self.config.paging
+        return paging.page.end_status if paging is not None and paging.page is not None else None
+
     def no_rows(self, names: Sequence[str]) -> pa.RecordBatch:
         """None of these columns' values."""
         return self._columns([])[0].select(list(names))
@@ -132,7 +139,7 @@ class Resource:
 
         Raises: SourceUnavailable when it is not what it should be; SourceRefused for a link to another server.
         """
-        if answer.status == 204:  # noqa: PLR2004  no content
+        if answer.status in (204, self.end_status):  # no content
             total = None if isinstance(place, int) else 0  # behind the last page by number it counts nothing
             return Listed(*self._columns([]), None, total)
         try:
@@ -262,7 +269,23 @@ def _limits(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield headers[f"{prefix}remaining"], headers.get(f"{prefix}reset", "")
 
 
-def is_settled(modified: str, date_: str) -> bool:
+def conditions(known: Mapping[str, Any]) -> Headers:
+    """What asks a server whether anything changed since `validators` were kept."""
+    if "etag" in known:
+        return [(b"if-none-match", str(known["etag"]).encode("latin-1"))]
+    return [(b"if-modified-since", str(known["modified"]).encode("latin-1"))] if "modified" in known else []
+
+
+def validators(answer: Answer, fingerprint: str) -> dict[str, Any]:
+    """What lets the next reading ask whether anything changed; a date only where it tells a second from the next."""
+    found = {"of": fingerprint}
+    if answer.headers.get("etag"):
+        return found | {"etag": answer.headers["etag"]}
+    modified = answer.headers.get("last-modified", "")
+    return found | {"modified": modified} if _is_settled(modified, answer.headers.get("date", "")) else {}
+
+
+def _is_settled(modified: str, date_: str) -> bool:
     """Whether a time of last change was over when the answer was made, so that a later change has a later one."""
     changed, made = _date(modified), _date(date_)
     return changed is not None and made is not None and made - changed > timedelta(seconds=1)
@@ -314,8 +337,8 @@ def _plain(value: object) -> str:
 def _moment(value: Any, form: str) -> str:  # noqa: ANN401  a value of the cursor
     if not isinstance(value, datetime):
         return str(value)
-    if form == "date":
-        return date.isoformat(value.date())
+    if form == "date":  # of a moment the earliest day that it is anywhere: which one the API means, nobody knows
+        return date.isoformat((value - _WESTERNMOST if value.tzinfo else value).date())
     if form in ("seconds", "milliseconds"):
         since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
         microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
