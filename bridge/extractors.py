@@ -8,7 +8,7 @@ from bridge.config.models import POLLED, Config
 from bridge.contract.document import ContractDocument
 from bridge.errors import ConfigError
 from bridge.ports import Journal
-from bridge.sources.view.configured import DIALECTS, view_of
+from bridge.sources.view.configured import view_of
 from bridge.sources.view.extractor import ViewExtractor
 from bridge.sources.view.lint import require
 from bridge.sources.view.sessions import session_of
@@ -26,11 +26,10 @@ def build_extractor(config: Config, system: str, views: Mapping[str, View]) -> V
 
     Raises: ConfigError for a system without views, InvalidConfig for a view that could do more than read.
     """
-    session, dialect = session_of(config, system)
+    session, kind = session_of(config, system), config.system(system).kind
     for view in views.values():
-        require(view, DIALECTS[config.system(system).kind])
-    asks_ahead = config.system(system).kind in _APART
-    return ViewExtractor(system, session, views, dialect=dialect, asks_ahead=asks_ahead)
+        require(view, kind)
+    return ViewExtractor(system, session, views, dialect=kind, asks_ahead=kind in _APART)
 
 
 def build_polled(

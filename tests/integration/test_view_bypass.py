@@ -19,7 +19,7 @@ from bridge.sources.view.dialects.mysql.session import MysqlSession
 from bridge.sources.view.dialects.postgres import PostgresSession
 from bridge.sources.view.dialects.sqlite.session import SqliteSession
 from bridge.sources.view.extractor import ViewExtractor
-from bridge.sources.view.lint import lint, sqlglot_dialect
+from bridge.sources.view.lint import lint
 from bridge.sources.view.session import Prepared, Session
 from bridge.sources.view.viewfile import parse
 from demo.server import Database
@@ -174,7 +174,7 @@ def test_a_page_of_any_statement_changes_nothing_with_the_lint_off(target: Targe
     for statement in target.statements:
         with contextlib.suppress(BridgeError):
             view = parse(f"-- mode: full\n-- key: id\n-- statement_timeout: 5s\n{statement}\n", Path("bypass.sql"))
-            extractor = ViewExtractor("any", target.session(), {"s": view}, dialect=sqlglot_dialect(target.dialect))
+            extractor = ViewExtractor("any", target.session(), {"s": view}, dialect=target.dialect)
             with contextlib.closing(extractor):
                 extractor.page(Question("s", 10))
     assert target.fingerprint() == before

@@ -6,8 +6,9 @@ import pytest
 
 from bridge.config.load import load
 from bridge.errors import ConfigError
-from bridge.sources.view.configured import DIALECTS, letter_of, view_of
+from bridge.sources.view.configured import letter_of, view_of
 from bridge.sources.view.grants import Grants, script, seen, stop, undo
+from bridge.sources.view.harmless import FUNCTIONS
 from bridge.sources.view.letter import letter
 
 YAML = """\
@@ -62,7 +63,7 @@ def test_a_system_that_is_no_database_has_no_dba(folder: Path) -> None:
         letter_of(load(folder / "bridge.yaml", environ={}), "hook")
 
 
-@pytest.mark.parametrize("kind", sorted(DIALECTS))
+@pytest.mark.parametrize("kind", sorted(FUNCTIONS))
 def test_every_kind_of_database_has_its_script_its_undoing_and_its_stop(kind: str) -> None:
     wanted = Grants(kind, "o'x", "erp", 3, ("sales.t",), ("sales.f",))
     texts = [script(wanted), undo(wanted), stop(wanted), seen(wanted)]

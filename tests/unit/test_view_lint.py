@@ -101,9 +101,9 @@ def test_what_does_more_than_read_or_is_not_known_is_refused(sql: str, word: str
         ("firebird", "SELECT a FROM t FOR UPDATE WITH LOCK"),
         ("oracle", "SELECT a, utl_http.request('http://x') AS x FROM t"),
         ("oracle", "SELECT a FROM t FOR UPDATE"),
-        ("tsql", "SELECT a INTO u FROM t"),
-        ("tsql", "SELECT a FROM OPENROWSET('x', 'y', 'z') AS o"),
-        ("tsql", "SELECT a, NEXT VALUE FOR q AS x FROM t"),
+        ("mssql", "SELECT a INTO u FROM t"),
+        ("mssql", "SELECT a FROM OPENROWSET('x', 'y', 'z') AS o"),
+        ("mssql", "SELECT a, NEXT VALUE FOR q AS x FROM t"),
     ],
 )
 def test_every_dialect_has_its_own_ways_to_write_and_none_passes(dialect: str, sql: str) -> None:

@@ -3,23 +3,21 @@
 from bridge.config.models import Config, StreamConfig
 from bridge.errors import ConfigError
 from bridge.sources.view.grants import Grants
+from bridge.sources.view.harmless import FUNCTIONS
 from bridge.sources.view.letter import Letter, Reading
 from bridge.sources.view.lint import Linted, lint, require
 from bridge.sources.view.viewfile import View, load
-
-# What the SQL of each kind of system is called in `harmless.FUNCTIONS`.
-DIALECTS = {kind: kind for kind in ("postgres", "mysql", "sqlite", "firebird", "oracle", "db2")} | {"mssql": "tsql"}
 
 _SPARE = 2  # `view sample` and `doctor` beside the running bridge
 
 
 def dialect_of(config: Config, stream: str) -> str:
-    """The SQL that a stream's view is written in. Raises: ConfigError for a stream that is read by no view."""
+    """The kind of system whose SQL a stream's view is written in. Raises: ConfigError where no view reads it."""
     declared = config.streams.get(stream)
     if declared is None or declared.view is None:
         known = ", ".join(sorted(name for name, each in config.streams.items() if each.view is not None)) or "none"
         raise ConfigError(f"there is no stream {stream!r} that is read by a view", hint=f"Read by views are: {known}.")
-    return DIALECTS[config.systems[declared.system].kind]
+    return config.systems[declared.system].kind
 
 
 def view_of(config: Config, stream: str) -> View:
@@ -45,7 +43,7 @@ def letter_of(config: Config, system: str) -> Letter:
     Raises: ConfigError where the system is no database, InvalidConfig for a view that is not to be read so.
     """
     declared = config.system(system)
-    if declared.kind not in DIALECTS:
+    if declared.kind not in FUNCTIONS:
         raise ConfigError(f"system {system} is no database but `{declared.kind}`", hint="It has no DBA to write to.")
     streams = config.streams_of(system, "view")
     found = {stream: (view_of(config, stream), look_at(config, stream)[1]) for stream in streams}
@@ -83,6 +81,6 @@ def _reached(config: Config, system: str) -> tuple[str, str, str]:
     server = (
         declared.postgres or declared.mysql or declared.firebird or declared.mssql or declared.oracle or declared.db2
     )
-    assert server is not None  # noqa: S101  one of DIALECTS
+    assert server is not None  # noqa: S101  a database
     database = server.database or "postgres"
     return f"the database {database} on {server.host or 'its server'}", database, server.user or "bridge_ro"

@@ -43,7 +43,7 @@ class ViewExtractor:
             name: of the system.
             session: closed or open.
             views: by stream, their parameters given.
-            dialect: sqlglot's name of the SQL they are written in.
+            dialect: the kind of the system, whose SQL they are written in.
             asks_ahead: see the port.
         """
         self.name = name

@@ -1,7 +1,7 @@
 """The functions that a view may call: those known to read their arguments and the clock, and to write nothing.
 
-By dialect, in the database's own spelling. What is not here an author may sign for with `allow` in the view's header,
-but for what is known to write, to wait, to lock or to reach outside, whatever a transaction forbids.
+By kind of system, in the database's own spelling. What is not here an author may sign for with `allow` in the view's
+header, but for what is known to write, to wait, to lock or to reach outside, whatever a transaction forbids.
 """
 
 import re
@@ -66,7 +66,7 @@ _ORACLE = """
     months_between last_day next_day initcap instr lnnvl rawtohex hextoraw dump listagg regexp_replace regexp_substr
     regexp_instr regexp_like regexp_count numtodsinterval numtoyminterval new_time from_tz sys_extract_utc median
 """
-_TSQL = """
+_MSSQL = """
     isnull iif convert try_convert try_cast parse try_parse len datalength charindex patindex stuff replicate space str
     unicode nchar char string_agg concat_ws format datepart datename dateadd datediff datediff_big datefromparts
     datetimefromparts datetime2fromparts eomonth year month day getdate getutcdate sysdatetime sysutcdatetime
@@ -90,10 +90,10 @@ FUNCTIONS: Mapping[str, frozenset[str]] = {
     "sqlite": _words(_SQLITE),
     "firebird": _words(_FIREBIRD),
     "oracle": _words(_ORACLE),
-    "tsql": _words(_TSQL),
+    "mssql": _words(_MSSQL),
     "db2": _words(_DB2),
 }
-"""By the dialect's name: sqlglot's where it has one."""
+"""By the kind of system."""
 
 # Nobody can sign for these: READ ONLY does not stop them, or they hold, wait, reach outside or change the session.
 NEVER = re.compile(

@@ -17,10 +17,9 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from bridge.config.mistakes import InvalidConfig, Mistake, did_you_mean
 from bridge.sources.view.harmless import FUNCTIONS, NEVER
-from bridge.sources.view.statement import statement, tokens_of
+from bridge.sources.view.statement import sqlglot_dialect, statement, tokens_of
 from bridge.sources.view.viewfile import View
 
-_SQLGLOT = {"firebird": "", "db2": ""}  # read in sqlglot's own dialect, which is near to the standard
 _SCHEMA_NEEDED = frozenset({"postgres"})  # sessions without a search path
 _FOLDS: Mapping[str, Callable[[str], str]] = {
     "postgres": str.lower, "oracle": str.upper, "db2": str.upper, "firebird": str.upper,
@@ -75,11 +74,11 @@ def lint(view: View, dialect: str) -> Linted:
 
     Args:
         view: its header is right.
-        dialect: a key of `FUNCTIONS`.
+        dialect: the kind of its system, one of `FUNCTIONS`.
     """
     try:
-        tokens = tokens_of(view, sqlglot_dialect(dialect))
-        statement(view, sqlglot_dialect(dialect))
+        tokens = tokens_of(view, dialect)
+        statement(view, dialect)
     except InvalidConfig as error:
         return Linted(error.mistakes)
     look = _Look(view, dialect, tokens)
@@ -98,11 +97,6 @@ def require(view: View, dialect: str) -> None:
     """Look at a view's SQL. Raises: InvalidConfig with every mistake."""
     if mistakes := lint(view, dialect).mistakes:
         raise InvalidConfig(str(view.path), mistakes)
-
-
-def sqlglot_dialect(dialect: str) -> str:
-    """The name that sqlglot knows a dialect by."""
-    return _SQLGLOT.get(dialect, dialect)
 
 
 class _Look:

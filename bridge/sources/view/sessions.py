@@ -9,16 +9,12 @@ from bridge.postgres.configured import connect_settings
 from bridge.sources.view.session import Session
 
 
-def session_of(config: Config, system: str) -> tuple[Session, str]:
-    """The session of a system, not connected, and sqlglot's name of the SQL that its views are written in.
-
-    Raises: ConfigError for a system without views.
-    """
+def session_of(config: Config, system: str) -> Session:
+    """The session of a system, not connected. Raises: ConfigError for a system without views."""
     kind = config.system(system).kind
     if kind not in _SESSIONS:
         raise ConfigError(f"system {system} is of the kind `{kind}`, which has no views")
-    made, dialect = _SESSIONS[kind]
-    return made(config, system), dialect
+    return _SESSIONS[kind](config, system)
 
 
 def _postgres(config: Config, system: str) -> Session:
@@ -91,13 +87,12 @@ def _alchemy(config: Config, system: str) -> Session:
     return AlchemySession(partial(db2.url, declared.db2, instance), db2.WAYS, waivers=waivers)
 
 
-# By kind of system: what makes its session, and sqlglot's name of the SQL that its views are written in.
-_SESSIONS: Mapping[str, tuple[Callable[[Config, str], Session], str]] = {
-    "postgres": (_postgres, "postgres"),
-    "mysql": (_mysql, "mysql"),
-    "sqlite": (_sqlite, "sqlite"),
-    "firebird": (_firebird, ""),
-    "mssql": (_alchemy, "tsql"),
-    "oracle": (_alchemy, "oracle"),
-    "db2": (_alchemy, ""),
+_SESSIONS: Mapping[str, Callable[[Config, str], Session]] = {
+    "postgres": _postgres,
+    "mysql": _mysql,
+    "sqlite": _sqlite,
+    "firebird": _firebird,
+    "mssql": _alchemy,
+    "oracle": _alchemy,
+    "db2": _alchemy,
 }

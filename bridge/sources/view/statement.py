@@ -28,11 +28,22 @@ class Value:
 
 Sql = tuple[str | Value, ...]  # in order; the texts hold no value
 
+# Of kinds of systems that sqlglot calls otherwise, or reads in its own dialect, which is near to the standard.
+_SQLGLOT = {"mssql": "tsql", "firebird": "", "db2": ""}
+
+
+def sqlglot_dialect(dialect: str) -> str:
+    """What sqlglot calls the SQL of a kind of system."""
+    return _SQLGLOT.get(dialect, dialect)
+
 
 def tokens_of(view: View, dialect: str) -> list[Token]:
-    """The words of a view, a last semicolon left out. Raises: InvalidConfig where they cannot be told apart."""
+    """The words of a view, a last semicolon left out; `dialect` is the kind of its system.
+
+    Raises: InvalidConfig where they cannot be told apart.
+    """
     try:
-        tokens = Dialect.get_or_raise(dialect).tokenize(view.sql)
+        tokens = Dialect.get_or_raise(sqlglot_dialect(dialect)).tokenize(view.sql)
     except TokenError as error:
         line = next((one.get("line") for one in getattr(error, "errors", ()) if one.get("line")), 1)
         mistake = Mistake(f"{view.path}:{line}", "the SQL", "cannot be read", "complete strings, quotes and brackets")
@@ -46,7 +57,7 @@ def tokens_of(view: View, dialect: str) -> list[Token]:
 
 
 def statement(view: View, dialect: str) -> Sql:
-    """The SQL of a view whose parameters have their values.
+    """The SQL of a view whose parameters have their values; `dialect` is the kind of its system.
 
     Raises: InvalidConfig for a `:name` that the header does not declare, and a declared one that is not used.
     """
