@@ -48,6 +48,14 @@ def field_of(folder: Path, clause: str, *, dialect: str = "ibm") -> Field:
         ("COPY '../etc/passwd'.\n", "rec.cpy:1: COPY ../etc/passwd: is not the name of a member"),
         ("01 R.\n   05 A PIC 9(39).\n", "rec.cpy:2: A: 39 digits are more than 38"),
         ("01 R.\n   05 A PIC 9(19) COMP.\n", "rec.cpy:2: A: a binary number of more than 18 digits"),
+        ("01 R.\n   05 :TAG:-A PIC X.\n", "rec.cpy:2: `:TAG:-A` is not a name"),
+        ("01 R.\n   05 A(3) PIC X.\n", "rec.cpy:2: `A(3)` is not a name"),
+        ("01 R.\n   05 'A' PIC X.\n", "rec.cpy:2: `'A'` is not a name"),
+        ("01 R.\n   05 A PIC 9 SIGN LEADING SEPARATE.\n", "rec.cpy:2: A has a SIGN, and its PIC no S"),
+        ("01 R.\n   05 A PIC S9 COMP-3 SIGN LEADING SEPARATE.\n", "rec.cpy:2: A has a SIGN or BLANK WHEN ZERO, which"),
+        ("01 R.\n   05 A PIC 9 COMP BLANK WHEN ZERO.\n", "rec.cpy:2: A has a SIGN or BLANK WHEN ZERO, which"),
+        ("01 R.\n 02 G COMP-3.\n  05 A PIC X.\n", "rec.cpy:3: A: its PIC does not go with the usage of its group"),
+        ("01 R.\n 02 G COMP-1.\n  05 A PIC 9.\n", "rec.cpy:3: A: its PIC does not go with the usage of its group"),
         ("01 R.\n   05 A PIC X.\n   05 A PIC X.\n", "rec.cpy:3: two fields are called r_a"),
     ],
 )
@@ -125,6 +133,27 @@ def test_fixed_form_is_read_between_its_columns(tmp_path: Path) -> None:
         "000500     05  B PIC X. *> AND A NOTE\n"
     )
     assert places(record(tmp_path, text)) == {"a": (0, 2), "b": (2, 1)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CR123  01 R.\n000100    05 A PIC X.\nCH-12     05 B PIC X.\n@01       05 C PIC X.\n",  # tags of changes
+        "  0100 01 R.\n0200      05 A PIC X.\n           05 B PIC X.\n           05 C PIC X.\n",  # short numbers
+        "       01 R.\r          05 A PIC X.\r          05 B PIC X.\r          05 C PIC X.\r",
+        "       01 R.\n          05 A PIC X.\n       EJECT\n          05 B PIC X.\n  SKIP2.\n          05 C PIC X.\n",
+        "       01 R.\n" + "          05 A PIC X. ".ljust(85) + "05 B PIC X.\n          05 C PIC X.\n",
+        "       01 R.\n"
+        + "          05 A PIC X.".ljust(72)
+        + "PAY00010\n          05 B PIC X.\n          05 C PIC X.\n",
+    ],
+)
+def test_no_entry_is_lost_whatever_stands_beside_the_code(text: str, tmp_path: Path) -> None:
+    assert places(record(tmp_path, text)) == {"a": (0, 1), "b": (1, 1), "c": (2, 1)}
+
+
+def test_a_picture_may_end_with_a_point_of_its_own(tmp_path: Path) -> None:
+    assert places(record(tmp_path, "01 R.\n 05 A PIC ZZ9..\n 05 B PIC X, VALUE 'a'.\n")) == {"a": (0, 4), "b": (4, 1)}
 
 
 def test_members_are_copied_and_their_mistakes_are_named_where_they_are(tmp_path: Path) -> None:

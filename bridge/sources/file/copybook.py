@@ -4,6 +4,7 @@ Every clause is understood or refused with file and line; nothing is skipped sil
 nothing of where bytes stand and are read over. SYNC, 66, 77 and 78 are refused, as are pointers, indexes and objects.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ _OTHER_USAGES = {
 _FILLER = "FILLER"
 _RENAMES, _STANDALONE, _CONSTANT, _CONDITION = 66, 77, 78, 88
 _LAST_LEVEL = 49
+_WORD = re.compile(r"(?=.*[^\W\d_])[\w#@$-]{1,64}")
 
 
 @dataclass(slots=True)
@@ -109,6 +111,10 @@ def _check(entry: Entry) -> None:
         what = "has a PIC, which its usage does not take"
     elif entry.picture is not None and not entry.picture.is_number and entry.usage not in (None, "display"):
         what = "is text, and its usage is for numbers"
+    elif entry.picture is not None and (entry.sign or entry.blank_zero) and entry.usage not in (None, "display"):
+        what = "has a SIGN or BLANK WHEN ZERO, which its usage does not take"
+    elif entry.picture is not None and entry.sign and not entry.picture.signed:
+        what = "has a SIGN, and its PIC no S"
     elif entry.level == 1 and (entry.is_table or entry.redefines):
         what = "is a whole record and can neither repeat nor redefine"
     if what:
@@ -130,7 +136,7 @@ class _Clauses:
         level = int(first.text)
         if level == _CONDITION:
             return None
-        refused = {_RENAMES: "RENAMES", _STANDALONE: "77", _CONSTANT: "a constant"}.get(level)
+        refused = {_RENAMES: "RENAMES", _STANDALONE: "no part of a record", _CONSTANT: "a constant"}.get(level)
         if refused or not 1 <= level <= _LAST_LEVEL:
             raise first.mistake(f"level {level:02} ({refused or 'unknown'}) is not supported")
         entry = Entry(level, self._name(), first)
@@ -164,6 +170,8 @@ class _Clauses:
         word = self._peek()
         if word is None or word.upper in _CLAUSES or word.upper in _USAGES or word.upper in _OTHER_USAGES:
             return _FILLER
+        if not _WORD.fullmatch(word.text):
+            raise word.mistake(f"`{word.text}` is not a name", hint="Write what it stands for out in a file.")
         self._at += 1
         return word.upper
 

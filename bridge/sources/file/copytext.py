@@ -16,7 +16,10 @@ MAX_BYTES = 4 << 20
 MAX_DEPTH = 8  # of members that copy members
 _TOKEN = re.compile(r"""[XNZGxnzg]?"(?:[^"]|"")*"?|[XNZGxnzg]?'(?:[^']|'')*'?|[^\s"']+""")
 _MEMBER = re.compile(r"[A-Za-z0-9#$@_-]{1,64}(?:\.[A-Za-z0-9]{1,8})?")
-_SEQUENCE = re.compile(r"[0-9A-Za-z]{6}| {6}")
+_SEQUENCE = re.compile(r" {6}|\S{6}|[^\s0-9]\S{0,4} *| *[0-9]{3,5} *")  # blank, full, a tag, or a number no level has
+_LISTING = re.compile(r"\s*(?:EJECT|SKIP[123])\s*\.?\s*", re.IGNORECASE)  # says how IBM's listings look, and no more
+_LAST_COLUMN = 80
+_INDICATORS = ("", " ", "*", "/", "-", "D", "d", "$")
 _SUFFIXES = ("", ".cpy", ".cbl", ".CPY", ".CBL")
 
 
@@ -88,10 +91,12 @@ def _words(path: Path) -> Iterator[Word]:
                 continue
             if token[:1] in ("'", '"'):
                 raise ConfigError(f"{file}:{number}: a literal has no closing quote")
-            bare = token.rstrip(".,;")
+            bare = (
+                token[:-1] if token.endswith(".") else token.rstrip(",;")
+            )  # a picture may end with a point of its own
             if bare:
                 yield Word(bare, file, number)
-            if "." in token[len(bare) :]:
+            if token.endswith("."):
                 yield Word(".", file, number)
 
 
@@ -102,7 +107,7 @@ def _code(path: Path) -> Iterator[tuple[int, str]]:
     held: tuple[int, str] | None = None
     for number, line in enumerate(lines, 1):
         indicator, code = (line[6:7], line[7:72]) if is_fixed else ("", line)
-        if indicator in ("*", "/", "D", "d") or code.lstrip().startswith("*"):
+        if indicator in ("*", "/", "D", "d") or code.lstrip().startswith("*") or _LISTING.fullmatch(code):
             continue
         code = re.sub(r"(?<!\S)\*>.*", "", code)
         if indicator == "-" and held is not None:
@@ -117,7 +122,10 @@ def _code(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _is_fixed(line: str) -> bool:
-    return bool(_SEQUENCE.fullmatch(line[:6].ljust(6))) and line[6:7] in ("", " ", "*", "/", "-", "D", "d", "$")
+    """Whether a line may be one of fixed form; what goes on behind its last column is none, and is not cut."""
+    indicator = line[6:7]
+    goes_on = indicator not in ("*", "/") and re.search(r"\s\S", line[_LAST_COLUMN - 1 :])
+    return bool(_SEQUENCE.fullmatch(line[:6].ljust(6))) and indicator in _INDICATORS and not goes_on
 
 
 def _lines(path: Path) -> list[str]:
@@ -132,4 +140,4 @@ def _lines(path: Path) -> list[str]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("latin-1")  # comments; names and clauses are ASCII
-    return [line.expandtabs(8).rstrip("\r\x1a") for line in text.split("\n")]
+    return [line.expandtabs(8).rstrip("\x1a") for line in re.split(r"\r\n?|\n", text)]

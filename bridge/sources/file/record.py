@@ -176,6 +176,8 @@ class _Walk:
             kind = Kind.HEXFLOAT if dialect.hexfloat else Kind.FLOAT
             return (4 if usage == "float" else 8), Form(kind, little=dialect.little)
         assert pic is not None  # noqa: S101  the tree was checked
+        if usage in ("float", "double") or not (pic.is_number or usage == "display"):
+            raise UnreadableLayout("its PIC does not go with the usage of its group")
         if not pic.is_number:
             return pic.length, Form(Kind.TEXT)
         number = Form(Kind.ZONED, digits=pic.digits, scale=pic.scale, signed=pic.signed, blank_zero=entry.blank_zero)
