@@ -135,11 +135,27 @@ def _of_views(opened: "Session", config: "Config", system: str) -> Iterator[dict
         with view.reading(opened, config, system, views) as extractor:
             for stream in views:
                 yield _of_view(extractor, system, stream)
+            yield from _of_load(config, extractor, system)
     except Declined as error:
         yield {**_refused(system, "views", error), "level": "warn"}
     except BridgeError as error:
         if config.systems[system].kind != "postgres":  # of that the preflight has said it
             yield _refused(system, system, error)
+
+
+def _of_load(config: "Config", extractor: "ViewExtractor", system: str) -> Iterator[dict[str, Any]]:
+    """Limits of the budget that the system says nothing about."""
+    from dataclasses import asdict
+
+    from bridge.extraction.budget import unseen
+    from bridge.extraction.declared import limits_of
+    from bridge.extraction.findings import blind
+
+    budget = config.systems[system].budget
+    if budget.busy_sessions or budget.replica_lag_s:
+        names = unseen(limits_of(config, system), extractor.probe())
+        if names:
+            yield {"system": system, **asdict(blind(system, names))}
 
 
 def _of_view(extractor: "ViewExtractor", system: str, stream: str) -> dict[str, Any]:

@@ -62,6 +62,15 @@ def pages_of(subject: Subject, want: Literal["rows", "keys"]) -> tuple[str, int]
     return (f"{subject.stream}/keys", 4 * rows) if want == "keys" else (subject.stream, rows)
 
 
+def unseen(limits: Limits, load: Load) -> tuple[str, ...]:
+    """The limits about which a system says nothing, by their names in the configuration."""
+    asked = {
+        "busy_sessions": (limits.busy_sessions, load.busy_sessions),
+        "replica_lag_s": (limits.replica_lag_s, load.replica_lag_s),
+    }
+    return tuple(name for name, (limit, said) in asked.items() if limit and said is None)
+
+
 class Budget:
     """Keeps the questions to one system within its limits. Not for several threads."""
 
@@ -127,6 +136,11 @@ class Budget:
         """The system said how busy it is."""
         self._load, self._probed_at = load, now
         self._rest(seconds, now)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Limits that are not kept, since the system does not say how busy it is."""
+        return () if self._probed_at is None else unseen(self._limits, self._load)
 
     def leave_alone(self, seconds: float, now: datetime) -> None:
         """The system wants no question for so long."""

@@ -1,6 +1,6 @@
 """What is wrong with a polled source, for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bridge.findings import Finding, Level
 
@@ -29,6 +29,15 @@ _ODD = {
 }
 
 
+def blind(source: str, unseen: Sequence[str]) -> Finding:
+    """The system says nothing about these limits of its budget."""
+    detail = (
+        f"{' and '.join(unseen)} of the budget cannot be kept: the login may not see it, or the system does not tell"
+    )
+    fix = "Grant what `legacy-bridge dba-letter` prints for it, or take it out of the budget."
+    return Finding(Level.WARN, "budget.unseen", source, detail, fix)
+
+
 class Troubles:
     """What became of a source's last readings, by stream; written by the thread that reads, told to any."""
 
@@ -48,10 +57,15 @@ class Troubles:
         """A run has failed."""
         self._failed[stream] = why
 
-    def told(self, held: str | None) -> list[Finding]:
-        """One finding of each kind, whatever the number of streams it is about; `held` is why nothing is read."""
+    def told(self, held: str | None, unseen: Sequence[str] = ()) -> list[Finding]:
+        """One finding of each kind, whatever the number of streams it is about.
+
+        `held` is why nothing is read, `unseen` what of the budget is not kept.
+        """
         failed, odd = dict(self._failed), dict(self._odd)
         found = [] if held is None else [self._warning("view.paused", f"nothing is read: {held}", _RESUME)]
+        if unseen:
+            found.append(blind(self._source, unseen))
         if failed:
             detail = "; ".join(f"the last run of stream {stream} failed: {why}" for stream, why in failed.items())
             found.append(self._warning("view.run_failed", detail, "See `legacy-bridge runs`."))

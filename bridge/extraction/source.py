@@ -138,7 +138,7 @@ class PolledSource:
 
     def findings(self) -> Sequence[Finding]:
         """What somebody should look at."""
-        return self._troubles.told(self._asker.held)
+        return self._troubles.told(self._asker.held, self._budget.unseen)
 
     def observation(self) -> None:
         """There is no slot to look at."""

@@ -45,6 +45,15 @@ def folder(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Path]:
     postgres_server.sql(f"DROP ROLE {name}")
 
 
+def test_check_names_what_of_the_budget_the_login_may_not_see(folder: Path) -> None:
+    file = folder / "bridge.yaml"
+    file.write_text(file.read_text().replace("rows_per_run: 300", "busy_sessions: 5"))
+    found = json.loads(run(folder, "check", "--online", "--json").stdout)["findings"]
+    (blind,) = [each for each in found if each["code"] == "budget.unseen"]
+    assert blind["level"] == "warn"
+    assert "busy_sessions" in blind["detail"]
+
+
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a project's folder."""
     return subprocess.run([COMMAND, *arguments], cwd=folder, capture_output=True, text=True, check=False)

@@ -1,5 +1,6 @@
 """A MariaDB: only the server that was meant gets the login's password, and columns may change under a view."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,21 @@ def test_a_row_with_a_zero_date_is_read_once(mariadb_legacy: MariaLegacy) -> Non
     assert sorted(row["id"] for row in rows(extractor, Question("by_cursor", 10))) == [1, 2]
     assert rows(extractor, Question("by_cursor", 10, is_without_cursor=True)) == []
     extractor.close()
+
+
+def test_a_replica_that_stands_still_is_behind(mariadb_legacy: MariaLegacy) -> None:
+    session = MysqlSession(mariadb_legacy.settings())
+    session.open()
+    assert session.probe().replica_lag_s is None, "the login may not see it"
+    mariadb_legacy.run(f"GRANT SLAVE MONITOR ON *.* TO {mariadb_legacy.database.name}@'127.0.0.1'")
+    session.close()
+    session.open()
+    mariadb_legacy.run("CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1, MASTER_USER = 'nobody'")
+    try:
+        assert session.probe().replica_lag_s == math.inf
+    finally:
+        mariadb_legacy.run("RESET SLAVE ALL")
+    session.close()
 
 
 def test_a_session_that_the_server_ended_since_nothing_was_asked_is_no_failure(mariadb_legacy: MariaLegacy) -> None:

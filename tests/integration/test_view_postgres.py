@@ -320,11 +320,28 @@ def test_the_session_is_in_no_transaction_between_pages_and_uses_one_core(site: 
     assert site.sessions() == ["idle"]
 
 
+def test_a_standby_that_lost_its_primary_is_behind() -> None:
+    demand("18" in VERSIONS, "no PostgreSQL 18 here")
+    with PostgresServer.start(version="18") as primary, PostgresServer.standby_of(primary) as standby:
+        primary.sql("CREATE ROLE reader LOGIN")
+        wait_for(lambda: standby.sql("SELECT 1 FROM pg_roles WHERE rolname = 'reader'"))
+        settings = ConnectSettings("test", host=standby.host, port=standby.port, database="postgres", user="reader")
+        session = PostgresSession(settings, waivers=frozenset({"public_temp"}))
+        session.open()
+        wait_for(lambda: session.probe().replica_lag_s == 0)
+        primary.stop()
+        wait_for(lambda: session.probe().replica_lag_s != 0)
+        assert (session.probe().replica_lag_s or 0) > 0
+        session.close()
+
+
 def test_the_server_says_how_busy_it_is_only_where_we_may_know(site: Site) -> None:
     assert site.extractor(things=THINGS).probe().busy_sessions is None
     site.database.sql("GRANT pg_read_all_stats TO reader")
     try:
-        assert site.extractor(things=THINGS).probe().busy_sessions is not None
+        load = site.extractor(things=THINGS).probe()
+        assert load.busy_sessions is not None
+        assert load.replica_lag_s == 0
     finally:
         site.database.sql("REVOKE pg_read_all_stats FROM reader")
 

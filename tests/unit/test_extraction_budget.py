@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.extraction.budget import PROBE_EVERY, REST_LIMIT_S, Budget, Limits, QuietHours
+from bridge.extraction.budget import PROBE_EVERY, REST_LIMIT_S, Budget, Limits, QuietHours, unseen
 from bridge.extraction.extractor import Load
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -95,6 +95,14 @@ def test_quiet_hours_are_those_of_the_systems_zone() -> None:
     assert budget.hindrance(NOON) is None  # 06:00 in Chicago
     assert budget.hindrance(NOON + timedelta(hours=6, minutes=30)) == "quiet hours, 12:00-13:00 America/Chicago"
     assert budget.hindrance(NOON - timedelta(hours=5)) == "quiet hours, 22:00-02:00 America/Chicago"
+
+
+def test_limits_about_which_the_system_says_nothing_are_named() -> None:
+    budget = Budget(Limits(busy_sessions=20, replica_lag_s=30))
+    assert not budget.unseen, "nobody asked"
+    budget.probed(Load(replica_lag_s=1), seconds=0.001, now=NOON)
+    assert budget.unseen == ("busy_sessions",)
+    assert unseen(Limits(), Load()) == ()
 
 
 def test_a_busy_system_is_left_in_peace_until_a_probe_says_otherwise() -> None:

@@ -58,6 +58,18 @@ def test_the_letter_names_tables_costs_rights_and_the_stop(folder: Path) -> None
     assert all(len(line) <= 120 for line in text.splitlines() if not line.startswith(("|", "GRANT", "CREATE", "ALTER")))
 
 
+def test_what_the_budget_asks_the_server_about_is_granted(folder: Path) -> None:
+    file = folder / "bridge.yaml"
+    assert "pg_read_all_stats" not in letter(letter_of(load(file, environ={}), "erp"))
+    file.write_text(
+        file.read_text().replace("{active_seconds", "{busy_sessions: 80, replica_lag_s: 30, active_seconds")
+    )
+    text = letter(letter_of(load(file, environ={}), "erp"))
+    assert 'GRANT pg_read_all_stats TO "bridge_ro";' in text
+    assert "Nothing while more than 80 others are at work." in text
+    assert "Nothing while a replica is 30 s behind." in text
+
+
 def test_a_system_that_is_no_database_has_no_dba(folder: Path) -> None:
     with pytest.raises(ConfigError, match="is no database but `webhook`"):
         letter_of(load(folder / "bridge.yaml", environ={}), "hook")

@@ -56,7 +56,13 @@ def letter_of(config: Config, system: str) -> Letter:
         instance=config.bridge.name,
         place=place,
         grants=Grants(
-            declared.kind, login, database, declared.budget.connections + _SPARE, tuple(tables), tuple(functions)
+            declared.kind,
+            login,
+            database,
+            declared.budget.connections + _SPARE,
+            tuple(tables),
+            tuple(functions),
+            sees_load=bool(declared.budget.busy_sessions or declared.budget.replica_lag_s),
         ),
         readings=tuple(_reading(stream, streams[stream], view, linted) for stream, (view, linted) in found.items()),
         budget=declared.budget,

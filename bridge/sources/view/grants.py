@@ -18,6 +18,7 @@ class Grants:
     connections: int
     tables: tuple[str, ...]  # schema.table, or table
     functions: tuple[str, ...] = ()  # that authors of views signed for
+    sees_load: bool = False  # what others do, since the budget asks for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class _Words:
     undo: str
     stop: str
     seen: str  # where the DBA sees our sessions
+    load: str = ""  # lets the login see what others do
     fold: Callable[[str], str] = str  # a login without quotes, as the catalogue spells it
 
 
@@ -48,6 +50,8 @@ def script(wanted: Grants) -> str:
     ):
         qualified = [".".join(map(words.quote, _whole(wanted, name))) for name in names]
         lines += [template.format(**_names(wanted, words), **{what: name}) for name in qualified]
+    if wanted.sees_load and words.load:
+        lines.append(words.load.format(**_names(wanted, words)))
     return "\n".join(line for line in lines if line)
 
 
@@ -115,6 +119,7 @@ GRANT CONNECT ON DATABASE {database} TO {login};""",
 ALTER ROLE {login} NOLOGIN;
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {login_text};""",
         seen="SELECT * FROM pg_stat_activity WHERE usename = {login_text};",
+        load="GRANT pg_read_all_stats TO {login};  -- to see how busy the server is, and how far replicas lag",
     ),
     "mysql": _Words(
         quote=_back,
@@ -128,6 +133,9 @@ ALTER USER {login}@'BRIDGE_HOST' ACCOUNT LOCK;
 SELECT CONCAT('KILL ', id, ';') FROM information_schema.processlist WHERE user = {login_text};
 -- run what it prints""",
         seen="SELECT * FROM information_schema.processlist WHERE user = {login_text};",
+        load="""\
+GRANT REPLICATION CLIENT ON *.* TO {login}@'BRIDGE_HOST';  -- to see how far a replica lags
+-- on MariaDB: GRANT SLAVE MONITOR ON *.* TO {login}@'BRIDGE_HOST';""",
     ),
     "sqlite": _Words(
         quote=_double,

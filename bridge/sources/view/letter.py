@@ -93,6 +93,8 @@ def _cost(facts: Letter) -> Iterator[str]:
     most += [f"{budget.gigabytes_per_run:g} GB"] if budget.gigabytes_per_run else []
     points += [f"{' and '.join(most)} in one run."] if most else []
     points += [f"Nothing in the quiet hours {', '.join(budget.quiet_hours)}."] if budget.quiet_hours else []
+    points += [f"Nothing while more than {budget.busy_sessions} others are at work."] if budget.busy_sessions else []
+    points += [f"Nothing while a replica is {budget.replica_lag_s:g} s behind."] if budget.replica_lag_s else []
     points += [
         "Each query is one SELECT in a read-only transaction of its own, which is rolled back.",
         "None waits longer than 2 s for a lock, or holds back the database's own cleaning beyond the times above.",

@@ -49,8 +49,10 @@ SELECT CASE WHEN pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') THEN
          (SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND backend_type = 'client backend'
             AND pid <> pg_backend_pid() AND application_name NOT LIKE 'legacy-bridge/%') END,
        CASE WHEN NOT pg_is_in_recovery() THEN
-              (SELECT max(extract(epoch FROM replay_lag)) FROM pg_stat_replication)
-            WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+              CASE WHEN pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') THEN
+                (SELECT coalesce(max(extract(epoch FROM replay_lag)), 0) FROM pg_stat_replication) END
+            WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
+              AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0
             ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END::float8
 """
 _CASTS = {"text": "text", "integer": "bigint", "number": "numeric", "boolean": "boolean", "date": "date"}

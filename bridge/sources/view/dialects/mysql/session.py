@@ -7,6 +7,7 @@ protocol takes one statement a call. A cancel comes over a second, short connect
 
 import contextlib
 import json
+import math
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -215,7 +216,7 @@ class MysqlSession:
                 if _code(error) not in _UNSAID:
                     raise
                 lags = []
-        lag = max((float(one) for one in lags if one is not None), default=None)
+        lag = max((math.inf if one is None else float(one) for one in lags), default=None)  # null: it stands still
         return Load(max(0, int(busy[0][1]) - 1) if busy else None, lag)
 
     def cancel(self) -> None:
