@@ -6,6 +6,7 @@ out. The tables are those of `tests.daemon`.
 
 import json
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,7 @@ from bridge.watch import Watch
 from bridge.ways import build_postgres
 from demo.server import Database
 from tests.daemon import DEADLINE_S, Daemon, wait_for
+from tests.machine import Waits
 
 DECLARED_WITHIN_S = 10.0  # of a loss, from when the bridge can see it
 
@@ -136,7 +138,10 @@ class Bridge:
 
     def wait_gap(self, stream: str) -> dict[str, Any]:
         """Wait for a gap; the newest of the stream."""
-        gaps = wait_for(lambda: self.gaps(stream), within_s=DECLARED_WITHIN_S, why=self.board.report)
+        with Waits() as waits:
+            began = time.monotonic()
+            gaps = wait_for(lambda: self.gaps(stream), why=self.board.report)
+            assert time.monotonic() - began <= DECLARED_WITHIN_S + waits.so_far_s()
         newest: dict[str, Any] = gaps[-1]
         return newest
 

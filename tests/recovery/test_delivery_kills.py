@@ -19,7 +19,7 @@ from bridge.deliver.loop import UNSTORED_EVENTS
 from demo.server import Database
 from tests.daemon import Daemon, Load, prepare, reckon, wait_for
 from tests.receivers import OK, Act, Received, Receiver, drop, reply, reset
-from tests.recovery.test_daemon_kills import STOP_LIMIT_S, times
+from tests.recovery.test_daemon_kills import stop_in_time, times
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  of the test
 POINTS = ("deliver.before_send", "deliver.after_send", "deliver.before_record", "deliver.after_record")
@@ -150,7 +150,7 @@ def stop_while_delivering(daemon: Daemon, receiver: Receiver, count: int) -> Non
     with Load(daemon.database, "articles") as load:
         for _ in range(count):
             time.sleep(random.uniform(0.2, 1.0))  # noqa: S311  the instant is the experiment
-            daemon.stop(STOP_LIMIT_S)
+            stop_in_time(daemon)
             daemon.launch()
             daemon.wait_reading()
         daemon.wait_reading()
