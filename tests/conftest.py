@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from demo.server import VERSIONS, Database, PostgresServer
 from tests.firebird import PROGRAM as FIREBIRD
@@ -18,6 +19,10 @@ from tests.machine import require
 from tests.mariadb import PROGRAM as MARIADB
 from tests.mariadb import MariaServer
 from tests.rabbit import PROGRAM, RabbitServer
+
+# No property is about time, on no machine; in CI that is Hypothesis' own default.
+settings.register_profile("timeless", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("timeless")
 
 
 @pytest.fixture(scope="session")

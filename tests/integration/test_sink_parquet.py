@@ -239,7 +239,9 @@ def test_readers_see_whole_files_while_it_writes(tmp_path: Path) -> None:
     assert list(read()) == [201, 201]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.data())
 def test_whatever_is_sent_again_nothing_is_lost_or_doubled(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

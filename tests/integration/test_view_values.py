@@ -258,7 +258,9 @@ def asked(request: pytest.FixtureRequest) -> Iterator[Asked]:
     assert [tuple(row) for row in legacy.run("SELECT id FROM t ORDER BY id")] == [(1,), (2,)]
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(value=HOSTILE)
 def test_a_parameter_is_a_value_whatever_it_says(asked: Asked, value: str) -> None:
     unquoted = value[1:-1].replace("''", "'") if len(value) > 1 and value[0] == value[-1] == "'" else value
