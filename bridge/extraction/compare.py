@@ -58,51 +58,26 @@ def compare(index: Index, subject: Subject, page: Page, *, first_number: int, on
         first_number: of what is new or changed.
         once: a key that this reading has seen before is there twice; else it has moved meanwhile.
     """
-    columns = page.columns
-    keys = [columns.column(name) for name in subject.key]
-    row = fingerprint.rows(columns, page.marks) if page.prints is None else page.prints
-    cursor = cursor_hashes(page, subject.cursor) if subject.cursor else np.zeros(len(row), np.uint64)
-    is_whole = image.whole_keys(keys, len(row))
-    if is_whole is not None:
-        cursor[~is_whole] = _ranks(index, row, np.flatnonzero(~is_whole))
-    first, second = image.names_of_rows(named(page, subject), row, cursor)
-    order = fingerprint.in_order(first)
-    counted = _first_of_each(first, second, row, order=order)
-    state = _State(len(row))
-    for level, which, places in index.find(first, second, order):
-        state.meet(level, which, places, row)
+    keys = [page.columns.column(name) for name in subject.key]
+    mine, keyless_count = _hashed(index, subject, page)
+    order = fingerprint.in_order(mine.first)
+    counted = _first_of_each(mine, order)
+    state = _State(index, mine, order)
     ignored = ~counted | state.was_seen if once else ~counted
     told = ~ignored & (~state.is_held | state.is_other)
     rows = np.flatnonzero(told)
-    numbers = np.arange(first_number, first_number + len(rows), dtype=np.uint32)
-    new_number = np.full(len(row), GONE, np.uint32)
-    new_number[rows] = numbers
-    for level, which, places in state.met:
-        level.seen[places[counted[which]]] = True
-        mine = told[which]
-        at, of = places[mine], which[mine]
-        level.row[at], level.cursor[at], level.number[at] = row[of], cursor[of], new_number[of]
-    unknown = order[(told & ~state.is_known)[order]]
-    index.add(
-        Level(
-            first[unknown],
-            second[unknown],
-            row[unknown],
-            cursor[unknown],
-            new_number[unknown],
-            np.ones(len(unknown), np.bool_),
-        )
-    )
-    whole_count = int(np.count_nonzero(is_whole)) if is_whole is not None else len(row)
+    mine.number[rows] = np.arange(first_number, first_number + len(rows), dtype=np.uint32)
+    state.bring_forward(mine, told=told, counted=counted)
+    index.add(mine.part(order[(told & ~state.is_known)[order]]))
     return Difference(
         rows=rows,
         is_new=~state.is_held[rows],
-        keys=keys if len(rows) == len(row) else [key.take(pa.array(rows)) for key in keys],
-        hashes=(row[rows], cursor[rows]),
+        keys=keys if len(rows) == len(mine) else [key.take(pa.array(rows)) for key in keys],
+        hashes=(mine.row[rows], mine.cursor[rows]),
         gone=np.sort(state.number[told & state.is_held]),
         seen=np.sort(state.number[~ignored & ~told]),
         double_count=int(np.count_nonzero(ignored)),
-        keyless_count=len(row) - whole_count if subject.key else 0,
+        keyless_count=keyless_count,
     )
 
 
@@ -124,32 +99,55 @@ def suspects(index: Index, keys: list[pa.Array], cursor: Hashes | None) -> tuple
     return np.flatnonzero(~is_fine), np.sort(np.concatenate(numbers))  # twice where a page has a key twice
 
 
-class _State:
-    """What the index knows of the rows of a page."""
+def _hashed(index: Index, subject: Subject, page: Page) -> tuple[Level, int]:
+    """The rows of a page in its own order, seen, and without numbers; and how many have no whole key but should."""
+    row = fingerprint.rows(page.columns, page.marks) if page.prints is None else page.prints
+    count = len(row)
+    cursor = cursor_hashes(page, subject.cursor) if subject.cursor else np.zeros(count, np.uint64)
+    is_whole = image.whole_keys([page.columns.column(name) for name in subject.key], count)
+    keyless_count = 0
+    if is_whole is not None:
+        without = np.flatnonzero(~is_whole)
+        cursor[without] = _ranks(index, row, without)
+        keyless_count = len(without) if subject.key else 0
+    first, second = image.names_of_rows(named(page, subject), row, cursor)
+    level = Level(first, second, row, cursor, np.full(count, GONE, np.uint32), np.ones(count, np.bool_))
+    return level, keyless_count
 
-    def __init__(self, count: int) -> None:
+
+class _State:
+    """What the index knows of the rows of a page; `order` sorts them by the first half of their keys' hashes."""
+
+    def __init__(self, index: Index, mine: Level, order: Rows) -> None:
+        count = len(mine)
         self.is_known, self.is_held = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         self.is_other, self.was_seen = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         self.number = np.full(count, GONE, np.uint32)
-        self.met: list[tuple[Level, Rows, Rows]] = []
+        self._met = list(index.find(mine.first, mine.second, order))
+        for level, which, places in self._met:
+            self.is_known[which] = True
+            self.number[which] = level.number[places]
+            self.is_held[which] = level.number[places] != GONE
+            self.is_other[which] = level.row[places] != mine.row[which]
+            self.was_seen[which] = level.seen[places] & self.is_held[which]
 
-    def meet(self, level: Level, which: Rows, places: Rows, row: Hashes) -> None:
-        self.met.append((level, which, places))
-        self.is_known[which] = True
-        self.number[which] = level.number[places]
-        self.is_held[which] = level.number[places] != GONE
-        self.is_other[which] = level.row[places] != row[which]
-        self.was_seen[which] = level.seen[places] & self.is_held[which]
+    def bring_forward(self, mine: Level, *, told: NDArray[np.bool_], counted: NDArray[np.bool_]) -> None:
+        """Where the index knows a key, put what is told in its place; what counts is seen."""
+        for level, which, places in self._met:
+            level.seen[places[counted[which]]] = True
+            at, of = places[told[which]], which[told[which]]
+            level.row[at], level.cursor[at], level.number[at] = mine.row[of], mine.cursor[of], mine.number[of]
 
 
-def _first_of_each(first: Hashes, second: Hashes, row: Hashes, *, order: Rows) -> NDArray[np.bool_]:
+def _first_of_each(mine: Level, order: Rows) -> NDArray[np.bool_]:
     """One row of each key: that of the lowest hash, which does not depend on the order. `order` sorts `first`."""
+    first, second = mine.first, mine.second
     ordered = first[order]
-    if not (ordered[1:] == ordered[:-1]).any():
-        return np.ones(len(first), np.bool_)
-    order = np.lexsort((row, second, first))
-    again = (first[order[1:]] == first[order[:-1]]) & (second[order[1:]] == second[order[:-1]])
     counted = np.ones(len(first), np.bool_)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return counted
+    order = np.lexsort((mine.row, second, first))
+    again = (first[order[1:]] == first[order[:-1]]) & (second[order[1:]] == second[order[:-1]])
     counted[order[1:][again]] = False
     return counted
 

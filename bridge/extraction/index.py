@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bridge.extraction.fingerprint import Hashes, in_order, where
 
 _FAN = 4  # levels that become one: more of them are more to look through, fewer are merged more often
+_ARRAYS = ("first", "second", "row", "cursor", "number", "seen")  # of a level
 GONE = np.uint32(0xFFFFFFFF)  # the number of a row that the image holds no more
 
 Numbers = NDArray[np.uint32]
@@ -49,6 +50,10 @@ class Level:
         self.number = self.number.take(rows)
         self.seen = self.seen.take(rows)
 
+    def part(self, rows: Places) -> "Level":
+        """These rows in this order, as a level of its own."""
+        return Level(*(getattr(self, name)[rows] for name in _ARRAYS))
+
     @classmethod
     def empty(cls, count: int) -> "Level":
         """So many rows, numbered, of which nothing is known."""
@@ -60,7 +65,7 @@ class Level:
         """Several levels as one, which they are emptied into: one array after the other, so that little is twice."""
         order = in_order(np.concatenate([level.first for level in levels]))
         merged = cls.empty(0)
-        for name in ("first", "second", "row", "cursor", "number", "seen"):
+        for name in _ARRAYS:
             setattr(merged, name, np.concatenate([getattr(level, name) for level in levels])[order])
             for level in levels:
                 setattr(level, name, getattr(level, name)[:0].copy())
