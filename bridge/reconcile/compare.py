@@ -157,7 +157,12 @@ class _Comparison:
             looks += 1
             self._progress("looking again", open_keys.height)
             open_keys, is_passed = self._again(open_keys)
-        self._rejected += {*(one.key for one in self._settled), *open_keys[KEY]} & waiting() - set(self._rejected)
+        unsettled = open_keys[KEY].to_list()
+        return self._report(unsettled, waiting(), looks=looks, seconds=time.monotonic() - started)
+
+    def _report(self, unsettled: list[str], waiting: frozenset[str], *, looks: int, seconds: float) -> Report:
+        """What is settled, and what is not; of keys whose rows are rejected or wait nothing else is said."""
+        self._rejected += {*(one.key for one in self._settled), *unsettled} & waiting - set(self._rejected)
         rejected = set(self._rejected)
         settled = sorted((one for one in self._settled if one.key not in rejected), key=lambda one: one.key)
         # Where retention took the first events, no row can be said to be missing: it may have had one; of two streams
@@ -169,11 +174,11 @@ class _Comparison:
             rows=self._row_count,
             keys=self._ours.key_count,
             differences=tuple(differences),
-            unsettled=tuple(sorted(set(open_keys[KEY].to_list()) - rejected)),
+            unsettled=tuple(sorted(set(unsettled) - rejected)),
             rejected=len(self._rejected),
             not_held=len(settled) - len(differences),
             looks=looks,
-            seconds=time.monotonic() - started,
+            seconds=seconds,
             own_keys=self._own(rows) if rows else None,
         )
 
