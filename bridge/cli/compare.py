@@ -14,6 +14,7 @@ from bridge.cli.session import session
 from bridge.cli.show import note, on_terminal, say, say_json, table
 
 if TYPE_CHECKING:
+    from bridge.cli.session import Session
     from bridge.comparing import Comparison
     from bridge.reconcile.compare import Report
 
@@ -39,7 +40,7 @@ def compare(
     Exit code 1 when they differ, and what differs was not corrected.
     """
     from bridge.comparing import prepared
-    from bridge.correct import COMPARED, KIND, told_of
+    from bridge.correct import COMPARED, told_of
     from bridge.reconcile.compare import Patience
 
     opened = session(context)
@@ -59,15 +60,21 @@ def compare(
     ):
         report = comparison.run(_progress())
         if heal and not report.is_equal:
-            for args in comparison.corrections(report):
-                outcome = ask(opened, KIND, args).result
-                corrected, moved = corrected + int(outcome["corrected"]), moved + len(outcome["moved"])
+            corrected, moved = _healed(opened, comparison, report)
         charge = comparison.charge()
         if charge is not None:
             ask(opened, COMPARED, told_of(charge, against=comparison.against, differences=len(report.differences)))
     _show(comparison, report, corrected=corrected if heal else None, moved=moved, as_json=as_json)
     if not report.is_equal and corrected < len(report.differences):
         raise typer.Exit(1)
+
+
+def _healed(opened: "Session", comparison: "Comparison", report: "Report") -> tuple[int, int]:
+    """How many keys were corrected, and how many had moved since they were compared."""
+    from bridge.correct import KIND
+
+    done = [ask(opened, KIND, args).result for args in comparison.corrections(report)]  # each before the next is drawn
+    return sum(int(one["corrected"]) for one in done), sum(len(one["moved"]) for one in done)
 
 
 def _progress() -> Callable[[str, int], None]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bridge.config.models import Config, StreamConfig
     from bridge.contract.terms import ValidityLevel
     from bridge.halt import Halt
+    from bridge.model import StreamState
     from bridge.ports import Journal, StreamExtent
 
 DEFAULT_WINDOW_S = 24 * 3600  # of the share of valid rows, where the contract states no level
@@ -83,19 +84,11 @@ def overview(
     letters, parked, paused = journal.letter_counts(), journal.parked_counts(), halts(journal)
     streams = []
     for name, declared in config.streams.items():
-        state, extent = states.get(name), extents.get(name)
         streams.append(
             {
                 "stream": name,
                 "system": declared.system,
-                "phase": str(state.phase) if state else "running",
-                "since": state.since if state else None,
-                "why": state.why if state else "",
-                "events": extent.last if extent else 0,
-                "bytes": extent.bytes if extent else 0,
-                "last_event_at": extent.last_commit_at if extent else None,
-                "last_journalled_at": extent.last_journalled_at if extent else None,
-                "lag_s": _lag_s(extent),
+                **_standing(states.get(name), extents.get(name)),
                 "dead_letters": letters.get(name, 0),
                 "parked": parked.get(name, 0),
                 "validity": _validity(journal, name, target=targets.get(name), now=now),
@@ -112,6 +105,20 @@ def overview(
             for system in config.systems
             for name, streams in config.sources_of(system).items()
         ],
+    }
+
+
+def _standing(state: "StreamState | None", extent: "StreamExtent | None") -> dict[str, Any]:
+    """The phase of a stream and what is journalled of it; None of either before its first row."""
+    return {
+        "phase": str(state.phase) if state else "running",
+        "since": state.since if state else None,
+        "why": state.why if state else "",
+        "events": extent.last if extent else 0,
+        "bytes": extent.bytes if extent else 0,
+        "last_event_at": extent.last_commit_at if extent else None,
+        "last_journalled_at": extent.last_journalled_at if extent else None,
+        "lag_s": _lag_s(extent),
     }
 
 

@@ -31,11 +31,25 @@ def source(
     metrics: Metrics | None = None,
 ) -> FileSource:
     """The files of one system. Raises: ConfigError for a mistake in a layout, or when the SFTP client is absent."""
+    streams = config.streams_of(system)
+    compares = {stream: comparing(each, documents[stream]) for stream, each in streams.items() if each.mode == "full"}
+    return FileSource(
+        system,
+        _settings(config, system),
+        {stream: mapper(config, stream, documents[stream]) for stream in streams},
+        place=place(config, system),
+        known=partial(journal.received, system),
+        count=partial(metrics.count_file, system) if metrics is not None else lambda _outcome: None,
+        compares=compares,
+        images=journal.image,
+    )
+
+
+def _settings(config: Config, system: str) -> Settings:
     declared = config.systems[system].file
     assert declared is not None  # noqa: S101  asked for by its kind
-    streams = config.streams_of(system)
-    settings = Settings(
-        patterns={stream: each.file or "" for stream, each in streams.items()},
+    return Settings(
+        patterns={stream: each.file or "" for stream, each in config.streams_of(system).items()},
         spool=config.bridge.journal.sqlite.parent / "files" / system,
         settle_s=declared.settle_s,
         done=declared.done,
@@ -47,24 +61,6 @@ def source(
         poll_s=declared.poll_s,
         limit_bytes=int(declared.limit_gigabytes * 1e9),
         stops_when_lost=config.systems[system].on_position_lost == "stop",
-    )
-    compares = {
-        stream: comparing(declared_stream, documents[stream])
-        for stream, declared_stream in streams.items()
-        if declared_stream.mode == "full"
-    }
-    mappers = {stream: mapper(config, stream, documents[stream]) for stream in streams}
-    known = partial(journal.received, system)
-    count = partial(metrics.count_file, system) if metrics is not None else lambda _outcome: None
-    return FileSource(
-        system,
-        settings,
-        mappers,
-        place=place(config, system),
-        known=known,
-        count=count,
-        compares=compares,
-        images=journal.image,
     )
 
 
