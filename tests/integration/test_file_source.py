@@ -177,7 +177,7 @@ def test_a_trailer_has_to_count_the_records(trailer: str, ids: list[int], tmp_pa
 
 def test_packed_files_are_unpacked_within_bounds(tmp_path: Path) -> None:
     driven = Driven(tmp_path, pattern="A*.DAT*", limit_bytes=1000)
-    put(driven.drop, "A1.DAT.gz", gzip.compress(content([1])) + gzip.compress(content([2])))
+    put(driven.drop, "A1.DAT.gz", gzip.compress(content([1])) + gzip.compress(content([2])) + bytes(512))
     with zipfile.ZipFile(driven.folder / "A2.DAT.zip", "w") as archive:
         archive.writestr("inside.dat", content([3]))
     put(driven.drop, "A2.DAT.zip", (driven.folder / "A2.DAT.zip").read_bytes())

@@ -77,6 +77,34 @@ def test_quoted_fields_may_hold_lines_where_the_layout_says_so(tmp_path: Path) -
     assert list(rows.faults) == [1]
 
 
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (b"\xef\xbb\xbfa\nb\n", ["\ufeffa", "b"]),  # as where files were put together
+        (b"\xef\xbb\xbf\n", ["\ufeff"]),
+        (b'"a\nb"\r\r\nc\n', [None, None, "c"]),
+        (b"a\0b\n\0\n", ["a\0b", "\0"]),
+    ],
+)
+def test_a_piece_that_begins_or_ends_oddly_stops_nothing(data: bytes, rows: list[str | None], tmp_path: Path) -> None:
+    layout = "csv: {multiline: true, header: false, columns: [{name: name}]}"
+    assert rows_of(begun(tmp_path, layout, b"x\n" + data), data).columns["name"].to_pylist() == rows
+
+
+def test_titles_that_nobody_reads_may_be_alike(tmp_path: Path) -> None:
+    """As where a spreadsheet has empty columns."""
+    data = b"name,,,x,x\na,1,2,3,4\n"
+    format_ = begun(tmp_path, "csv: {columns: [{name: name}, {name: again, title: name}]}", data)
+    assert table(rows_of(format_, data)) == [("a", "a")]
+    with pytest.raises(FileRefused, match="its header names x twice"):
+        begun(tmp_path, "csv: {columns: [{name: name}, {name: x}]}", data)
+
+
+def test_a_delimiter_that_is_the_quote_too_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="quote: is the delimiter, too"):
+        begun(tmp_path, "csv: {delimiter: '\"', columns: [{name: name}]}", b"name\n")
+
+
 def test_a_header_says_in_which_order_columns_stand(tmp_path: Path) -> None:
     data = b"\xef\xbb\xbfamount,more,name,id\n1,x,a,7\n"
     rows = rows_of(begun(tmp_path, f"csv: {{{COLUMNS}}}", data), data)

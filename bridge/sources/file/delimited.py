@@ -64,8 +64,9 @@ class Delimited:
             lost = [column.title for column in self.columns if column.title not in titles]
             if lost:
                 raise FileRefused(f"its header lacks {', '.join(lost)}")
-            if len(set(titles)) < len(titles):
-                raise FileRefused("its header names a column twice")
+            double = [column.title for column in self.columns if titles.count(column.title) > 1]
+            if double:  # of what nobody reads there may be several, like titles that are empty
+                raise FileRefused(f"its header names {', '.join(double)} twice")
         return Table(self, tuple(titles), start)
 
     def _header(self, head: bytes, start: int) -> tuple[list[str], int]:
@@ -200,13 +201,8 @@ class Table:
                     end = int(starts[row])
                     break
                 continue
-            whole = self._framed(
-                data[int(starts[row]) : int(ends[closes])],
-                np.zeros(1, np.int64),
-                np.array([ends[closes] - starts[row]], np.int64),
-                end=0,
-            )
-            if not whole.faults:
+            whole = np.frombuffer(data[int(starts[row]) : int(ends[closes])], np.uint8)
+            if not self._faults(whole, np.zeros(1, np.int64), np.array([len(whole)], np.int64)):
                 joined.append((row, closes))
                 done = closes
         return self._merged(data, lines, joined, end=end)
@@ -254,12 +250,16 @@ class Table:
         return Rows(frames, np.arange(frames.count, dtype=np.int64), columns, marks, frames.faults)
 
     def _cut(self, frames: Frames, good: Integers, chosen: Sequence[Column]) -> Mapping[str, pa.Array]:
-        titles = [column.title for column in chosen]
+        places = {column.title: str(self.titles.index(column.title)) for column in chosen}
         if not len(good):
-            return {title: pa.array([], pa.binary()) for title in titles}
+            return {title: pa.array([], pa.binary()) for title in places}
+        names = [str(place) for place in range(len(self.titles))]
+        body = _only(frames, good)
+        if body.startswith(BOM_UTF8):  # of a row, as where files were put together: Arrow passes over one
+            body = BOM_UTF8 + body
         table = arrow_csv.read_csv(
-            pa.BufferReader(_only(frames, good)),
-            read_options=arrow_csv.ReadOptions(column_names=list(self.titles), use_threads=False, block_size=1 << 30),
+            pa.BufferReader(body),
+            read_options=arrow_csv.ReadOptions(column_names=names, use_threads=False, block_size=1 << 30),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=self.layout.delimiter,
                 quote_char=self.layout.quote or False,
@@ -268,8 +268,8 @@ class Table:
                 ignore_empty_lines=False,
             ),
             convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(self.titles, pa.binary()),
-                include_columns=titles,
+                column_types=dict.fromkeys(names, pa.binary()),
+                include_columns=list(places.values()),
                 null_values=[""],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
@@ -277,7 +277,7 @@ class Table:
         )
         if table.num_rows != len(good):
             raise InternalError(f"{table.num_rows} rows were cut of {len(good)}")
-        return {title: table.column(title).combine_chunks() for title in titles}
+        return {title: table.column(place).combine_chunks() for title, place in places.items()}
 
     def _read(self, cells: pa.Array, column: Column) -> tuple[pa.Array, NDArray[np.bool_], pa.Array]:
         """Values of a column, which could not be read, and the bytes of all."""

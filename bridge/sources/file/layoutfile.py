@@ -294,6 +294,8 @@ def _delimited(document: yamlfile.Document, declared: _Layout, table: _Csv) -> L
     for key, value, least in (("delimiter", table.delimiter, 1), ("quote", table.quote, 0)):
         if not least <= len(value.encode()) <= 1 or value in ("\r", "\n"):
             mistakes.append(f"{document.at(('csv', key))}: {key}: expected one ASCII character")
+    if table.delimiter == table.quote:
+        mistakes.append(f"{document.at(('csv', 'quote'))}: quote: is the delimiter, too")
     columns = []
     for number, each in enumerate(table.columns):
         try:

@@ -175,6 +175,8 @@ def _gunzipped(path: Path) -> Iterator[bytes]:
             except zlib.error as error:
                 raise FileRefused("it is no gzip file, or a damaged one") from error
             data = reader.unconsumed_tail or (reader.unused_data if reader.eof else b"") or file.read(PIECE_BYTES)
+            while reader.eof and data and not (data := data.lstrip(b"\0")):  # filled up, as blocks of tapes are
+                data = file.read(PIECE_BYTES)
             if reader.eof and data:
                 reader = zlib.decompressobj(_GZIP)  # gzip files may follow each other
     if not reader.eof:
