@@ -1,6 +1,5 @@
 """`legacy-bridge alarm`: what is wrong, who takes care of it, when nobody is told, and whether telling works."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.ask import ask
-from bridge.cli.options import DryRun, Json
+from bridge.cli.options import DryRun, Json, span
 from bridge.cli.session import session
 from bridge.cli.show import note, say_json, say_result, table
 
@@ -25,8 +24,6 @@ alarm = typer.Typer(
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the alarm, or how it begins.", show_default=False)]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the audit trail.", show_default=False)]
-_SPAN = re.compile(r"(\d{1,5})\s*(min|m|h|d)")
-_UNITS = {"m": "minutes", "min": "minutes", "h": "hours", "d": "days"}
 _TRIAL_S = 30.0
 
 
@@ -103,7 +100,9 @@ def silence(
     ],
     reason: Reason,
     rule: Annotated[str | None, typer.Option(metavar="RULE", help="Only alarms of this rule.")] = None,
-    lasting: Annotated[str | None, typer.Option("--for", metavar="TIME", help="Like 90m, 2h or 3d.")] = None,
+    lasting: Annotated[
+        timedelta | None, typer.Option("--for", parser=span, metavar="TIME", help="Like 90m, 2h or 3d.")
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="MOMENT", help="Like 2026-12-01T20:00:00+01:00.")] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -111,7 +110,7 @@ def silence(
     """Tell nobody of some alarms until an end; what fires then still is told then."""
     if (lasting is None) == (until is None):
         raise typer.BadParameter("an end is needed: --for or --until")
-    ends_at = until or (datetime.now(UTC) + _span(lasting or "")).isoformat()
+    ends_at = until if lasting is None else (datetime.now(UTC) + lasting).isoformat()
     args = {"of": of, "reason": reason, "rule": rule, "ends_at": ends_at}
     _act(session(context), "alarm.silence", args, dry_run=dry_run, as_json=as_json)
 
@@ -226,13 +225,6 @@ def _act(opened: "Session", kind: str, args: dict[str, Any], *, dry_run: bool, a
         note(f"would ask for {kind}: {', '.join(f'{name} {value}' for name, value in args.items() if value)}")
         return
     say_result(ask(opened, kind, args).result, as_json=as_json)
-
-
-def _span(text: str) -> timedelta:
-    found = _SPAN.fullmatch(text.strip())
-    if found is None:
-        raise typer.BadParameter("a time like 90m, 2h or 3d", param_hint="--for")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def _state(one: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 Works beside a running daemon, which notices within a second, and without one. A key is shown once and never stored.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.cli.ask import actor
-from bridge.cli.options import DryRun, Json, JsonLines
+from bridge.cli.options import DryRun, Json, JsonLines, span
 from bridge.cli.session import session
 from bridge.cli.show import note as say_note
 from bridge.cli.show import say, say_json, table
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from bridge.journal.sqlite import SqliteJournal
     from bridge.keys import StoredKey
     from bridge.ports import Journal
-
-_SPAN = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 key = typer.Typer(help="API keys: create, list, revoke, rotate.", no_args_is_help=True)
 
@@ -45,14 +41,6 @@ class NoSuchPrincipal(BridgeError):
     code = "key.no_principal"
     default_hint = "Add it below `principals` in bridge.yaml first."
     exit_code = 66
-
-
-def span(text: str) -> timedelta:
-    """A length of time like 90d. Raises: BadParameter."""
-    match = _SPAN.fullmatch(text)
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is no length of time like 30m, 24h, 90d or 52w")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 Expires = Annotated[
