@@ -19,8 +19,8 @@ from bridge.contract import document
 from bridge.extracted import RunKind
 from bridge.extraction.budget import Budget, Limits
 from bridge.extraction.extractor import Extractor, Question, Subject
+from bridge.extraction.plan import Plan
 from bridge.extraction.source import PolledSource
-from bridge.extraction.timetable import Plan
 from bridge.health import HealthBoard
 from bridge.ingest import Ingest
 from bridge.journal.sqlite import SqliteJournal

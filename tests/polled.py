@@ -14,8 +14,8 @@ from bridge.contract.document import ContractDocument
 from bridge.errors import BridgeError
 from bridge.extraction.budget import Budget, Limits
 from bridge.extraction.extractor import Extractor, Subject
+from bridge.extraction.plan import Plan
 from bridge.extraction.source import PolledSource
-from bridge.extraction.timetable import Plan
 from bridge.health import HealthBoard
 from bridge.ingest import Ingest
 from bridge.metrics import Metrics

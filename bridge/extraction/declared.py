@@ -7,7 +7,7 @@ from datetime import timedelta
 from bridge.config.models import Config, StreamConfig
 from bridge.config.schedule import is_span, length_of
 from bridge.extraction.budget import Limits, QuietHours
-from bridge.extraction.timetable import Plan
+from bridge.extraction.plan import Plan
 
 
 def plans_of(config: Config, system: str, streams: Iterable[str]) -> list[Plan]:

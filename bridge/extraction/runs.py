@@ -6,7 +6,7 @@ from itertools import islice
 from statistics import median
 
 from bridge.extracted import Run
-from bridge.extraction.timetable import Plan, moments_of
+from bridge.extraction.plan import Plan, moments_of
 
 HISTORY = 20  # runs that tell what is usual
 RECENT = 60  # records in which they are looked for

@@ -22,10 +22,11 @@ from bridge.extraction.asker import Asker
 from bridge.extraction.budget import Budget
 from bridge.extraction.extractor import Extractor, Page, Question
 from bridge.extraction.findings import Troubles
+from bridge.extraction.plan import Plan
 from bridge.extraction.progress import Progress
 from bridge.extraction.reader import Reader
 from bridge.extraction.stored import Images, Step
-from bridge.extraction.timetable import Plan, Start, Timetable
+from bridge.extraction.timetable import Start, Timetable
 from bridge.findings import Finding
 from bridge.model import Position, Window
 from bridge.resilience.failpoint import reach

@@ -8,42 +8,16 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from bridge.extracted import Run, RunKind
-from bridge.moments import Cron, Every, Moments, between
+from bridge.extraction.plan import Plan, moments_of
+from bridge.moments import Every, between
 
-CatchUp = Literal["once", "skip"]
 MOMENTS_LIMIT = 2_000  # that are counted of a long absence; what they were is not worth the time beyond that
 SAME_AGAIN = timedelta(minutes=1)  # a clock that was set back by more has the moments of an open schedule again
 SAME_DAY = timedelta(hours=3)  # and by more than this those of named hours, too
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """When one stream is read, or its keys are swept; without `every`, `cron` and `after` only when somebody asks."""
-
-    stream: str
-    kind: RunKind = "run"
-    every: timedelta | None = None
-    cron: str | None = None
-    zone: str = "UTC"  # of `cron`
-    after: str | None = None  # the stream whose run it follows
-    jitter: timedelta = timedelta(0)  # how much later it may come, evenly spread
-    catch_up: CatchUp = "once"  # what becomes of moments that could not bring a run
-    most_deletes: float = 1.0  # share of the rows known that a run may find gone
-
-    @property
-    def job(self) -> str:
-        """What is scheduled: a stream, or the sweep of one."""
-        return self.stream if self.kind != "sweep" else f"{self.stream}/sweep"
-
-    @property
-    def text(self) -> str:
-        """The schedule in words."""
-        if self.every is not None:
-            return f"every {span(self.every)}"
-        return f"cron {self.cron}" if self.cron else f"after {self.after}" if self.after else "on demand"
+_ENDS = {"failed": "failed", "cancelled": "was cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,26 +281,6 @@ class Timetable:
             return timedelta(0)
         drawn = hashlib.blake2b(f"{self._source}/{job}/{moment.isoformat()}".encode(), digest_size=8).digest()
         return timedelta(microseconds=int.from_bytes(drawn) % jitter_us)
-
-
-def moments_of(plan: Plan, *, anchor: datetime) -> Moments | None:
-    """When the schedule of a plan fires; None: only when something else happens."""
-    if plan.every is not None:
-        return Every(plan.every, anchor=anchor)
-    return Cron(plan.cron, zone=plan.zone) if plan.cron else None
-
-
-_ENDS = {"failed": "failed", "cancelled": "was cancelled"}
-
-
-def span(length: timedelta) -> str:
-    """A length of time as the configuration writes it: 90s, 5m, 2h, 1d."""
-    seconds = length.total_seconds()
-    unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size and seconds % size == 0), ("s", 1))
-    return f"{seconds / size:g}{unit}"
-
-
-_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60))
 
 
 def _stream_of(job: str) -> str:

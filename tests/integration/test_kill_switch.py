@@ -14,8 +14,8 @@ import psycopg
 
 from bridge.extracted import Run
 from bridge.extraction.budget import Budget, Limits
+from bridge.extraction.plan import Plan
 from bridge.extraction.source import PolledSource
-from bridge.extraction.timetable import Plan
 from bridge.health import HealthBoard
 from bridge.model import Window
 from bridge.postgres.session import ConnectSettings

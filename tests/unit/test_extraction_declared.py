@@ -10,7 +10,7 @@ from bridge.config.mistakes import InvalidConfig
 from bridge.config.models import Config
 from bridge.extraction.budget import Limits, QuietHours
 from bridge.extraction.declared import limits_of, plans_of
-from bridge.extraction.timetable import Plan
+from bridge.extraction.plan import Plan
 
 GOOD = """\
 bridge: {name: acme, type_prefix: com.acme.erp}

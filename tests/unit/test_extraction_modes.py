@@ -16,7 +16,7 @@ from bridge.extraction import compare, ending
 from bridge.extraction.budget import Limits
 from bridge.extraction.extractor import Page
 from bridge.extraction.index import Index
-from bridge.extraction.timetable import Plan
+from bridge.extraction.plan import Plan
 from bridge.model import Column, Commit, Mark, Marks, Position, Shape, StreamPhase
 from bridge.testing import FakeClock, MemoryJournal
 from bridge.testing.extractor import ScriptedExtractor

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from bridge.extracted import Run, RunState
+from bridge.extraction.plan import Plan
 from bridge.extraction.runs import FEWEST, overdue, took, usual
-from bridge.extraction.timetable import Plan
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

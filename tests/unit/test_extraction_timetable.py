@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.extracted import Run, RunKind, RunState
-from bridge.extraction.timetable import CatchUp, Plan, Start, Timetable, span
+from bridge.extraction.plan import CatchUp, Plan, span
+from bridge.extraction.timetable import Start, Timetable
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 EVERY = Plan("orders", every=timedelta(minutes=5))
