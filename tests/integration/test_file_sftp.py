@@ -197,6 +197,29 @@ def test_what_the_server_refuses_is_told(server: Server, tmp_path: Path) -> None
             place.close()
 
 
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [
+        ({"known_hosts": "odd"}, "odd: is no file of known hosts"),
+        ({"known_hosts": "absent"}, "absent: No such file"),
+        ({"private_key": "absent"}, "absent: No such file"),
+        ({"host": "a..b"}, "is no name of a server"),
+    ],
+)
+def test_what_is_wrong_with_how_a_server_is_reached_is_told(
+    keys: dict[str, str], what: str, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "odd").write_bytes(b"\xff\xfe what is this\n")
+    place = Sftp(
+        server.config(**{name: text if name == "host" else str(tmp_path / text) for name, text in keys.items()})
+    )
+    try:
+        with pytest.raises(SourceUnavailable, match=what):
+            place.look()
+    finally:
+        place.close()
+
+
 def test_a_server_that_never_answers_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Answering, "silent", True)
     monkeypatch.setattr(sftp, "_TIMEOUT_S", 1)

@@ -80,3 +80,10 @@ def test_pages_with_the_euro_are_those_without_but_for_it() -> None:
         assert np.flatnonzero(found != known).tolist() == [0x9F]
         assert chr(found[0x9F]) == "€"
         assert chr(codepages.page("cp1140").points[0x9F]) == "€"
+
+
+def test_a_number_that_signals_that_it_is_none_is_marked_as_any_other() -> None:
+    form = Form(Kind.FLOAT)
+    cells = np.frombuffer(bytes.fromhex("7fa000013fc00000"), np.uint8).reshape(2, 4)
+    values, marked = cell(cells, Field("a", 0, 4, form), Reading(codepages.page("ascii")))
+    assert (values.to_pylist(), marked.tolist()) == ([None, 1.5], [int(Mark.NAN), 0])

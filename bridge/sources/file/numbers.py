@@ -173,7 +173,8 @@ def _floats(cells: Bytes, form: Form) -> tuple[pa.Array, Rows]:
     whole = np.ascontiguousarray(cells)
     bad = np.zeros(len(cells), np.bool_)
     if form.kind is Kind.FLOAT:
-        return pa.array(whole.view(f"{order}f{size}").reshape(-1).astype(np.float64)), bad
+        with np.errstate(invalid="ignore"):  # of a NaN that signals, which is one like any other
+            return pa.array(whole.view(f"{order}f{size}").reshape(-1).astype(np.float64)), bad
     bits = whole.view(f"{order}u{size}").reshape(-1).astype(np.uint64)
     digits = np.uint64(8 * size - 8)
     fraction = (bits & ((np.uint64(1) << digits) - np.uint64(1))).astype(np.float64)

@@ -170,13 +170,20 @@ class Sftp:
         if server.private_key is not None:
             passphrase = server.passphrase.reveal() if server.passphrase is not None else None
             keys = [asyncssh.read_private_key(server.private_key, passphrase)]
+        try:
+            hosts = asyncssh.read_known_hosts(str(server.known_hosts))
+        except ValueError as error:
+            raise SourceUnavailable(
+                f"{server.known_hosts}: is no file of known hosts",
+                hint="Write it as OpenSSH does: host, kind of key, key.",
+            ) from error
         return await asyncssh.connect(
             server.host,
             server.port,
             username=server.user,
             password=server.password.reveal() if server.password is not None else None,
             client_keys=keys,
-            known_hosts=str(server.known_hosts),
+            known_hosts=hosts,
             agent_path=None,
             config=None,
             connect_timeout=_TIMEOUT_S,
@@ -202,7 +209,12 @@ class Sftp:
             raise SourceUnavailable(
                 f"{where}: {type(error).__name__}", hint="Check the login and its key or password."
             ) from error
+        except UnicodeError as error:
+            raise SourceUnavailable(f"{where}: is no name of a server", hint="Mend `host`.") from error
         except (OSError, TimeoutError) as error:
+            if error.filename:
+                hint = "Check `private_key` and `known_hosts` of the server."
+                raise SourceUnavailable(f"{error.filename}: {error.strerror}", hint=hint) from error
             code = errno.errorcode.get(error.errno or 0, type(error).__name__)
             raise SourceUnavailable(
                 f"{where}: {code}", hint="Check that the server is up and can be reached."
