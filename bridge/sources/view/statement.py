@@ -66,23 +66,20 @@ def statement(view: View, dialect: str) -> Sql:
     pieces: list[str | Value] = []
     mistakes = []
     tokens = tokens_of(view, dialect)
-    end = tokens[0].start if tokens else 0
-    skip = False
-    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
-        if skip:
-            skip = False
+    end = tokens[0].start
+    pairs = zip(tokens, [*tokens[1:], None], strict=True)
+    for token, following in pairs:
+        pieces.append("" if token.start == end else " ")
+        if following is None or not is_parameter(token, following):
+            pieces.append(view.sql[token.start : token.end + 1])
             end = token.end + 1
             continue
-        pieces.append("" if token.start == end else " ")
-        if following is not None and is_parameter(token, following):
-            name = view.sql[following.start : following.end + 1]
-            mistakes += _unknown(view, name, token.line, parameters)
-            used.add(name)
-            pieces.append(_value(parameters.get(name)))
-            skip = True
-            continue
-        pieces.append(view.sql[token.start : token.end + 1])
-        end = token.end + 1
+        name = view.sql[following.start : following.end + 1]
+        mistakes += _unknown(view, name, token.line, parameters)
+        used.add(name)
+        pieces.append(_value(parameters.get(name)))
+        end = following.end + 1
+        next(pairs)  # which begins with the name
     mistakes += [
         Mistake(f"{view.path}:1", "parameter", f"{name} is not used", "a `:name` in the SQL for each parameter")
         for name in sorted(parameters.keys() - used)
