@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.extraction.fingerprint import in_order, where
-from bridge.reconcile.prints import Digests, Hashes
+from bridge.extraction.fingerprint import Hashes, in_order, where
+from bridge.reconcile.prints import Digests
 
 ALIVE, WHOLE, AGREED = np.uint8(1), np.uint8(2), np.uint8(4)  # flags of a key
 NOWHERE = -1  # the place of a key that has no event

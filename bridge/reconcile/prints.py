@@ -12,10 +12,9 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from bridge.extraction.fingerprint import Hashes
 from bridge.latest import KEY
 from bridge.model import Mark
-
-Hashes = NDArray[np.uint64]
 
 _OWN = pa.types.is_temporal, pa.types.is_boolean  # types that each system writes in its own way, and each zone
 _KEY_SEEDS = 1, 2
