@@ -12,7 +12,7 @@ from typing import Any
 
 from bridge.extracted import Run, RunKind
 from bridge.extraction.plan import Plan, moments_of
-from bridge.moments import Every, between
+from bridge.moments import Every, Moments, between
 
 MOMENTS_LIMIT = 2_000  # that are counted of a long absence; what they were is not worth the time beyond that
 SAME_AGAIN = timedelta(minutes=1)  # a clock that was set back by more has the moments of an open schedule again
@@ -73,15 +73,13 @@ class Timetable:
         self._news: dict[int, Run] = {}  # records not taken yet, by number
         self._has_changed = False
         self._why_away = ""
+        self._moments: dict[str, Moments] = {}
         for job, plan in self._plans.items():
             if plan.every is not None and job not in self._anchors:
                 self._anchors[job] = now
                 self._wish(job, _Wish(plan.kind, "the first"))
-        self._moments = {
-            job: found
-            for job, plan in self._plans.items()
-            if (found := moments_of(plan, anchor=self._anchors.get(job, now)))
-        }
+            if moments := moments_of(plan, anchor=self._anchors.get(job, now)):
+                self._moments[job] = moments
         self._look_back(now)
 
     # -- what happens
