@@ -76,13 +76,13 @@ def check(
         say_json({"ok": False, "mistakes": each(error), "warnings": [], "findings": []})
         raise typer.Exit(ConfigError.exit_code) from error
     mistakes = [*contract_mistakes(config), *view.mistakes(config)]
+    warnings = [*config.warnings, *([] if mistakes else view.warnings(config))]
     findings = [] if mistakes or not online else list(_findings(opened, config))
     refused = bool(mistakes) or any(finding["level"] in ("refuse", "fail") for finding in findings)
     if as_json:
-        warnings = list(config.warnings)
         say_json({"ok": not refused, "mistakes": mistakes, "warnings": warnings, "findings": findings})
     else:
-        _print(config, mistakes, findings)
+        _print(config, mistakes, warnings=warnings, findings=findings)
     if mistakes:
         raise typer.Exit(ConfigError.exit_code)
     raise typer.Exit(1 if refused else 0)
@@ -194,10 +194,10 @@ def _reached(config: "Config", system: str) -> dict[str, Any] | None:
     return None
 
 
-def _print(config: "Config", mistakes: list[str], findings: list[dict[str, Any]]) -> None:
+def _print(config: "Config", mistakes: list[str], *, warnings: list[str], findings: list[dict[str, Any]]) -> None:
     for mistake in mistakes:
         note(f"error: {mistake}")
-    for warning in config.warnings:
+    for warning in warnings:
         note(f"warning: {warning}")
     if findings:
         bad_first = sorted(findings, key=lambda finding: finding["level"] not in ("refuse", "fail"))

@@ -129,6 +129,24 @@ def mistakes(config: "Config") -> Iterator[str]:
                 yield from each(error)
 
 
+def warnings(config: "Config") -> Iterator[str]:
+    """Contracts whose key leaves out a column of their view's: rows that differ in it alone are one row to them."""
+    from bridge.contract.document import load
+    from bridge.sources.view.configured import view_of
+
+    for stream, declared in config.streams.items():
+        if declared.view is None:
+            continue
+        contract, view = load(declared.contract), view_of(config, stream)
+        named = {column.lower() for column in contract.key_columns}
+        missing = [column for column in view.key if column.lower() not in named]
+        if missing and contract.key_fields:
+            yield (
+                f"{contract.file}: its key leaves out {', '.join(missing)}, of view {view.path.name}'s: rows that"
+                " differ in nothing else are one row to whoever reads the events"
+            )
+
+
 def _linted(config: "Config", stream: str) -> tuple[list[str], list[str], list[str]]:
     """Mistakes, warnings and tables of a stream's view."""
     from bridge.config.mistakes import each

@@ -45,6 +45,15 @@ def folder(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Path]:
     postgres_server.sql(f"DROP ROLE {name}")
 
 
+def test_check_warns_of_a_contract_that_takes_several_rows_of_a_view_for_one(folder: Path) -> None:
+    (folder / "things.sql").write_text(VIEW.replace("key: id", "key: id, note"))
+    done = run(folder, "check", "--json")
+    assert done.returncode == 0
+    (warning,) = json.loads(done.stdout)["warnings"]
+    assert "its key leaves out note" in warning
+    assert "warning: " in run(folder, "check").stderr
+
+
 def test_check_names_what_of_the_budget_the_login_may_not_see(folder: Path) -> None:
     file = folder / "bridge.yaml"
     file.write_text(file.read_text().replace("rows_per_run: 300", "busy_sessions: 5"))
