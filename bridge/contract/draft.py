@@ -9,7 +9,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from bridge.contract.kinds import Kind, of_arrow
+import pyarrow as pa
+
+from bridge.contract.kinds import INTEGER, Kind, of_arrow
 from bridge.model import Column
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
@@ -78,7 +80,7 @@ def _properties(columns: Sequence[Column], key: Sequence[str]) -> Iterator[str]:
 
 
 def _property(field: str, column: Column, key: Sequence[str]) -> Iterator[str]:
-    found = of_arrow(column.arrow)
+    found = INTEGER if pa.types.is_integer(column.arrow) else of_arrow(column.arrow)
     assert found is not None  # noqa: S101  asked by the caller
     yield f"      - name: {_scalar(field)}"
     yield f"        description:  # of {column.type}"

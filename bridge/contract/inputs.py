@@ -15,6 +15,7 @@ from bridge.contract import kinds
 from bridge.contract.kinds import MAX_DIGITS, ValueType
 from bridge.model import Shape
 
+_UNSIGNED = kinds.ValueType(kinds.Kind.DECIMAL).arrow  # what 64 bits without a sign are read as
 RAW = "raw "  # prefix of legacy columns in the working frame; fields have their own names
 
 
@@ -56,6 +57,8 @@ def of(shape: Shape) -> tuple[dict[str, Input], Mapping[str, tuple[pl.Expr, Valu
 def read(columns: pa.RecordBatch, one: Input) -> pa.Array:
     """An input's values of one batch."""
     array = columns.column(one.column)
+    if array.type == pa.uint64():
+        array = array.cast(_UNSIGNED)
     if array.type == one.arrow:
         return array
     if pa.types.is_decimal128(array.type) and pa.types.is_decimal128(one.arrow):

@@ -88,9 +88,9 @@ _ARROW: dict[Kind, pa.DataType] = {
 
 
 def of_arrow(arrow: pa.DataType) -> ValueType | None:
-    """The value type of a legacy column; None for what expressions cannot read (bytes, lists, wider numbers)."""
+    """The value type of a legacy column; None for what expressions cannot read (bytes, lists, wider decimals)."""
     if pa.types.is_integer(arrow):
-        return None if arrow == pa.uint64() else INTEGER
+        return ValueType(Kind.DECIMAL) if arrow == pa.uint64() else INTEGER  # exact, and as wide as it takes
     if pa.types.is_decimal128(arrow):
         return ValueType(Kind.DECIMAL, arrow.scale) if arrow.scale >= 0 else None
     if pa.types.is_floating(arrow):

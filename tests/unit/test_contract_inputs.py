@@ -1,6 +1,7 @@
 """Columns an event holds as they stand: handed on, never changed, and held to every rule all the same."""
 
 import datetime as dt
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -34,18 +35,19 @@ SHAPE = Shape("orders", tuple(Column(name, "", arrow) for name, arrow in COLUMNS
 ROW = {"id": 1, "price": Decimal("1.50"), "whole": Decimal(150), "made_on": dt.date(2025, 1, 1)}
 
 
-def batch(rows: list[dict[str, Any]]) -> RawBatch:
+def batch(rows: list[dict[str, Any]], columns_as: Mapping[str, pa.DataType] = COLUMNS) -> RawBatch:
     count = len(rows)
     values: list[list[Any]] = [[ord("c")] * count, [None] * count, [1] * count, [1] * count, list(range(count)),
                                [False] * count, [None] * count, [None] * count]  # fmt: skip
     changes = [pa.array(value, field.type) for value, field in zip(values, CHANGE_COLUMNS, strict=True)]
-    columns = [pa.array([row[name] for row in rows], arrow) for name, arrow in COLUMNS.items()]
-    return RawBatch("orders", SHAPE, pa.RecordBatch.from_arrays(changes, schema=CHANGE_COLUMNS),
+    columns = [pa.array([row[name] for row in rows], arrow) for name, arrow in columns_as.items()]
+    shape = Shape("orders", tuple(Column(name, "", arrow) for name, arrow in columns_as.items()))
+    return RawBatch("orders", shape, pa.RecordBatch.from_arrays(changes, schema=CHANGE_COLUMNS),
                     pa.RecordBatch.from_arrays(columns, names=list(COLUMNS)))  # fmt: skip
 
 
 def check(raw: RawBatch) -> Verdict:
-    contract = compile_contract(document.check(yamlfile.parse(CONTRACT, file="c")), "orders", SHAPE)
+    contract = compile_contract(document.check(yamlfile.parse(CONTRACT, file="c")), "orders", raw.shape)
     assert isinstance(contract, CompiledContract)
     return contract.check(raw)
 
@@ -53,6 +55,16 @@ def check(raw: RawBatch) -> Verdict:
 def broken(verdict: Verdict) -> list[list[tuple[str, str | None]]]:
     rejected = verdict.rejected
     return [] if rejected is None else [[(b.rule, b.field) for b in row] for row in rejected.breaches]
+
+
+def test_numbers_of_64_bits_without_a_sign_are_read() -> None:
+    unsigned = {**COLUMNS, "id": pa.uint64(), "whole": pa.uint64()}
+    most = (1 << 63) - 1
+    rows = [ROW | {"id": number, "whole": 150} for number in (1, most, most + 1)]
+    verdict = check(batch(rows, unsigned))
+    assert verdict.events.column("_key").to_pylist() == ["1", str(most)]
+    assert verdict.events.column("cents").to_pylist() == [Decimal("1.50")] * 2
+    assert broken(verdict) == [[("type", "id"), ("key", "id")]]
 
 
 def test_columns_of_a_clean_batch_are_handed_on_without_a_copy() -> None:
