@@ -39,6 +39,14 @@ class ConfigError(BridgeError):
     exit_code = 78
 
 
+class NoSuchName(ConfigError):
+    """The configuration names no such stream, system or sink."""
+
+    code = "config.no_such_name"
+    default_hint = "`legacy-bridge status` shows what there is."
+    exit_code = 66
+
+
 class SecretUnavailable(BridgeError):
     """A reference to a secret leads nowhere now; it will be read again (a file may be between two rotations)."""
 

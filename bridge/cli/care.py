@@ -99,5 +99,7 @@ def _allow(target: Path, path: Path, *, force: bool) -> None:
         raise FileNotWritten(f"{target} is the journal's own", hint="Name a file that is not the journal's.")
     if target.is_dir():
         raise FileNotWritten(f"{target} is a folder", hint="Name a file in it.")
+    if not target.parent.is_dir():
+        raise FileNotWritten(f"there is no folder {target.parent}", hint="Make it first, or name another.")
     if target.exists() and not force:
         raise FileNotWritten(f"{target} is there already", hint="Name another file, or replace it with --force.")

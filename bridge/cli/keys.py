@@ -117,8 +117,8 @@ def revoke(context: typer.Context, *, prefix: Prefix, dry_run: DryRun = False, a
     from bridge import keys
     from bridge.model import AuditEntry
 
-    config = session(context).config()
-    with _journal(config) as journal:
+    opened = session(context)
+    with opened.journal(opened.config()) as journal:
         one = _one(journal, prefix)
         if dry_run:
             say_note(f"would revoke {one.prefix} of {one.principal}")
@@ -145,8 +145,8 @@ def rotate(
     as_json: Json = False,
 ) -> None:
     """Make a key for the same principal, and let the old one expire."""
-    config = session(context).config()
-    with _journal(config) as journal:
+    opened = session(context)
+    with opened.journal(opened.config()) as journal:
         old = _one(journal, prefix)
         ends_at = datetime.now(UTC) + overlap
         if dry_run:

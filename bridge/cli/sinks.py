@@ -8,7 +8,7 @@ from bridge.cli.ask import ask
 from bridge.cli.options import DryRun, Json, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, say_result, table
-from bridge.errors import ConfigError
+from bridge.errors import NoSuchName
 
 if TYPE_CHECKING:
     from bridge.cli.session import Session
@@ -114,11 +114,17 @@ def replay(
     What is replayed is older than what the sink was sent since; receivers tell by `sequence`.
     """
     end = first if last is None else last
+    if end < first:
+        raise typer.BadParameter("is before --from", param_hint="--to")
     args = {"sink": name, "stream": stream, "first": first, "last": end}
+    opened = session(context)
     if dry_run:
+        opened.config().stream(stream)
+        if name not in opened.config().sinks:
+            raise _unknown(opened, name)
         note(f"would send {end - first + 1} events of {stream} to {name} again")
         return
-    _act(session(context), "sink.replay", args, dry_run=False, as_json=as_json)
+    _act(opened, "sink.replay", args, dry_run=False, as_json=as_json)
 
 
 @sink.command("test")
@@ -182,9 +188,9 @@ def _standings(opened: "Session") -> list[dict[str, Any]]:
         return [{**one, "state": state_of(one)} for one in standings(journal, config)]
 
 
-def _unknown(opened: "Session", name: str) -> ConfigError:
+def _unknown(opened: "Session", name: str) -> NoSuchName:
     known = ", ".join(sorted(opened.config().sinks)) or "none"
-    return ConfigError(f"there is no sink {name!r}", hint=f"The sinks are: {known}.")
+    return NoSuchName(f"there is no sink {name!r}", hint=f"The sinks are: {known}.")
 
 
 def _why(standing: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.cli.ask import ask
+from bridge.cli.ask import RequestRefused, ask
 from bridge.cli.options import DryRun, Json, System, Yes
 from bridge.cli.session import session
 from bridge.cli.show import note, say, say_json, say_result, table
@@ -66,6 +66,11 @@ def resume(context: typer.Context, *, name: System, dry_run: DryRun = False, as_
     """Read a system again, from where it was left."""
     opened = session(context)
     if dry_run:
+        from bridge.halt import halts
+
+        with opened.journal(opened.config()) as journal:
+            if name not in halts(journal):
+                raise RequestRefused(f"system {name!r} is not paused", hint="See `legacy-bridge system list`.")
         note(f"would read {name} again")
         return
     say_result(ask(opened, "system.resume", {"system": name}).result, as_json=as_json)

@@ -45,7 +45,7 @@ from bridge.config.rest import ResourceConfig, RestSystemConfig
 from bridge.config.schedule import BudgetConfig, CronText, Rhythm, Span
 from bridge.config.secrets import Secret
 from bridge.config.sinks import SinkConfig
-from bridge.errors import ConfigError
+from bridge.errors import NoSuchName
 
 SYSTEM_KINDS = ("postgres", *DATABASES, "webhook", "amqp", "rest", "file")
 SCHEDULE = ("every", "cron", "after", "sweep", "jitter")
@@ -291,17 +291,17 @@ class Config:
     warnings: tuple[str, ...] = ()  # what is allowed but careless, one sentence each
 
     def system(self, name: str) -> SystemConfig:
-        """A system by its name. Raises: ConfigError when there is none."""
+        """A system by its name. Raises: NoSuchName when there is none."""
         if name not in self.systems:
             known = ", ".join(sorted(self.systems))
-            raise ConfigError(f"there is no system {name!r}", hint=f"The systems of {self.path} are: {known}.")
+            raise NoSuchName(f"there is no system {name!r}", hint=f"The systems of {self.path} are: {known}.")
         return self.systems[name]
 
     def stream(self, name: str) -> StreamConfig:
-        """A stream by its name. Raises: ConfigError when there is none."""
+        """A stream by its name. Raises: NoSuchName when there is none."""
         if name not in self.streams:
             known = ", ".join(sorted(self.streams))
-            raise ConfigError(f"there is no stream {name!r}", hint=f"The streams of {self.path} are: {known}.")
+            raise NoSuchName(f"there is no stream {name!r}", hint=f"The streams of {self.path} are: {known}.")
         return self.streams[name]
 
     def streams_of(self, system: str, *ways: str) -> dict[str, StreamConfig]:

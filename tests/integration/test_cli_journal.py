@@ -341,6 +341,25 @@ def test_a_backup_takes_no_other_files_place_unless_it_is_told_to(project: Proje
     assert Path(restored["former"]).is_file()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["stream", "pause", "nope"], ["snapshot", "nope"], ["runs", "start", "nope", "--dry-run"], ["events", "nope"],
+        ["sink", "replay", "nope", "orders", "--from", "1", "--dry-run"], ["sink", "pause", "nope", "--dry-run"],
+        ["system", "pause", "nope", "--dry-run"], ["bill", "nope"], ["dba-letter", "nope"], ["view", "sample", "nope"],
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_told_alike_by_every_command(project: Project, arguments: list[str]) -> None:
+    code, _, err = project.finish(*arguments)
+    assert (code, err.splitlines()[0].partition("'nope'")[0][:16]) == (66, "error: there is ")
+
+
+def test_a_dry_run_refuses_what_would_be_refused(project: Project) -> None:
+    assert project.finish("system", "resume", "erp", "--dry-run")[0] == 1
+    assert project.finish("sink", "replay", "crm", "orders", "--from", "5", "--to", "3", "--dry-run")[0] == 2
+    assert project.finish("journal", "backup", str(project.file.parent / "absent" / "copy.db"))[0] == 73
+
+
 def test_what_waits_for_a_daemon_is_told_to_a_program_too(project: Project) -> None:
     assert project.json_lines("snapshot", "orders") == [{"stream": "orders", "waits": "for a daemon"}]
 

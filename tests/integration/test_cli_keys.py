@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from bridge.cli import cli
 from bridge.config.access import PrincipalConfig
+from bridge.errors import JournalUnavailable
 from bridge.journal.sqlite import SqliteJournal
 from bridge.web.authentication import Gatekeeper
 from bridge.web.keyring import LOOK_S, KeyRing
@@ -98,6 +99,12 @@ def test_a_key_is_shown_once_and_kept_nowhere(project: Project) -> None:
     assert entry["actor"].startswith("cli:")
 
 
+def test_what_only_takes_away_makes_no_journal(project: Project) -> None:
+    for command in ("revoke", "rotate"):
+        assert isinstance(project.run("key", command, "lbk_00000000", "--dry-run").exception, JournalUnavailable)
+    assert not project.journal_path.exists()
+
+
 def test_a_dry_run_makes_and_takes_nothing(project: Project) -> None:
     project.run("key", "create", "crm", "--dry-run")
     (made,) = project.json("key", "create", "crm")
@@ -119,6 +126,7 @@ def test_a_dry_run_makes_and_takes_nothing(project: Project) -> None:
 def test_what_cannot_be_done_is_said_without_repeating_a_secret(
     project: Project, arguments: list[str], code: int
 ) -> None:
+    project.run("key", "create", "crm")
     project.run("key", "create", "crm")
     done = project.run("key", *arguments)
     assert (done.exit_code if done.exception is None else getattr(done.exception, "exit_code", done.exit_code)) == code

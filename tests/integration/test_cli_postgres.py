@@ -141,7 +141,7 @@ def test_the_dba_script_is_printed_with_its_undoing(bridge: Bridge) -> None:
     script = bridge.run("dba-script", "erp")
     assert "CREATE ROLE bridge_ro" in script.replace('"', "")
     assert "DROP ROLE" in script
-    assert bridge.finish("dba-script", "wms")[0] == 78
+    assert bridge.finish("dba-script", "wms")[0] == 66
 
 
 def test_decommission_takes_the_slot_and_says_that_nothing_is_left(bridge: Bridge) -> None:

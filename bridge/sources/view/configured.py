@@ -1,7 +1,7 @@
 """From the operator's configuration to the views of a system: loaded, linted, their parameters given."""
 
 from bridge.config.models import Config, StreamConfig
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, NoSuchName
 from bridge.sources.view.grants import Grants
 from bridge.sources.view.harmless import FUNCTIONS
 from bridge.sources.view.letter import Letter, Reading
@@ -12,11 +12,11 @@ _SPARE = 2  # `view sample` and `doctor` beside the running bridge
 
 
 def dialect_of(config: Config, stream: str) -> str:
-    """The kind of system whose SQL a stream's view is written in. Raises: ConfigError where no view reads it."""
+    """The kind of system whose SQL a stream's view is written in. Raises: NoSuchName where no view reads it."""
     declared = config.streams.get(stream)
     if declared is None or declared.view is None:
         known = ", ".join(sorted(name for name, each in config.streams.items() if each.view is not None)) or "none"
-        raise ConfigError(f"there is no stream {stream!r} that is read by a view", hint=f"Read by views are: {known}.")
+        raise NoSuchName(f"there is no stream {stream!r} that is read by a view", hint=f"Read by views are: {known}.")
     return config.systems[declared.system].kind
 
 
