@@ -386,7 +386,7 @@ def test_a_server_is_left_alone_for_as_long_as_it_asks(status: int, headers: dic
         api.before = lambda _received, count: reply(status, headers=headers, body=body) if count == 1 else None
         source = extractor(api, streams=("customers", "others"), **PAGINGS["by offset"])
         clock = [0.0]
-        source._monotonic = lambda: clock[0]
+        source._session._monotonic = lambda: clock[0]
         error = refusal(lambda: pages(source))
         assert error.retry_after_s == pytest.approx(wait_s)
         clock[0] = wait_s - 0.1
@@ -511,10 +511,10 @@ def test_a_token_is_replaced_before_its_life_is_over_whatever_the_clocks_say() -
         api.before = tokens = Tokens(life_s="100")
         source = by_oauth2(api)
         began = time.monotonic()
-        source._login._monotonic = lambda: began + 85
+        source._session._login._monotonic = lambda: began + 85
         pages(source)
         assert tokens.given == 1
-        source._login._monotonic = lambda: began + 91
+        source._session._login._monotonic = lambda: began + 91
         pages(source)
         assert tokens.given == 2
 

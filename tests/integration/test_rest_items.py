@@ -51,7 +51,7 @@ def test_a_list_longer_than_a_server_lets_anybody_read_at_once_is_read_to_its_en
     api.cap, clock = 10, [0.0]
     api.before = lambda _received, count: reply(429, headers={"retry-after": "60"}) if count % 5 == 0 else None
     source = extractor(api, paging={"page": {}})
-    source._monotonic = lambda: clock[0]
+    source._session._monotonic = lambda: clock[0]
     pages = []
     for _ in range(3):
         try:

@@ -29,7 +29,7 @@ def api() -> Iterator[Api]:
 
 def source(api: Api, clock: FakeClock, *, system: dict[str, Any] | None = None, **resource: Any) -> RestExtractor:  # noqa: ANN401  keys of the sections
     found = extractor(api, system=system, streams=("item",), contract=shelf.contract(), **resource)
-    found._now, found._monotonic = clock, lambda: clock().timestamp()
+    found._now, found._session._monotonic = clock, lambda: clock().timestamp()
     return found
 
 
