@@ -48,7 +48,9 @@ def named(page: Page, subject: Subject) -> list[pa.Array]:
     return identity.named(keys, identity.kinds(page.shape, subject.key))
 
 
-def compare(index: Index, subject: Subject, page: Page, *, first_number: int, once: bool) -> Difference:
+def compare(
+    index: Index, subject: Subject, page: Page, *, first_number: int, once: bool, by_cursor: bool = False
+) -> Difference:
     """Find out what a page brought; the rows of it are in the index then, numbered from `first_number`.
 
     Args:
@@ -57,6 +59,7 @@ def compare(index: Index, subject: Subject, page: Page, *, first_number: int, on
         page: whole rows.
         first_number: of what is new or changed.
         once: a key that this reading has seen before is there twice; else it has moved meanwhile.
+        by_cursor: a row whose cursor is not that of the image is another one, too.
     """
     keys = [page.columns.column(name) for name in subject.key]
     mine, keyless_count = _hashed(index, subject, page)
@@ -64,7 +67,7 @@ def compare(index: Index, subject: Subject, page: Page, *, first_number: int, on
     counted = _first_of_each(mine, order)
     state = _State(index, mine, order)
     ignored = ~counted | state.was_seen if once else ~counted
-    told = ~ignored & (~state.is_held | state.is_other)
+    told = ~ignored & (~state.is_held | state.is_other | (state.is_elsewhere & by_cursor))
     rows = np.flatnonzero(told)
     mine.number[rows] = np.arange(first_number, first_number + len(rows), dtype=np.uint32)
     state.bring_forward(mine, told=told, counted=counted)
@@ -122,6 +125,7 @@ class _State:
         count = len(mine)
         self.is_known, self.is_held = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         self.is_other, self.was_seen = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        self.is_elsewhere = np.zeros(count, np.bool_)  # by its cursor
         self.number = np.full(count, GONE, np.uint32)
         self._met = list(index.find(mine.first, mine.second, order))
         for level, which, places in self._met:
@@ -129,6 +133,7 @@ class _State:
             self.number[which] = level.number[places]
             self.is_held[which] = level.number[places] != GONE
             self.is_other[which] = level.row[places] != mine.row[which]
+            self.is_elsewhere[which] = level.cursor[places] != mine.cursor[which]
             self.was_seen[which] = level.seen[places] & self.is_held[which]
 
     def bring_forward(self, mine: Level, *, told: NDArray[np.bool_], counted: NDArray[np.bool_]) -> None:

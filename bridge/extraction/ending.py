@@ -48,7 +48,7 @@ def copy(course: Course) -> Step:
 def close(course: Course, memory: Mapping[str, Any]) -> Step:
     """The end of a reading, but for the copying."""
     owes = course.progress.owes_sweep and course.reading.kind == "run"
-    course.set(is_loaded=True, owes_sweep=owes, memory=dict(memory) or course.progress.memory)
+    course.set(is_loaded=True, is_of_another=False, owes_sweep=owes, memory=dict(memory) or course.progress.memory)
     if course.progress.aside is not None:
         course.take_up()
         return Step()

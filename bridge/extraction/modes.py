@@ -52,6 +52,7 @@ def opened(subject: Subject, progress: Progress, kind: RunKind) -> Reading:
     """A reading that begins; nothing can be compared before the first one is complete."""
     kind = kind if progress.is_loaded and subject.mode != "append" else "run"
     kind = "sweep" if progress.owes_sweep and progress.aside is None and kind == "run" else kind
+    kind = "full" if progress.is_of_another and subject.mode == "incremental" else kind
     since = None
     if kind == "run" and progress.base is not None and subject.cursor is not None:
         base = scalars.unpack(progress.base)[0]

@@ -29,7 +29,14 @@ def take(course: Course, page: Page) -> Step:
 def _take_rows(course: Course, page: Page) -> Step:
     progress, reading, subject, stored = course.progress, course.reading, course.subject, course.stored
     once = reading.phase == "rows" and not reading.ranges
-    what = compare.compare(course.index(), subject, page, first_number=progress.until, once=once)
+    what = compare.compare(
+        course.index(),
+        subject,
+        page,
+        first_number=progress.until,
+        once=once,
+        by_cursor=progress.is_of_another and subject.cursor is not None,
+    )
     course.count(rows_that_share_a_key=what.double_count, rows_without_a_key=what.keyless_count)
     course.read(keyless=reading.keyless + what.keyless_count)
     count = len(what.rows)

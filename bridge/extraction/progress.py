@@ -99,7 +99,9 @@ class Running(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One stream."""
 
-    digest: str  # of what its image depends on: another one makes it begin anew
+    digest: str  # of how it is read
+    key: str = ""  # digest of the columns that name its rows: others make it begin anew
+    is_of_another: bool = False  # the image was made by another mode or cursor, and every row is to be looked at
     generation: int = 1  # of the image
     copy: int = 1  # the last one that was begun; one that was given up is not gone on with
     until: int = 0  # number of the next row in it
@@ -123,8 +125,24 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             held = msgspec.convert(kept, cls)
             if held.digest == digest:
                 return held
-            return cls(digest=digest, generation=held.copy + 1, copy=held.copy + 1)
-        return cls(digest=digest)
+            if held.key == _key_of(subject) and held.is_loaded:
+                return held.of_another(digest)
+            return cls(digest=digest, key=_key_of(subject), generation=held.copy + 1, copy=held.copy + 1)
+        return cls(digest=digest, key=_key_of(subject))
+
+    def of_another(self, digest: str) -> "Progress":
+        """Read otherwise from now on: the rows are known, and how far the cursor is, is not."""
+        return Progress(
+            digest=digest,
+            key=self.key,
+            is_of_another=True,
+            generation=self.generation,
+            copy=self.copy,
+            until=self.until,
+            held=self.held,
+            blocks=self.blocks,
+            is_loaded=True,
+        )
 
     def dump(self) -> dict[str, Any]:
         """For the source's state."""
@@ -133,5 +151,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def _digest(subject: Subject) -> str:
-    text = "\0".join([subject.mode, subject.cursor or "", *subject.key])
+    return _hash(subject.mode, subject.cursor or "", *subject.key)
+
+
+def _key_of(subject: Subject) -> str:
+    """An image of mode append holds no more than the window, and nothing can be known of what is not in it."""
+    return _hash("append" if subject.mode == "append" else "", *subject.key)
+
+
+def _hash(*words: str) -> str:
+    text = "\0".join(words)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

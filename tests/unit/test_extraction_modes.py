@@ -94,6 +94,44 @@ def test_a_row_stays_the_same_one_when_its_key_becomes_of_another_type(
     assert counts == ({} if (mode, kind) == ("incremental", "run") else {"d": 1})
 
 
+@pytest.mark.parametrize(("before", "after"), [("full", "incremental"), ("incremental", "full")])
+def test_a_view_that_is_read_in_another_mode_loses_no_delete(journal: MemoryJournal, before: Mode, after: Mode) -> None:
+    table, system, clock = world(before)
+    for number in range(1, 10):
+        table.put(**row(number, at=number))
+    Process(journal, system, clock=clock).run()
+    table.remove(id=4)
+    table.put(**row(5, 7, at=20))
+    table.subject = subject(after)
+    process = Process(journal, system, clock=clock)
+    process.run()
+    assert read(journal) == held(table)
+    table.put(**row(6, 8, at=21))
+    table.remove(id=7)
+    process.run()
+    process.run(kind="sweep")
+    assert read(journal) == held(table)
+    count = len(told(journal))
+    process.run(kind="sweep")
+    questions = len(system.questions)
+    process.run(kind="sweep")
+    assert len(told(journal)) == count
+    assert after == "full" or not any(question.to_key for question in system.questions[questions:]), "keys alone"
+
+
+def test_a_view_that_no_longer_appends_begins_anew(journal: MemoryJournal) -> None:
+    table, system, clock = world("append")
+    for number in range(1, 10):
+        table.put(**row(number, at=100 * number))
+    Process(journal, system, clock=clock).run()
+    table.subject = subject("full")
+    process = Process(journal, system, clock=clock)
+    process.run()
+    table.remove(id=4)
+    process.run()
+    assert read(journal) == held(table)
+
+
 def test_padding_is_no_part_of_a_key() -> None:
     def page(of: str, *keys: str) -> Page:
         columns = pa.record_batch({"id": pa.array(keys, pa.large_string())})
