@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-_SPAN = re.compile(r"([1-9][0-9]{0,4})\s*(min|m|h|d|w)")
+_SPAN = re.compile(r"(?![0-9]{5,}\s*w)([1-9][0-9]{0,5})\s*(min|m|h|d|w)")  # of weeks so many as a calendar holds
 _UNITS = {"m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
