@@ -1,7 +1,8 @@
 """A folder with files, a source over it driven by hand, and a daemon that takes from it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from bridge.model import Commit, Position, Window
 from bridge.sources.file import layoutfile
 from bridge.sources.file.dumps import Comparing
 from bridge.sources.file.mapping import RecordMapper
-from bridge.sources.file.places import Folder
+from bridge.sources.file.places import Folder, Place
 from bridge.sources.file.source import FileSource
 from bridge.sources.file.steps import Outcome, Settings
 from bridge.testing import MemoryJournal
@@ -74,12 +75,14 @@ class Driven:
         layout: str = LAYOUT,
         pattern: str = "A*.DAT",
         compares: Comparing | None = None,
+        place: Callable[[], Place] | None = None,
         **settings: Any,  # noqa: ANN401  keys of Settings
     ) -> None:
         self.folder = folder
         self.compares = compares
         self.drop = folder / "drop"
-        self.drop.mkdir(exist_ok=True)
+        self.drop.mkdir(exist_ok=True, parents=True)
+        self.place = place or partial(Folder, self.drop)
         (folder / "article.cpy").write_text(COPYBOOK)
         (folder / "layout.yaml").write_text(layout)
         (folder / "contract.yaml").write_text(CONTRACT)
@@ -106,7 +109,7 @@ class Driven:
             "host",
             self.settings,
             mappers,
-            place=lambda: Folder(self.drop),
+            place=self.place,
             known=lambda ids: self.received & set(ids),
             count=self.outcomes.append,
             compares={"articles": self.compares} if self.compares else {},

@@ -1,138 +1,22 @@
 """Files are taken over SFTP from a real server, known by its host key, and by nothing else."""
 
-import asyncio
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
 import asyncssh
 import pytest
 
 from bridge.config.file import SftpConfig
 from bridge.errors import SourceUnavailable
-from bridge.sources.file import sftp
+from bridge.sources.file import pickup, sftp
 from bridge.sources.file.sftp import Sftp
-from demo.processes import free_port
 from tests.daemon import wait_for
-from tests.files import FileDaemon, content, put
+from tests.files import Driven, FileDaemon, content, put
 from tests.inbox import reckon_inbox
-
-T = TypeVar("T")
-
-
-class Answering(asyncssh.SFTPServer):
-    """What is served; it may stop in the middle of a list, and tell little of files.
-
-    Attributes:
-        silent: lists do not end.
-        asked: somebody waits for one.
-        drip_s: between two names.
-        untold: what it does not tell of a file.
-    """
-
-    silent = False
-    asked = threading.Event()
-    drip_s = 0.0
-    untold: tuple[str, ...] = ()
-
-    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
-        """The files of a folder."""
-        if self.silent:
-            self.asked.set()
-            await asyncio.sleep(3600)
-        async for name in super().scandir(path):
-            if self.drip_s:
-                await asyncio.sleep(self.drip_s)
-            yield name
-
-    def format_longname(self, name: asyncssh.SFTPName) -> None:
-        """The line for people, in which all is told."""
-        super().format_longname(name)
-        self._told(name.attrs)
-
-    def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
-        """What there is to say of a file."""
-        found = os.lstat(self.map_path(path))
-        return self._told(asyncssh.SFTPAttrs.from_local(found))
-
-    def rename(self, oldpath: bytes, newpath: bytes) -> None:
-        """Move a file, as many servers do it: over another one."""
-        Path(os.fsdecode(self.map_path(oldpath))).replace(os.fsdecode(self.map_path(newpath)))
-
-    def _told(self, attrs: asyncssh.SFTPAttrs) -> asyncssh.SFTPAttrs:
-        for name in self.untold:
-            setattr(attrs, name, None)
-        return attrs
-
-
-class Server:
-    """An SSH server in a thread that serves SFTP below a folder to one user with one key.
-
-    Attributes:
-        port: where it listens.
-        known_hosts: file with its host key.
-        key: file with the user's key.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "remote"
-        (self.root / "out").mkdir(parents=True)
-        self._host_key = asyncssh.generate_private_key("ssh-ed25519")
-        user = asyncssh.generate_private_key("ssh-ed25519")
-        self.key = folder / "user_key"
-        user.write_private_key(str(self.key))
-        self.known_hosts = folder / "known_hosts"
-        self._authorized = folder / "authorized_keys"
-        self._authorized.write_bytes(user.export_public_key())
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self.port = free_port()  # it starts again where it was
-        self.start()
-        public = self._host_key.export_public_key().decode()
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {public}")
-
-    def start(self) -> None:
-        """Listen."""
-        self._acceptor = self._do(self._listen())
-
-    def stop(self) -> None:
-        """Break every session and listen no more."""
-        self._do(self._end())
-
-    def close(self) -> None:
-        """End the thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _listen(self) -> asyncssh.SSHAcceptor:
-        root = bytes(self.root)
-        return await asyncssh.listen(
-            "127.0.0.1",
-            self.port,
-            server_host_keys=[self._host_key],
-            authorized_client_keys=str(self._authorized),
-            sftp_factory=lambda channel: Answering(channel, chroot=root),
-        )
-
-    async def _end(self) -> None:
-        self._acceptor.close()
-        await self._acceptor.wait_closed()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-
-    def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
-
-    def config(self, **keys: object) -> SftpConfig:
-        """How a client reaches it."""
-        given = {"host": "127.0.0.1", "port": self.port, "user": "bridge", "private_key": str(self.key),
-                 "known_hosts": str(self.known_hosts), "folder": "/out", **keys}  # fmt: skip
-        return SftpConfig.model_validate(given, context={"folder": Path()})
+from tests.sftp import CALLS, Answering, Server
 
 
 @pytest.fixture
@@ -305,6 +189,32 @@ def test_a_server_that_tells_little_hides_no_file_and_archives_over_none(
         ]
     finally:
         place.close()
+
+
+def test_a_session_that_breaks_in_any_call_loses_and_doubles_nothing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the server did and nobody heard of is not done again, and not left undone."""
+    monkeypatch.setattr(pickup, "_COARSE_S", 0)
+    driven = Driven(tmp_path / "bridge", place=lambda: Sftp(server.config()))
+    out = server.root / "out"
+    for number, call in enumerate(CALLS):
+        path = put(out, f"A{number}.DAT", content([2 * number, 2 * number + 1]))
+        os.utime(path, (number, number))
+        monkeypatch.setattr(Answering, "cut", call)
+        broken = 0
+        while list(out.glob("*.DAT")):
+            try:
+                driven.run()
+            except SourceUnavailable:
+                broken += 1
+                driven.source.close()
+                driven.restart()
+        assert (call, broken, Answering.cut) == (call, 1, None)
+    driven.source.close()
+    assert driven.ids() == list(range(2 * len(CALLS)))
+    archived = {path.name: path.read_bytes() for path in (out / "archive").iterdir()}
+    assert archived == {f"A{number}.DAT": content([2 * number, 2 * number + 1]) for number in range(len(CALLS))}
 
 
 def test_a_daemon_takes_files_over_sftp_also_when_the_server_restarts(server: Server, tmp_path: Path) -> None:
