@@ -17,6 +17,7 @@ from bridge import correct, halt, hush, polls, reread, steer
 from bridge.bell import Bell
 from bridge.contract.compiled import Drift
 from bridge.errors import BridgeError, Declined, InternalError
+from bridge.extracted import Extracted, Forgotten
 from bridge.heal import Ending, Healing, heal, healing_number
 from bridge.judge import Ruling, StreamJudge, judged
 from bridge.model import (
@@ -185,7 +186,8 @@ def _remove(desk: Desk, request: Request) -> dict[str, Any]:
         desk.journal.append(Commit(unparked=tuple(one.id for one in parked)))
     forgotten = StreamState(stream, StreamPhase.RUNNING, desk.now(), "removed")
     entry = AuditEntry(request.actor, request.kind, stream, f"{rows} parked rows given up")
-    desk.journal.append(Commit(streams=(forgotten,), audit=(entry,)))
+    image = Extracted(forgotten=(Forgotten(stream),))  # it holds what the rows that are given up would have told
+    desk.journal.append(Commit(streams=(forgotten,), audit=(entry,), extracted=image))
     return {"stream": stream, "parked_rows_given_up": rows}
 
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from bridge import heap
 from bridge.errors import Declined, InternalError, SourceRefused, SourceUnavailable
-from bridge.extracted import Extracted, Run, RunKind, RunState
+from bridge.extracted import Extracted, Part, Run, RunKind, RunState
 from bridge.extraction.asker import Asker
 from bridge.extraction.budget import Budget
-from bridge.extraction.extractor import Extractor, Page, Question
+from bridge.extraction.extractor import Extractor, Page, Question, Subject
 from bridge.extraction.findings import Troubles
 from bridge.extraction.plan import Plan
 from bridge.extraction.progress import Progress
@@ -31,6 +31,7 @@ from bridge.findings import Finding
 from bridge.model import Position, Window
 from bridge.resilience.failpoint import reach
 
+_ANY_IMAGE: tuple[Part, ...] = ("shape",)
 TRIES = 10  # at one page, before its run is given up and others have their turn
 REMEMBERED_ROWS = 4_000_000  # of images, kept in memory while their streams do not run
 
@@ -76,6 +77,7 @@ class PolledSource:
         self._given = Position(1, (0,))
         self._timetable: Timetable | None = None
         self._readers: dict[str, Reader] = {}
+        self._absent: dict[str, Any] = {}  # how far streams are that were taken out: they may come back
         self._order: deque[str] = deque()  # whose turn is next
         self._run_count = 0
         self._begun: dict[str, Start] = {}  # runs that no window has told the journal of
@@ -92,9 +94,10 @@ class PolledSource:
         self._run_count = max(self._run_count, int(state.get("runs", 0)))  # a number is never given twice
         streams = state.get("streams", {})
         most_deletes = {plan.stream: plan.most_deletes for plan in self._plans}
+        self._absent = {stream: kept for stream, kept in streams.items() if stream not in self._subjects}
         self._readers = {
             stream: Reader(
-                subject, Progress.load(streams.get(stream), subject), self._images, most_deletes.get(stream, 1.0)
+                subject, self._progress(subject, streams.get(stream)), self._images, most_deletes.get(stream, 1.0)
             )
             for stream, subject in self._subjects.items()
         }
@@ -307,7 +310,7 @@ class PolledSource:
         )
         state = {
             "runs": self._run_count,
-            "streams": {name: reader.progress.dump() for name, reader in self._readers.items()},
+            "streams": self._absent | {name: reader.progress.dump() for name, reader in self._readers.items()},
             "timetable": self._schedule.memory(),
         }
         raw = step.raw
@@ -315,6 +318,13 @@ class PolledSource:
         return Window((raw,) if raw is not None else (), self._given, state, size_bytes=size, extracted=extracted)
 
     # -- what these are made of
+    def _progress(self, subject: Subject, kept: Mapping[str, Any] | None) -> Progress:
+        """How far a stream is; anew where its image is no more, since it was removed while it was taken out."""
+        progress = Progress.load(kept, subject)
+        if not progress.until or any(True for _ in self._images(subject.stream, progress.generation, _ANY_IMAGE)):
+            return progress
+        return Progress.load(None, subject)
+
     @property
     def _schedule(self) -> Timetable:
         assert self._timetable is not None  # noqa: S101  made when it is opened

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from bridge.errors import SourceRefused, SourceUnavailable
-from bridge.extracted import RunKind
+from bridge.extracted import Extracted, Forgotten, RunKind
 from bridge.extraction import compare, ending
 from bridge.extraction.budget import Limits
 from bridge.extraction.extractor import Page
@@ -19,7 +19,7 @@ from bridge.extraction.index import Index
 from bridge.extraction.plan import Plan
 from bridge.model import Column, Commit, Mark, Marks, Position, Shape, StreamPhase
 from bridge.testing import FakeClock, MemoryJournal
-from bridge.testing.extractor import ScriptedExtractor
+from bridge.testing.extractor import ScriptedExtractor, ScriptedTable
 from tests import polled, shelf
 from tests.polled import START, Mode, Process, held, read, row, subject, told, world
 
@@ -117,6 +117,27 @@ def test_a_view_that_is_read_in_another_mode_loses_no_delete(journal: MemoryJour
     process.run(kind="sweep")
     assert len(told(journal)) == count
     assert after == "full" or not any(question.to_key for question in system.questions[questions:]), "keys alone"
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_stream_that_was_taken_out_and_comes_back_finds_what_went_meanwhile(
+    journal: MemoryJournal, *, is_removed: bool
+) -> None:
+    table, system, clock = world("full")
+    other = ScriptedTable(subject("full", stream="other"), table.columns, [row(1)])
+    system.tables["other"] = other
+    for number in range(1, 10):
+        table.put(**row(number))
+    Process(journal, system, clock=clock).run()
+    Process(journal, ScriptedExtractor("erp", other, now=clock), clock=clock).run("other")
+    table.remove(id=4)
+    if is_removed:
+        journal.append(Commit(extracted=Extracted(forgotten=(Forgotten("item"),))))
+    process = Process(journal, system, clock=clock)
+    process.run()
+    assert told(journal)[9:] == ([("r", n, 1) for n in range(1, 10) if n != 4] if is_removed else [("d", 4, None)])
+    process.run()
+    assert [run.state for run in journal.runs(stream="item")] == ["done"] * 3
 
 
 def test_a_view_that_no_longer_appends_begins_anew(journal: MemoryJournal) -> None:
