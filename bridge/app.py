@@ -155,7 +155,7 @@ def build_loops(
     *,
     board: HealthBoard,
     metrics: Metrics,
-    reload: Callable[[], Mapping[str, Any]],
+    reload: Callable[[int], Sequence[str]],
     bell: Bell,
     alive: Callable[[], bool] = lambda: True,
 ) -> Loops:

@@ -19,7 +19,6 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import structlog
 
@@ -75,6 +74,7 @@ class Daemon:
         self._wake = threading.Event()  # something for the main thread to do
         self._next: tuple[Config, Documents] | None = None  # checked, to be changed over to
         self._reload_wanted = False
+        self._reloads: dict[int, list[str]] = {}  # requests that the next change-over answers, and with which changes
         self._loops: Loops | None = None
         self._gate: Gatekeeper | None = None
         self._opening: Callable[[Loops, Documents], None] = lambda _loops, _documents: None  # of the HTTP door
@@ -151,8 +151,8 @@ class Daemon:
 
     # -- reload
 
-    def _prepare_reload(self) -> Mapping[str, Any]:
-        """Check a changed configuration whole; only then is the main thread told to change over.
+    def _prepare_reload(self, request: int) -> list[str]:
+        """Check a changed configuration whole; only then is the main thread told to change over, and to say so.
 
         Called on the ingest thread, between windows. Raises: ConfigError; the old configuration keeps running, and
         health says what is wrong with the new one.
@@ -162,9 +162,10 @@ class Daemon:
         except BridgeError as error:
             self._refuse_reload(error)
             raise
+        self._reloads[request] = changes
         self._board.ok("configuration")
         self._wake.set()
-        return {"changes": changes}
+        return changes
 
     def _check_reload(self) -> list[str]:
         """What is another: keys of the file, and contracts."""
@@ -207,9 +208,19 @@ class Daemon:
         for system in sorted(former - _logged(config)):
             _log.warning("source.left", system=system)
             self._board.fail(f"source:{system}", "it is read no more, and its slot holds WAL back", _LEFT, level="warn")
+        self._answer_reloads(self._loops.watch.journal)
         self._loops.start()
         notifier.ready("running")
         _log.info("daemon.reloaded", streams=len(config.streams))
+
+    def _answer_reloads(self, journal: Journal) -> None:
+        """Settle what was asked for, before loops begin that would do it again."""
+        answered, self._reloads = self._reloads, {}
+        for request, changes in answered.items():
+            try:
+                journal.settle(request, ok=True, result={"changes": changes})
+            except BridgeError as error:  # it stays open, and is done again
+                _log.warning("reload.unanswered", request=request, error=error)
 
     # -- the main thread
 

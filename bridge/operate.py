@@ -44,7 +44,7 @@ class Desk:
     journal: Journal
     judges: Mapping[str, StreamJudge]
     rereads: Mapping[str, Callable[[str], None]] = field(default_factory=dict)  # stream -> control(action)
-    reload: Callable[[], Mapping[str, Any]] | None = None
+    reload: Callable[[int], Sequence[str]] | None = None  # of a request's number: what changes; settled elsewhere
     polled: Mapping[str, polls.Polling] = field(default_factory=dict)  # what polls each stream
     halts: Mapping[str, Sequence[halt.Halting]] = field(default_factory=dict)  # what reads each system
     systems: Mapping[str, str] = field(default_factory=dict)  # stream -> the system it is read from
@@ -359,12 +359,13 @@ def _halt(desk: Desk, request: Request) -> dict[str, Any] | Awaited:
     return Awaited(request, lambda: result if halt.at_rest(readers) else None, is_audited=True)
 
 
-def _reload(desk: Desk, request: Request) -> dict[str, Any]:
+def _reload(desk: Desk, request: Request) -> Awaited:
+    """Whoever changes over settles it: what it answers is in force then."""
     if desk.reload is None:
         raise Declined("no daemon runs", hint="The configuration is read when it starts.")
-    result = dict(desk.reload())
-    desk.journal.audit(AuditEntry(request.actor, request.kind, "configuration", ", ".join(result.get("changes", []))))
-    return result
+    changes = desk.reload(request.id)
+    desk.journal.audit(AuditEntry(request.actor, request.kind, "configuration", ", ".join(changes)))
+    return Awaited(request, lambda: None, is_audited=True)
 
 
 _ACTIONS: Mapping[str, Callable[[Desk, Request], dict[str, Any] | Awaited]] = {

@@ -2,13 +2,18 @@
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from demo.processes import DIES_WITH_US
 from demo.server import Database
-from tests.daemon import Daemon, Load, add_table, prepare, reckon, wait_for
+from tests.daemon import DEADLINE_S, ROOT, Daemon, Load, add_table, prepare, reckon, wait_for
+from tests.inbox import InboxDaemon
 
 
 @pytest.fixture
@@ -84,6 +89,40 @@ def test_many_reloads_under_load_lose_and_double_nothing(daemon: Daemon) -> None
             daemon.signal(signal.SIGHUP)
             wait_for(lambda: len(daemon.logged("daemon.reloaded")) > number, why=daemon.log_tail)  # noqa: B023  called at once
     reckon(daemon, "articles", [load])
+
+
+HELD_UP = """
+import pathlib, sys, time
+from bridge import app, daemon
+end, folder = app.Loops.end, pathlib.Path(sys.argv[1]).parent
+def held_up(loops):
+    (folder / "ending").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    end(loops)
+app.Loops.end = held_up
+sys.exit(daemon.run(pathlib.Path(sys.argv[1])))
+"""
+
+
+def test_a_reload_is_answered_when_what_it_took_over_is_in_force(tmp_path: Path) -> None:
+    command = [*DIES_WITH_US, sys.executable, "-c", HELD_UP, str(tmp_path / "bridge.yaml")]
+    with (
+        InboxDaemon(tmp_path) as daemon,
+        subprocess.Popen(command, cwd=ROOT, env=daemon.environment) as process,
+        ExitStack() as stack,
+    ):
+        stack.callback(process.kill)
+        wait_for(lambda: daemon.page("/readyz")[0] == 200)
+        asked = daemon.request("reload")
+        wait_for((tmp_path / "ending").exists)
+        daemon.wait_settled(daemon.request("stream.pause", stream="articles"))  # the former loops are at work still
+        with daemon.journal() as journal:
+            assert [request.id for request in journal.requests()] == [asked]
+        (tmp_path / "go").touch()
+        assert daemon.wait_settled(asked) == {"changes": []}
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
 
 
 def test_a_published_contract_changed_in_place_is_refused_at_reload_and_at_start(daemon: Daemon) -> None:

@@ -59,7 +59,13 @@ def documents(config: Config) -> dict[str, ContractDocument]:
 def built(config: Config, documents: dict[str, ContractDocument]) -> Loops:
     """Loops that were not started."""
     return build_loops(
-        config, documents, MemoryJournal(), board=HealthBoard(), metrics=Metrics(), reload=dict, bell=Bell()
+        config,
+        documents,
+        MemoryJournal(),
+        board=HealthBoard(),
+        metrics=Metrics(),
+        reload=lambda _number: (),
+        bell=Bell(),
     )
 
 
@@ -164,7 +170,9 @@ def test_a_bridge_without_sinks_delivers_nothing_and_still_names_the_cursors_of_
 ) -> None:
     journal, board = MemoryJournal(), HealthBoard()
     journal.advance("crm", {"item": 0})
-    loops = build_loops(config, documents, journal, board=board, metrics=Metrics(), reload=dict, bell=Bell())
+    loops = build_loops(
+        config, documents, journal, board=board, metrics=Metrics(), reload=lambda _number: (), bell=Bell()
+    )
     assert "deliver" not in {thread.name for thread in loops.threads}
     loops.watch.step()
     assert "cursor:crm" in board.report()["checks"]

@@ -334,15 +334,19 @@ def test_a_source_that_refuses_a_re_read_is_quoted() -> None:
     assert office.actions() == []
 
 
-def test_a_reload_says_what_changed() -> None:
+def test_a_reload_is_told_of_and_left_open_for_who_changes_over() -> None:
     office = Office()
-    office.restart(reload=lambda: {"changes": ["streams.item.on_reject"]})
-    assert office.ask("reload") == {"ok": True, "changes": ["streams.item.on_reject"]}
-    assert office.actions() == ["reload"]
+    office.restart(reload=lambda number: [f"what request {number} asks for"])
+    request = office.request("reload")
+    awaited = perform(office.desk, request)
+    assert awaited is not None
+    assert not conclude(office.desk, awaited)
+    assert office.journal.requests() == [request]
+    assert [one.entry.reason for one in office.journal.audit_trail()] == [f"what request {request.id} asks for"]
 
 
 def test_a_reload_of_a_wrong_file_is_declined_with_its_mistakes() -> None:
-    def refuse() -> Mapping[str, Any]:
+    def refuse(_number: int) -> list[str]:
         raise ConfigError("bridge.yaml:3: no such key")
 
     office = Office()
