@@ -124,13 +124,13 @@ def test_a_server_that_never_answers_is_given_up(server: Server, monkeypatch: py
 
 
 def test_a_long_list_may_take_longer_than_one_answer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(700):
+    for number in range(3_000):
         (server.root / "out" / f"A{number}").touch()
-    monkeypatch.setattr(Answering, "drip_s", 0.003)  # a hundred names come in less than the timeout, all in more
-    monkeypatch.setattr(sftp, "_TIMEOUT_S", 1)
+    monkeypatch.setattr(Answering, "drip_s", 0.1)  # a hundred names come in much less than the timeout, all in more
+    monkeypatch.setattr(sftp, "_TIMEOUT_S", 2)
     place = Sftp(server.config())
     try:
-        assert len(place.look()) == 700
+        assert len(place.look()) == 3_000
         monkeypatch.setattr(sftp, "_MOST_NAMES", 500)
         with pytest.raises(SourceUnavailable, match="more than 500 names"):
             place.look()
