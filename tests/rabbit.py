@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import time
 import uuid
 from pathlib import Path
 from typing import Self
@@ -74,6 +75,8 @@ class RabbitServer:
     def freeze(self) -> None:
         """Leave connections open and answer nothing."""
         self._signal(signal.SIGSTOP)
+        while not self._is_frozen():  # a thread that runs on another processor stops when it comes to it
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         """Go on after `freeze`."""
@@ -142,6 +145,15 @@ class RabbitServer:
                 connection.sendall(frame.marshal(login, 0))
                 return bool(connection.recv(65536))
         except OSError:
+            return False
+
+    def _is_frozen(self) -> bool:
+        if self._broker is None or self._broker.poll() is not None:
+            return True
+        threads = Path(f"/proc/{self._broker.pid}/task").glob("*/stat")
+        try:
+            return {thread.read_text().rpartition(")")[2].split()[0] for thread in threads} == {"T"}
+        except OSError:  # one has just ended
             return False
 
     def _signal(self, number: signal.Signals) -> None:
