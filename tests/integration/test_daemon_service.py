@@ -21,7 +21,7 @@ class Manager:
     def __init__(self, address: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(address)
-        self._socket.settimeout(30)
+        self._socket.settimeout(DEADLINE_S)
 
     def next(self, wanted: str) -> list[str]:
         """The lines of the next message that has the line `wanted`; others are passed over."""
