@@ -212,6 +212,9 @@ _HINTS: Mapping[str, str] = MappingProxyType(
         "53400": "Raise max_replication_slots or max_wal_senders on the legacy server, or drop a slot nobody uses.",
         "55000": "Set wal_level = logical on the legacy server and restart it.",
         "55006": "Another session reads it, of this bridge or another: pg_replication_slots has its process.",
+        "55P03": "Somebody holds a lock on the table: pg_locks has the process. It is asked for again.",
+        "57014": "A statement took longer than its statement_timeout, or was cancelled. For a view see `view explain`:"
+        " give it an index, fewer page_rows, or more time in its header.",
         "XX000": "Show the message to the DBA: the legacy server reports a fault of its own.",
         "XX001": "Show the message to the DBA: the legacy server reports damaged data.",
         "XX002": "Show the message to the DBA: the legacy server reports a damaged index.",

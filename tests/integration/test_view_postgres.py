@@ -251,8 +251,9 @@ def test_a_runaway_view_ends_at_its_own_time(site: Site) -> None:
         "SELECT sum(a.n * b.n) AS id FROM generate_series(1, 100000) a(n), generate_series(1, 100000) b(n)\n"
     )
     extractor = site.extractor(slow=text)
-    with pytest.raises(SourceUnavailable, match="statement timeout"):
+    with pytest.raises(SourceUnavailable, match="statement timeout") as caught:
         extractor.page(Question("slow", 10))
+    assert "view explain" in caught.value.hint
     assert site.sessions() == ["idle"]
 
 
