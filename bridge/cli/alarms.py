@@ -10,6 +10,7 @@ from bridge.cli.ask import ask
 from bridge.cli.options import DryRun, Json, span
 from bridge.cli.session import session
 from bridge.cli.show import note, say_json, say_result, table
+from bridge.errors import BridgeError, Declined
 
 if TYPE_CHECKING:
     from bridge.alarm.machine import Notice
@@ -25,6 +26,14 @@ alarm = typer.Typer(
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the alarm, or how it begins.", show_default=False)]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the audit trail.", show_default=False)]
 _TRIAL_S = 30.0
+
+
+class NoSuchAlarm(BridgeError):
+    """An alarm was asked for by an id that none has, or that several begin with."""
+
+    code = "alarm.not_found"
+    default_hint = "`legacy-bridge alarm list --all` shows every id."
+    exit_code = 66
 
 
 @alarm.command("list")
@@ -67,7 +76,10 @@ def show(context: typer.Context, *, number: Id, as_json: Json = False) -> None:
     opened = session(context)
     config = opened.config()
     with opened.journal(config) as journal:
-        wanted = named(book.alarms(journal), number).id
+        try:
+            wanted = named(book.alarms(journal), number).id
+        except Declined as error:
+            raise NoSuchAlarm(error.detail) from error
         found = next(one for one in _entries(journal, config) if one["id"] == wanted)
     if as_json:
         say_json(found)

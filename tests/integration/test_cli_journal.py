@@ -354,6 +354,11 @@ def test_what_is_not_there_is_told_alike_by_every_command(project: Project, argu
     assert (code, err.splitlines()[0].partition("'nope'")[0][:16]) == (66, "error: there is ")
 
 
+def test_an_alarm_that_is_not_there_is_no_input(project: Project) -> None:
+    code, _, err = project.finish("alarm", "show", "nope")
+    assert (code, err.splitlines()[0]) == (66, "error: no alarm with an id 'nope'")
+
+
 def test_a_dry_run_refuses_what_would_be_refused(project: Project) -> None:
     assert project.finish("system", "resume", "erp", "--dry-run")[0] == 1
     assert project.finish("sink", "replay", "crm", "orders", "--from", "5", "--to", "3", "--dry-run")[0] == 2
