@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(project: Project, tmp_
 
 def test_a_stream_that_is_not_configured_is_named_with_those_that_are(project: Project) -> None:
     code, out, err = project.finish("events", "ordres", "--json")
-    assert (code, out) == (78, "")
+    assert (code, out) == (66, "")
     assert "ordres" in err
     assert "orders" in err.splitlines()[1]
 
