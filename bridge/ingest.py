@@ -79,7 +79,7 @@ class Ingest:
             if not isinstance(error, BridgeError):
                 error = InternalError(f"the ingest loop was stopped by {type(error).__name__}")
             self.failure = error
-            self._board.fail("journal", error.detail, error.hint, blocks=tuple(self._judges))
+            self._fail(error)
 
     def step(self, *, timeout_s: float) -> bool:
         """Journal at most one window; without one, see to operators' requests and upkeep. True when there was one."""
@@ -165,7 +165,7 @@ class Ingest:
             except BridgeError as error:
                 if error.reaction != "wait":
                     raise
-                self._board.fail("journal", error.detail, error.hint, blocks=tuple(self._judges))
+                self._fail(error)
                 self._trouble.failure(error)
                 self._turn()
                 if self._stop.wait(self._backoff.next_s()):
@@ -184,6 +184,10 @@ class Ingest:
         if not self._backoff.has_failed:
             return False
         return self._journal.position(flow.name) == (window.position, json.loads(json.dumps(window.state)))
+
+    def _fail(self, error: BridgeError) -> None:
+        """Whatever it was that could not be written, no stream can be: health says so, whoever tried first."""
+        self._board.fail("journal", error.detail, error.hint, blocks=tuple(self._judges))
 
     def _recovered(self) -> None:
         self._backoff.reset()
@@ -219,7 +223,7 @@ class Ingest:
         except BridgeError as error:
             if error.reaction != "wait":
                 raise
-            self._board.fail("journal", error.detail, error.hint)
+            self._fail(error)
             self._trouble.failure(error)
             self._tend_at = time.monotonic()
 

@@ -350,10 +350,11 @@ def test_a_request_that_meets_a_bug_is_refused_and_the_loop_goes_on() -> None:
 def test_upkeep_that_fails_is_said_and_taken_back_when_it_works() -> None:
     ingesting = Ingesting()
     ingesting.journal.before["tend"] = [unavailable]
-    for status in ("fail", "pass"):
+    for status, blocks in (("fail", ["item"]), ("pass", [])):
         ingesting.ingest._tend_at = 0.0
         ingesting.ingest.step(timeout_s=0)
-        assert ingesting.board.report()["checks"]["journal"]["status"] == status
+        found = ingesting.board.report()["checks"]["journal"]
+        assert (found["status"], found.get("blocks", [])) == (status, blocks)
 
 
 def test_damage_found_by_upkeep_stops_the_loop() -> None:
